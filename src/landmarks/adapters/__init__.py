@@ -1,0 +1,1 @@
+"""One file per outside tool: Great Expectations, MLflow and BentoML."""

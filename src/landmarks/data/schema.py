@@ -1,0 +1,51 @@
+"""The words of the tables: column names, splits, photo ids and the place of a photo in its source."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+IMAGE_ID_PATTERN = r"^[0-9a-f]{16}$"
+_IMAGE_ID = re.compile(IMAGE_ID_PATTERN)
+
+
+class Split(StrEnum):
+    """Which part of the data a photo belongs to."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+    DISTRACTORS_VAL = "distractors_val"
+    DISTRACTORS_TEST = "distractors_test"
+
+
+LANDMARK_SPLITS = (Split.TRAIN, Split.VAL, Split.TEST)
+DISTRACTOR_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a photo's bytes are inside its source.
+
+    For a folder only `image_id` counts: the photo is at `train/a/b/c/<image_id>.jpg`. For an archive the
+    compressed bytes of `compressed_bytes` length stand at `offset`, stored by zip `method` 0 or 8.
+    """
+
+    image_id: str
+    offset: int = -1
+    compressed_bytes: int = -1
+    method: int = -1
+
+
+def is_image_id(text: object) -> bool:
+    """Whether this is a photo id: 16 hexadecimal digits, in lower case."""
+    return isinstance(text, str) and _IMAGE_ID.match(text) is not None and len(text) == 16
+
+
+def build_photo_path(image_id: str) -> PurePosixPath:
+    """The path of a photo below its source's root, as Kaggle lays it out.
+
+    >>> str(build_photo_path("17660ef415d37059"))
+    'train/1/7/6/17660ef415d37059.jpg'
+    """
+    return PurePosixPath("train", *image_id[:3], f"{image_id}.jpg")

@@ -1,0 +1,302 @@
+"""The parameters of every stage, read from `params.yaml` and checked before anything runs.
+
+`params.yaml` is the only home of a value: no field here has a default.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from landmarks.errors import ParamsError
+from landmarks.files import replace_file
+
+PARAMS_PATH = Path("params.yaml")
+EXPERIMENTS_PATH = Path("experiments")
+DEFAULT_EXPERIMENT = "default"
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DemoParams(Section):
+    """The invented landmarks that `acquire.source: demo` draws."""
+
+    seed: Count
+    landmarks: Annotated[int, Field(ge=2, le=24)]
+    photos_per_landmark: Positive
+    distractor_photos: Count
+    image_size: Annotated[int, Field(ge=32, le=1024, description="Side of a drawn photo in pixels.")]
+
+
+class AcquireParams(Section):
+    """Where the photos and their tables are."""
+
+    source: Literal["demo", "folder", "archive"]
+    photos: str = Field(description="Root of the photo folder, or the Kaggle zip; empty for the demo.")
+    train_csv: str = Field(description="Table of photos: id,landmark_id.")
+    names_csv: str = Field(description="Table of names: landmark_id,name; an empty file where there is none.")
+    distractors_csv: str = Field(description="Table of photos of no landmark: id,category; an empty file for none.")
+    demo: DemoParams
+
+
+class ValidateParams(Section):
+    """What the data has to satisfy before it is used."""
+
+    sample_photos: Count = Field(description="How many photos are decoded as a sample.")
+    max_unreadable_fraction: Fraction = Field(description="Of that sample.")
+    min_landmark_id: int
+    max_landmark_id: int
+
+
+class SelectParams(Section):
+    """Which landmarks and photos are used, and how they are split. Empty bounds are null."""
+
+    min_images: Positive | None = Field(description="Photos a landmark needs at least, inclusive.")
+    max_images: Positive | None = Field(description="Photos a landmark may have at most, inclusive.")
+    top_k: Positive | None = Field(description="Keep only so many landmarks, those with the most photos.")
+    landmark_ids: tuple[int, ...] | None = Field(description="Keep only these landmarks.")
+    max_images_per_landmark: Positive | None = Field(description="Keep at most so many photos of each landmark.")
+    fraction: Annotated[float, Field(gt=0, le=1)] = Field(description="Keep this part of all photos.")
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    seed: Count
+
+    @pydantic.model_validator(mode="after")
+    def _leave_room_for_train(self) -> "SelectParams":
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"val_fraction + test_fraction must be below 1, received {self.val_fraction} + {self.test_fraction}"
+            )
+        if self.min_images is not None and self.max_images is not None and self.min_images > self.max_images:
+            raise ValueError(f"min_images {self.min_images} is above max_images {self.max_images}")
+        return self
+
+
+class PrepareParams(Section):
+    """How photos become shards of equal square images."""
+
+    image_size: Annotated[int, Field(ge=32, le=1024, description="Side of the network's input in pixels.")]
+    fit: Literal["crop", "stretch"] = Field(description="Cut the centred square, or squeeze the whole photo into it.")
+    photos_per_shard: Positive
+    max_unreadable_fraction: Fraction
+    max_pixels: Positive = Field(description="Photos with more pixels are refused, not decoded.")
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=64, description="Most differing bits of two 64-bit hashes.")]
+
+
+class NetworkParams(Section):
+    """The shape of the ResNet-50 and its head."""
+
+    pooling: Literal["average", "flatten"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)]
+    zero_init_residual: bool = Field(description="Start every residual branch at zero (Goyal et al. 2017).")
+
+
+class AugmentationParams(Section):
+    """Random changes to training photos; used by the variant `augmented` alone."""
+
+    flip: bool = Field(description="Mirror half of the photos left to right.")
+    min_crop_area_fraction: Annotated[float, Field(gt=0, le=1)]
+    max_aspect_ratio: Annotated[float, Field(ge=1, le=2)]
+    brightness: Fraction = Field(description="Largest change, as a fraction of the full range.")
+    contrast: Annotated[float, Field(ge=0, lt=1)] = Field(description="Largest relative change.")
+    saturation: Annotated[float, Field(ge=0, lt=1)] = Field(description="Largest relative change.")
+
+
+class TrainParams(Section):
+    """The recipe: optimizer, schedule and when to stop."""
+
+    initial_weights: str = Field(description="none, imagenet, or the path of a weight file.")
+    epochs: Positive
+    batch_size: Annotated[int, Field(ge=1, description="Over all devices together.")]
+    optimizer: Literal["sgd", "adam", "adamw"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1, description="Nesterov momentum; sgd only.")]
+    weight_decay: Annotated[float, Field(ge=0, description="Per step: L2 for sgd, decoupled for adamw.")]
+    warmup_epochs: Annotated[float, Field(ge=0)]
+    decay: Literal["cosine", "constant"]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    class_weighting: Literal["none", "sqrt", "inverse"] = Field(description="Weight of a class by its photo count.")
+    early_stopping_patience: Positive | None = Field(description="Epochs without a better monitored value.")
+    early_stopping_monitor: Literal["val_loss", "val_accuracy"]
+    inference_accuracy_photos: Positive = Field(description="Training photos measured in inference mode.")
+    precision: Literal["auto", "float32", "bfloat16"]
+    devices: Literal["auto", "one", "mirrored"] = Field(description="auto mirrors where there are several GPUs.")
+    seed: Count
+
+
+class IndexParams(Section):
+    """The gallery of similar photos and the threshold of rejection."""
+
+    precision_target: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Of the answers above the threshold on val, this part is right."
+    )
+
+
+class EvaluateParams(Section):
+    """How the test split is measured."""
+
+    bootstrap_samples: Annotated[int, Field(ge=100)]
+    calibration_bins: Annotated[int, Field(ge=2)]
+    gallery_photos: Positive = Field(description="Photos in each gallery of answers.")
+    confusions: Positive = Field(description="Rows of the table of most frequent confusions.")
+    seed: Count
+
+
+class RegisterParams(Section):
+    """The gate between evaluation and the model registry."""
+
+    model_name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    metric: Literal["top1", "top5", "macro_recall"]
+    min_score: Fraction
+    max_loss_to_champion: Fraction = Field(description="How much worse than the present champion is accepted.")
+
+
+class PackageParams(Section):
+    """The deployable service."""
+
+    alias: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="Which registered version.")
+
+
+class ServiceParams(Section):
+    """The limits of the service; they travel inside the Bento."""
+
+    max_body_bytes: Positive
+    max_pixels: Positive
+    default_k: Positive
+    max_k: Positive
+    max_batch_photos: Positive
+
+
+class TrackingParams(Section):
+    """Where runs are grouped; the store itself comes from MLFLOW_TRACKING_URI."""
+
+    experiment: Annotated[str, Field(min_length=1)]
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    acquire: AcquireParams
+    validate_: ValidateParams = Field(alias="validate")
+    select: SelectParams
+    prepare: PrepareParams
+    network: NetworkParams
+    augmentation: AugmentationParams
+    train: TrainParams
+    index: IndexParams
+    evaluate: EvaluateParams
+    register_: RegisterParams = Field(alias="register")
+    package: PackageParams
+    service: ServiceParams
+    tracking: TrackingParams
+
+
+def read_params(path: Path = PARAMS_PATH) -> Params:
+    """Read and check a params file.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML, or a value is unknown, of the wrong type or out of range.
+    """
+    return _check(_read_yaml(path), path)
+
+
+def build_params(values: dict[str, Any]) -> Params:
+    """Check params given as a nested dict.
+
+    Raises:
+        ParamsError: a value is unknown, of the wrong type or out of range.
+    """
+    return _check(values, Path("the given values"))
+
+
+def write_experiment(name: str, folder: Path = EXPERIMENTS_PATH, path: Path = PARAMS_PATH) -> Params:
+    """Merge `<folder>/<name>.yaml` over the default params and write the result, comments kept, to `path`.
+
+    Environment variables in texts (`${LANDMARKS_SAMPLES}/...`) are replaced by their values.
+
+    Raises:
+        ParamsError: the experiment is unknown, a variable is not set, or the result is not valid.
+    """
+    merged = _read_yaml(_find_experiment(DEFAULT_EXPERIMENT, folder))
+    if name != DEFAULT_EXPERIMENT:
+        _merge(merged, _expand(_read_yaml(_find_experiment(name, folder)), name))
+    params = _check(merged, folder / f"{name}.yaml")
+    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        _yaml().dump(merged, stream)
+    return params
+
+
+def list_experiments(folder: Path = EXPERIMENTS_PATH) -> list[str]:
+    """Names that `write_experiment` accepts."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def _find_experiment(name: str, folder: Path) -> Path:
+    if name not in list_experiments(folder):
+        known = ", ".join(list_experiments(folder)) or "none"
+        raise ParamsError(f"There is no experiment {name!r} in {folder}/. Known experiments: {known}.")
+    return folder / f"{name}.yaml"
+
+
+def _yaml() -> YAML:
+    yaml = YAML()  # YAML 1.2: 1e-3 is a number here, where PyYAML reads a text
+    yaml.width = 120
+    yaml.preserve_quotes = True
+    return yaml
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        value = _yaml().load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path} is missing. Run from the project's root, or `landmarks params default`.") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise ParamsError(f"{path} must hold sections such as `acquire:`, received {type(value).__name__}.")
+    return value
+
+
+def _check(values: dict[str, Any], path: Path) -> Params:
+    try:
+        return Params.model_validate(values)
+    except pydantic.ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, problem['loc'])) or 'params'}: {problem['msg']} (received {problem['input']!r:.80})"
+            for problem in error.errors()
+        ]
+        raise ParamsError("\n".join([f"{path} is not valid:", *lines, "Mend these values and try again."])) from None
+
+
+def _merge(base: Any, changes: Any) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _expand(value: Any, name: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, name) for key, item in value.items()}
+    if not isinstance(value, str) or "$" not in value:
+        return value
+    expanded = os.path.expandvars(value)
+    if "$" in expanded:
+        raise ParamsError(
+            f"The experiment {name!r} needs an environment variable that is not set: {value}. Set it and try again."
+        )
+    return str(Path(expanded).resolve())

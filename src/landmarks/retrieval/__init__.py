@@ -1,0 +1,1 @@
+"""Search for similar photos over unit embeddings, and the metrics of retrieval."""
