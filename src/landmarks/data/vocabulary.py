@@ -1,0 +1,62 @@
+"""The landmarks a model can name: label, landmark_id and name, as a table beside the model."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from landmarks.errors import ArtifactError
+from landmarks.files import replace_file
+
+VOCABULARY_FILE = "vocabulary.csv"
+_COLUMNS = ("label", "landmark_id", "name", "train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """One row of the vocabulary; the counts are of its photos in each split."""
+
+    label: int
+    landmark_id: int
+    name: str
+    train: int
+    val: int
+    test: int
+
+
+def write_vocabulary(path: Path, landmarks: Sequence[Landmark]) -> Path:
+    """Write the table, in order of label."""
+    with replace_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        writer.writerows([getattr(landmark, column) for column in _COLUMNS] for landmark in landmarks)
+    return path
+
+
+def read_vocabulary(path: Path) -> tuple[Landmark, ...]:
+    """Read the table; row i has label i.
+
+    Raises:
+        ArtifactError: the file is missing, or is not such a table with contiguous labels.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            landmarks = tuple(_parse(row) for row in csv.DictReader(stream))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing. Run the stage that writes it: `dvc repro`.") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{path} is not a vocabulary ({error}). Delete it and run `dvc repro`.") from error
+    if [landmark.label for landmark in landmarks] != list(range(len(landmarks))):
+        raise ArtifactError(f"{path} has labels that are not 0, 1, 2, … Delete it and run `dvc repro`.")
+    return landmarks
+
+
+def _parse(row: dict[str, str]) -> Landmark:
+    return Landmark(
+        label=int(row["label"]),
+        landmark_id=int(row["landmark_id"]),
+        name=row["name"],
+        train=int(row["train"]),
+        val=int(row["val"]),
+        test=int(row["test"]),
+    )
