@@ -1,0 +1,144 @@
+"""Exact search for the most similar embeddings."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from landmarks.errors import ArtifactError
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+_UNIT_TOLERANCE = 1e-3
+# faiss adds up in float32, and in another order for many queries than for one: two equal embeddings may come
+# back this far apart.
+_SCORE_TOLERANCE = 1e-5
+
+
+class SimilarityIndex:
+    """A gallery of embeddings; the similarity of two of them is their inner product, the cosine.
+
+    The answer for a query depends on nothing but the query and the gallery: not on the other queries of the
+    call, nor on the number of threads. Nothing changes after construction, so threads may share an index.
+    """
+
+    def __init__(self, flat: faiss.IndexFlatIP, threads: int | None = None) -> None:
+        self._flat = flat
+        self._threads = threads
+
+    @classmethod
+    def from_embeddings(cls, embeddings: Floats, threads: int | None = None) -> "SimilarityIndex":
+        """Build an index over a gallery.
+
+        Args:
+            embeddings: float32 (n, d), rows of unit length.
+            threads: most threads a search may use; all the processor has when None.
+
+        Raises:
+            ValueError: the array has another shape or type, holds NaN, or a row is not of unit length.
+        """
+        check_unit_rows(embeddings)
+        flat = faiss.IndexFlatIP(embeddings.shape[1])
+        flat.add(np.ascontiguousarray(embeddings))
+        return cls(flat, threads)
+
+    @classmethod
+    def load(cls, path: Path, threads: int | None = None) -> "SimilarityIndex":
+        """Read a gallery from a `.npy` file.
+
+        Raises:
+            ArtifactError: the file is missing, damaged, or does not hold such embeddings.
+        """
+        try:
+            with path.open("rb") as stream:
+                embeddings = np.lib.format.read_array(stream, allow_pickle=False)
+            return cls.from_embeddings(embeddings, threads)
+        except FileNotFoundError:
+            raise ArtifactError(f"{path} is missing. Run the stage that writes it: `dvc repro`.") from None
+        except (ValueError, EOFError, OSError) as error:
+            raise ArtifactError(f"{path} holds no usable embeddings: {error} Run `dvc repro` again.") from error
+
+    def __len__(self) -> int:
+        return int(self._flat.ntotal)
+
+    @property
+    def dimension(self) -> int:
+        """Length of an embedding."""
+        return int(self._flat.d)
+
+    def search(self, queries: Floats, k: int) -> tuple[Floats, Rows]:
+        """Find the k most similar embeddings of each query; all of them where the gallery has fewer.
+
+        Args:
+            queries: float32 (q, d), rows of unit length.
+            k: how many, at least 1.
+
+        Returns:
+            similarities: float32 (q, min(k, n)), best first; of equal ones the lower row comes first.
+            rows: int64 (q, min(k, n)), positions in the gallery.
+
+        Raises:
+            ValueError: k is below 1, or the queries have another dimension, hold NaN, or are not of unit length.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, received {k}.")
+        check_unit_rows(queries)
+        if queries.shape[1] != self.dimension:
+            raise ValueError(f"The queries have {queries.shape[1]} dimensions, the gallery has {self.dimension}.")
+        kept = min(k, len(self))
+        ranked = [_rank(self._flat, query, rows, kept) for query, rows in self._find_candidates(queries, kept)]
+        similarities = np.array([scores for scores, _ in ranked], np.float32).reshape(len(queries), kept)
+        return similarities, np.array([rows for _, rows in ranked], np.int64).reshape(len(queries), kept)
+
+    def _find_candidates(self, queries: Floats, kept: int) -> Iterator[tuple[Floats, Rows]]:
+        """Rows that may be among the best `kept` of each query, those tied with the last one included."""
+        if not kept or not len(queries):
+            yield from ((query, np.empty(0, np.int64)) for query in queries)
+            return
+        with _limit_threads(self._threads):
+            scores, rows = self._flat.search(np.ascontiguousarray(queries), min(kept + 1, len(self)))
+            for query, own_scores, own_rows in zip(queries, scores, rows, strict=True):
+                floor = own_scores[kept - 1] - _SCORE_TOLERANCE
+                is_tied = len(own_rows) > kept and own_scores[kept] >= floor
+                yield query, self._flat.range_search(query[None], float(floor))[2] if is_tied else own_rows[:kept]
+
+
+def check_unit_rows(embeddings: Floats) -> None:
+    """Refuse anything but float32 (n, d) with rows of unit length.
+
+    Raises:
+        ValueError: the array has another shape or type, holds NaN, or a row is not of unit length.
+    """
+    if embeddings.ndim != 2 or embeddings.dtype != np.float32 or not embeddings.shape[1]:
+        raise ValueError(f"Embeddings must be float32 (n, d), received {embeddings.dtype} {embeddings.shape}.")
+    lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= _UNIT_TOLERANCE))
+    if len(wrong):
+        raise ValueError(
+            f"Embeddings must have unit length; {len(wrong)} of {len(embeddings)} rows have not, "
+            f"the first is row {wrong[0]} of length {lengths[wrong[0]]:.6g}."
+        )
+
+
+def _rank(flat: faiss.IndexFlatIP, query: Floats, rows: Rows, kept: int) -> tuple[Floats, Rows]:
+    candidates = np.sort(rows)
+    # float64 makes equal embeddings score equally, whatever order they are added up in
+    exact = np.einsum("nd,d->n", flat.reconstruct_batch(candidates).astype(np.float64), query.astype(np.float64))
+    similarities = exact.astype(np.float32)
+    best = np.argsort(-similarities, kind="stable")[:kept]
+    return similarities[best], candidates[best]
+
+
+@contextmanager
+def _limit_threads(threads: int | None) -> Iterator[None]:
+    """OpenMP keeps this number for each calling thread, so other threads are not touched."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
