@@ -1,0 +1,89 @@
+"""Everything a training needs to go on after it was stopped: one folder per training, plain arrays and JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from landmarks.errors import ArtifactError
+from landmarks.files import read_json, replace_file, replace_folder, write_json
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass
+class Progress:
+    """What a training knows beside its weights. `epoch` counts finished epochs."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_value: float | None = None
+    epochs_without_gain: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    finished: bool = False
+
+
+class Checkpoint:
+    """The newest state of one training in `folder`, replaced as a whole after every epoch.
+
+    The best weights so far stand in a file of their own, named by their epoch, and are written only when they change.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._latest = folder / "latest"
+
+    def save(self, progress: Progress, variables: Sequence[keras.Variable]) -> None:
+        """Write the state after an epoch; `variables` are those of the model and of the optimizer."""
+        if progress.best_epoch == progress.epoch and not self._best(progress).exists():
+            _write_arrays(self._best(progress), variables)
+        with replace_folder(self._latest) as temporary:
+            _write_arrays(temporary / "variables.npz", variables)
+            write_json(temporary / "progress.json", asdict(progress))
+        for path in self._folder.glob("best-*.npz"):
+            if path != self._best(progress):
+                path.unlink()
+
+    def load(self, variables: Sequence[keras.Variable]) -> Progress:
+        """Assign the saved state to `variables`; without one, leave them and return the beginning.
+
+        Raises:
+            ArtifactError: the saved state does not fit these variables.
+        """
+        if not self._latest.is_dir():
+            return Progress()
+        _assign_arrays(self._latest / "variables.npz", variables)
+        saved: dict[str, Any] = read_json(self._latest / "progress.json")
+        return Progress(**saved)
+
+    def load_best(self, progress: Progress, variables: Sequence[keras.Variable]) -> None:
+        """Assign the variables of the best epoch."""
+        _assign_arrays(self._best(progress), variables)
+
+    def _best(self, progress: Progress) -> Path:
+        return self._folder / f"best-{progress.best_epoch:04d}.npz"
+
+
+def _write_arrays(path: Path, variables: Sequence[keras.Variable]) -> None:
+    arrays = {f"{i:04d}": keras.ops.convert_to_numpy(variable.value) for i, variable in enumerate(variables)}
+    with replace_file(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def _assign_arrays(path: Path, variables: Sequence[keras.Variable]) -> None:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            values: list[Array] = [arrays[f"{i:04d}"] for i in range(len(variables))]
+            fits = len(arrays.files) >= len(variables)
+    except (OSError, KeyError, ValueError) as error:
+        raise ArtifactError(
+            f"The checkpoint {path} is damaged ({error}). Delete its folder and train again."
+        ) from error
+    if not fits or any(tuple(variable.shape) != value.shape for variable, value in zip(variables, values, strict=True)):
+        raise ArtifactError(f"The checkpoint {path} belongs to another network. Delete it and train again.")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

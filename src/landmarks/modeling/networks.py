@@ -1,0 +1,156 @@
+"""ResNet-50 with a softmax head, built of Keras's own layers, from uint8 photos to logits.
+
+The backbone has the layers, names and order of `keras.applications.ResNet50`, so that its weight files fit; what
+that function hides is open here: batch-normalisation momentum, zero-initialised branches, precision per layer.
+
+References:
+    He et al., "Deep Residual Learning for Image Recognition", 2016, table 1 (stride on the first 1x1 convolution).
+"""
+
+from typing import Literal
+
+import keras
+from keras import layers
+
+from landmarks.errors import ArtifactError
+from landmarks.params import NetworkParams
+
+Precision = Literal["float32", "bfloat16"]
+Scaling = Literal["symmetric", "imagenet"]
+
+# (name, filters of the 3x3 convolution, blocks, stride of the first block)
+_STACKS = (("conv2", 64, 3, 1), ("conv3", 128, 4, 2), ("conv4", 256, 6, 2), ("conv5", 512, 3, 2))
+_IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
+_EPSILON = 1.001e-5
+
+PROBABILITIES = "probabilities"
+EMBEDDING = "embedding"
+
+
+class _Layers:
+    """Makes the layers of one network with the same precision and normalisation."""
+
+    def __init__(self, params: NetworkParams, precision: Precision, synchronized: bool) -> None:
+        self.policy = keras.DTypePolicy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+        self._params = params
+        self._synchronized = synchronized
+
+    def convolution(self, filters: int, size: int, name: str, stride: int = 1, padding: str = "valid") -> layers.Layer:
+        return layers.Conv2D(filters, size, strides=stride, padding=padding, name=name, dtype=self.policy)
+
+    def normalization(self, name: str, zero: bool = False) -> layers.Layer:
+        return layers.BatchNormalization(
+            momentum=self._params.batch_norm_momentum,
+            epsilon=_EPSILON,
+            gamma_initializer="zeros" if zero and self._params.zero_init_residual else "ones",
+            synchronized=self._synchronized,
+            name=name,
+            dtype=self.policy,
+        )
+
+    def relu(self, name: str) -> layers.Layer:
+        return layers.Activation("relu", name=name, dtype=self.policy)
+
+    def padding(self, pixels: int, name: str) -> layers.Layer:
+        return layers.ZeroPadding2D(pixels, name=name, dtype=self.policy)
+
+
+def build_backbone(
+    image_size: int, params: NetworkParams, precision: Precision = "float32", synchronized: bool = False
+) -> keras.Model:
+    """ResNet-50 without its head: scaled photos (n, s, s, 3) to features (n, ceil(s / 32), ceil(s / 32), 2048)."""
+    make = _Layers(params, precision, synchronized)
+    inputs = keras.Input((image_size, image_size, 3), dtype="float32")
+    x = make.padding(3, "conv1_pad")(inputs)
+    x = make.convolution(64, 7, "conv1_conv", stride=2)(x)
+    x = make.normalization("conv1_bn")(x)
+    x = make.relu("conv1_relu")(x)
+    x = make.padding(1, "pool1_pad")(x)
+    x = layers.MaxPooling2D(3, strides=2, name="pool1_pool", dtype=make.policy)(x)
+    for name, filters, blocks, stride in _STACKS:
+        for block in range(1, blocks + 1):
+            x = _add_block(x, make, f"{name}_block{block}", filters, stride if block == 1 else 1, block == 1)
+    return keras.Model(inputs, x, name="resnet50")
+
+
+def _add_block(x: object, make: _Layers, name: str, filters: int, stride: int, project: bool) -> object:
+    shortcut = x
+    if project:
+        shortcut = make.convolution(4 * filters, 1, f"{name}_0_conv", stride)(x)
+        shortcut = make.normalization(f"{name}_0_bn")(shortcut)
+    x = make.convolution(filters, 1, f"{name}_1_conv", stride)(x)
+    x = make.normalization(f"{name}_1_bn")(x)
+    x = make.relu(f"{name}_1_relu")(x)
+    x = make.convolution(filters, 3, f"{name}_2_conv", padding="same")(x)
+    x = make.normalization(f"{name}_2_bn")(x)
+    x = make.relu(f"{name}_2_relu")(x)
+    x = make.convolution(4 * filters, 1, f"{name}_3_conv")(x)
+    x = make.normalization(f"{name}_3_bn", zero=True)(x)
+    x = layers.Add(name=f"{name}_add", dtype=make.policy)([shortcut, x])
+    return make.relu(f"{name}_out")(x)
+
+
+def build_classifier(
+    image_size: int,
+    labels: int,
+    params: NetworkParams,
+    precision: Precision = "float32",
+    scaling: Scaling = "symmetric",
+    synchronized: bool = False,
+    seed: int = 0,
+) -> keras.Model:
+    """The network as it is trained: photos uint8 (n, s, s, 3) to logits float32 (n, labels).
+
+    Scaling is a layer, so that training and serving cannot drift apart: `symmetric` maps 0..255 to -1..1, `imagenet`
+    subtracts the mean colour as the published weights expect. `seed` fixes the dropout.
+    """
+    # === Layers ===
+    backbone = build_backbone(image_size, params, precision, synchronized)
+    pool = layers.Flatten(name="flatten") if params.pooling == "flatten" else layers.GlobalAveragePooling2D(name="pool")
+    dropout = layers.Dropout(params.dropout, seed=seed, name="dropout")
+    dense = layers.Dense(labels, name="logits")
+
+    # === Functional model ===
+    inputs = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
+    features = backbone(_build_scaling(scaling)(inputs))
+    logits = dense(dropout(pool(layers.Activation("linear", name="features", dtype="float32")(features))))
+    return keras.Model(inputs, logits, name="classifier")
+
+
+def _build_scaling(scaling: Scaling) -> layers.Layer:
+    if scaling == "imagenet":
+        return layers.Rescaling(1.0, offset=[-mean for mean in _IMAGENET_MEAN_RGB], name="scaling")
+    return layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")
+
+
+def build_recognizer(classifier: keras.Model) -> keras.Model:
+    """The network as it is used, sharing the classifier's layers.
+
+    Returns:
+        A model from uint8 (n, s, s, 3) to `probabilities: float32 (n, labels)` and
+        `embedding: float32 (n, 2048), rows of unit length`, the average of the backbone's features.
+    """
+    features = classifier.get_layer("features").output
+    embedding = layers.UnitNormalization(name=EMBEDDING)(layers.GlobalAveragePooling2D(name="embedding_pool")(features))
+    probabilities = layers.Softmax(name=PROBABILITIES)(classifier.output)
+    return keras.Model(classifier.input, {PROBABILITIES: probabilities, EMBEDDING: embedding}, name="recognizer")
+
+
+def load_backbone_weights(classifier: keras.Model, path: str) -> None:
+    """Load a weight file of `keras.applications.ResNet50(include_top=False)` into a classifier's backbone.
+
+    Those weights expect blue, green, red; the first convolution is turned round instead, so that photos stay RGB.
+
+    Raises:
+        ArtifactError: the file is missing or holds other weights.
+    """
+    backbone = classifier.get_layer("resnet50")
+    try:
+        backbone.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(
+            f"{path} cannot be loaded into ResNet-50 without its top ({error}). Give a weight file made by "
+            "`keras.applications.ResNet50(include_top=False).save_weights(...)`."
+        ) from error
+    kernel, bias = backbone.get_layer("conv1_conv").get_weights()
+    backbone.get_layer("conv1_conv").set_weights([kernel[:, :, ::-1, :], bias])

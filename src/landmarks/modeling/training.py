@@ -1,0 +1,300 @@
+"""The training loop: one straight line over a distribution strategy, resumable after every epoch.
+
+Keras's own `fit` does not run on several workers, so the loop is ours; Keras callbacks are honoured through
+`keras.callbacks.CallbackList`. The network is never compiled with XLA on a CPU, where that is several times slower.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tqdm import tqdm
+
+from landmarks.errors import LandmarksError
+from landmarks.modeling.checkpoint import Checkpoint, Progress
+from landmarks.modeling.networks import Precision
+from landmarks.params import TrainParams
+
+NO_IMPROVEMENT = {"val_loss": math.inf, "val_accuracy": -math.inf}
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The photos a training sees, as datasets of (photos: uint8 (b, s, s, 3), labels: int32 (b,)).
+
+    Attributes:
+        train: the batches of an epoch, given its number from 0; all of `batch_size`.
+        val: the validation photos.
+        train_sample: training photos as they are, without augmentation, to measure in inference mode.
+        batch_size: over all devices together.
+        steps: batches in an epoch.
+        label_counts: training photos of each label, int64 (labels,).
+    """
+
+    train: Callable[[int], tf.data.Dataset]
+    val: Callable[[], tf.data.Dataset]
+    train_sample: Callable[[], tf.data.Dataset]
+    batch_size: int
+    steps: int
+    label_counts: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The classifier with the weights of its best epoch, and one row of figures per epoch."""
+
+    classifier: keras.Model
+    history: tuple[dict[str, float], ...]
+    best_epoch: int
+
+
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """Linear warm-up to the peak, then half a cosine down to zero, or constant.
+
+    References:
+        Goyal et al. 2017 (warm-up); Loshchilov and Hutter, "SGDR", 2017, equation 5 (cosine).
+    """
+
+    def __init__(self, peak: float, warmup_steps: float, total_steps: int, cosine: bool) -> None:
+        self.peak, self.warmup_steps, self.total_steps, self.cosine = peak, warmup_steps, total_steps, cosine
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """The rate at a step, counted from 0."""
+        step = tf.cast(step, tf.float32)
+        warmup = (step + 1.0) / max(self.warmup_steps, 1.0)
+        done = (step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1.0)
+        decay = 0.5 * (1.0 + tf.cos(math.pi * tf.clip_by_value(done, 0.0, 1.0))) if self.cosine else 1.0
+        return self.peak * tf.where(step < self.warmup_steps, warmup, decay)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, as Keras wants them."""
+        return {key: getattr(self, key) for key in ("peak", "warmup_steps", "total_steps", "cosine")}
+
+
+def configure_runtime() -> None:
+    """Make training on a CPU repeatable: one operation at a time, each on all cores.
+
+    With several operations at once TensorFlow splits their sums differently from run to run. It must be called before
+    TensorFlow does its first work in the process; afterwards it changes nothing.
+    """
+    with suppress(RuntimeError):
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def choose_precision(wanted: str) -> Precision:
+    """`auto` is bfloat16 where the hardware multiplies it faster: AMX on a CPU, Ampere or later on a GPU."""
+    if wanted != "auto":
+        return "bfloat16" if wanted == "bfloat16" else "float32"
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return "bfloat16" if capability >= (8, 0) else "float32"
+    cpuinfo = Path("/proc/cpuinfo")
+    return "bfloat16" if cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text() else "float32"
+
+
+def choose_strategy(wanted: str) -> tf.distribute.Strategy:
+    """`one` device, all of them `mirrored`, or `auto`: mirrored where there are several GPUs."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if wanted == "mirrored" or (wanted == "auto" and len(gpus) > 1):
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
+def train(
+    build: Callable[[], keras.Model],
+    data: TrainingData,
+    params: TrainParams,
+    strategy: tf.distribute.Strategy,
+    work: Path,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> TrainingResult:
+    """Train a classifier until its epochs are over or early stopping ends it.
+
+    Args:
+        build: makes the network, from uint8 photos to logits; called inside the strategy's scope.
+        data: the photos.
+        params: the recipe.
+        strategy: one device or several.
+        work: keeps the checkpoint; a training that was killed goes on from the last epoch found there.
+        callbacks: Keras callbacks; epochs are numbered from 0, logs have the columns of the history.
+
+    Raises:
+        LandmarksError: the loss is no longer a number.
+        ArtifactError: the checkpoint in `work` belongs to another network.
+    """
+    keras.utils.set_random_seed(params.seed)
+    with strategy.scope():
+        classifier = build()
+        optimizer = build_optimizer(params, data.steps)
+        optimizer.build(classifier.trainable_variables)
+    variables = [*classifier.variables, *optimizer.variables]
+    checkpoint = Checkpoint(work)
+    progress = checkpoint.load(variables)
+    step = _build_step(classifier, optimizer, data, params, strategy)
+    measure = _build_measure(classifier)
+    hooks = keras.callbacks.CallbackList(list(callbacks), model=classifier)
+    classifier.stop_training = False
+
+    hooks.on_train_begin()
+    with tqdm(
+        desc="training",
+        total=params.epochs * data.steps * data.batch_size,
+        initial=progress.epoch * data.steps * data.batch_size,
+        unit="photo",
+        mininterval=1.0,
+    ) as bar:
+        while not (progress.finished or classifier.stop_training):
+            hooks.on_epoch_begin(progress.epoch)
+            logs = {"learning_rate": float(optimizer.learning_rate)}
+            logs |= _run_epoch(strategy.experimental_distribute_dataset(data.train(progress.epoch)), step, hooks, bar)
+            _, logs["train_inference_accuracy"] = measure(data.train_sample())
+            logs["val_loss"], logs["val_accuracy"] = measure(data.val())
+            _advance(progress, logs, params)
+            bar.set_postfix(epoch=progress.epoch, val_accuracy=f"{logs['val_accuracy']:.3f}")
+            hooks.on_epoch_end(progress.epoch - 1, logs)
+            progress.finished |= classifier.stop_training
+            checkpoint.save(progress, variables)
+    hooks.on_train_end()
+    checkpoint.load_best(progress, variables)
+    return TrainingResult(classifier, tuple(progress.history), progress.best_epoch)
+
+
+def build_optimizer(params: TrainParams, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer with its learning-rate schedule over `params.epochs` epochs of `steps` steps."""
+    rate = WarmupDecay(
+        params.learning_rate, params.warmup_epochs * steps, params.epochs * steps, params.decay == "cosine"
+    )
+    if params.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=params.momentum, nesterov=params.momentum > 0)
+    if params.optimizer == "adam":
+        return keras.optimizers.Adam(rate)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=params.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def compute_class_weights(label_counts: npt.NDArray[np.int64], weighting: str) -> npt.NDArray[np.float32]:
+    """Weight of each label, float32 (labels,), with mean 1 over the photos.
+
+    >>> compute_class_weights(np.array([1, 3]), "inverse").tolist()
+    [2.0, 0.6666666865348816]
+    """
+    power = {"none": 0.0, "sqrt": 0.5, "inverse": 1.0}[weighting]
+    weights = np.maximum(label_counts, 1).astype(np.float64) ** -power
+    mean = (weights * label_counts).sum() / label_counts.sum()
+    return np.asarray(weights / mean, np.float32)
+
+
+def _build_step(
+    classifier: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    data: TrainingData,
+    params: TrainParams,
+    strategy: tf.distribute.Strategy,
+) -> Callable[..., tf.Tensor]:
+    """A step on one batch; it returns the sum of losses and the count of right answers before the update."""
+    weights = tf.constant(compute_class_weights(data.label_counts, params.class_weighting))
+    # Keras decays SGD's weights apart from its momentum; the usual L2 penalty belongs into the gradient
+    decay = params.weight_decay / strategy.num_replicas_in_sync if params.optimizer == "sgd" else 0.0
+    variables = classifier.trainable_variables
+
+    def replica_step(photos: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            logits = tf.cast(classifier(photos, training=True), tf.float32)
+            targets = tf.one_hot(labels, len(data.label_counts))
+            targets = targets * (1.0 - params.label_smoothing) + params.label_smoothing / len(data.label_counts)
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits) * tf.gather(weights, labels)
+            loss = tf.reduce_sum(losses) / data.batch_size
+        gradients = tape.gradient(loss, variables)
+        if decay:
+            gradients = [
+                gradient + decay * variable.value if len(variable.shape) > 1 else gradient
+                for gradient, variable in zip(gradients, variables, strict=True)
+            ]
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return tf.stack([tf.reduce_sum(losses), _count_right(logits, labels)])
+
+    @tf.function(jit_compile=False)  # type: ignore[untyped-decorator, unused-ignore]
+    def step(batch: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(replica_step, args=batch), axis=None)
+
+    return step  # type: ignore[no-any-return, unused-ignore]
+
+
+def _build_measure(classifier: keras.Model) -> Callable[[tf.data.Dataset], tuple[float, float]]:
+    """Mean cross-entropy and accuracy of a dataset, in inference mode."""
+
+    @tf.function(jit_compile=False, reduce_retracing=True)  # type: ignore[untyped-decorator, unused-ignore]
+    def measure_batch(photos: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        logits = tf.cast(classifier(photos, training=False), tf.float32)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        count = tf.cast(tf.size(labels), tf.float32)
+        return tf.stack([tf.reduce_sum(losses), _count_right(logits, labels), count])
+
+    def measure(dataset: tf.data.Dataset) -> tuple[float, float]:
+        sums = np.array([measure_batch(*batch).numpy() for batch in dataset], np.float64).sum(axis=0)
+        return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+
+    return measure
+
+
+def _count_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32))
+
+
+def _run_epoch(
+    batches: Any, step: Callable[..., tf.Tensor], hooks: keras.callbacks.CallbackList, bar: "tqdm[NoReturn]"
+) -> dict[str, float]:
+    started = time.perf_counter()
+    loss = right = photos = 0.0
+    for number, batch in enumerate(batches):
+        hooks.on_train_batch_begin(number)
+        batch_loss, batch_right = step(batch).numpy().tolist()
+        _check_finite(batch_loss, f"at step {number + 1} of the epoch")
+        size = _count_photos(batch)
+        loss, right, photos = loss + batch_loss, right + batch_right, photos + size
+        bar.update(size)
+        hooks.on_train_batch_end(number, {"loss": batch_loss / size})
+    return {
+        "train_loss": loss / photos,
+        "train_accuracy": right / photos,
+        "images_per_second": photos / (time.perf_counter() - started),
+    }
+
+
+def _check_finite(loss: float, where: str) -> None:
+    if not math.isfinite(loss):
+        raise LandmarksError(
+            f"The loss became {loss} {where}. Lower train.learning_rate, lengthen train.warmup_epochs, or set "
+            "train.precision to float32."
+        )
+
+
+def _count_photos(batch: tuple[Any, Any]) -> int:
+    labels = batch[1]
+    return sum(int(part.shape[0]) for part in getattr(labels, "values", (labels,)))
+
+
+def _advance(progress: Progress, logs: dict[str, float], params: TrainParams) -> None:
+    """Count the epoch, and remember whether it was the best."""
+    _check_finite(logs["val_loss"], f"on the validation photos after epoch {progress.epoch + 1}")
+    progress.epoch += 1
+    progress.history.append({"epoch": progress.epoch, **logs})
+    value = logs[params.early_stopping_monitor]
+    best = NO_IMPROVEMENT[params.early_stopping_monitor] if progress.best_value is None else progress.best_value
+    if value < best if params.early_stopping_monitor == "val_loss" else value > best:
+        progress.best_value, progress.best_epoch, progress.epochs_without_gain = value, progress.epoch, 0
+    else:
+        progress.epochs_without_gain += 1
+    patience = params.early_stopping_patience or params.epochs
+    progress.finished = progress.epoch >= params.epochs or progress.epochs_without_gain >= patience
