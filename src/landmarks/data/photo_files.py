@@ -1,0 +1,188 @@
+"""What stands in the file of a photo before its pixels: kind, size, orientation.
+
+Everything here is read without a decoder, so that a photo is refused for its size before anything is decoded. The
+decoder is then handed only what the pixels need: colour profiles, previews, comments and later frames never reach it.
+"""
+
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from landmarks.errors import ImageError
+
+Kind = Literal["JPEG", "PNG", "GIF", "WebP", "BMP"]
+
+_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])")
+_JPEG_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a segment
+_JPEG_METADATA = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))  # not JFIF (E0), not Adobe's colour transform (EE)
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_MAX_JPEG_SCANS = 200  # encoders write about 10; thousands of scans take minutes to decode
+_PNG_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
+_EXIF_PREFIX = b"Exif\0\0"
+_ORIENTATION_TAG = 0x0112
+
+
+@dataclass(frozen=True)
+class PhotoFile:
+    """A photo that has not been decoded yet.
+
+    `data` holds what the decoder needs; `orientation` is the EXIF value, 1 to 8.
+    """
+
+    kind: Kind
+    width: int
+    height: int
+    data: bytes
+    orientation: int = 1
+
+
+def read_photo_file(data: bytes) -> PhotoFile:
+    """Look into the bytes of a photo.
+
+    Raises:
+        ImageError: the bytes are empty, of no supported kind, or end before the size of the photo is known.
+    """
+    for magic, reader in _READERS.items():
+        if data.startswith(magic):
+            return _read(data, reader)
+    raise ImageError(_describe_unknown(data))
+
+
+def _read(data: bytes, reader: Callable[[bytes], PhotoFile]) -> PhotoFile:
+    try:
+        return reader(data)
+    except (struct.error, IndexError):
+        raise ImageError("The photo is damaged: it ends inside its header.") from None
+
+
+def _describe_unknown(data: bytes) -> str:
+    if not data:
+        return "The photo is empty: it has 0 bytes."
+    if data[4:8] == b"ftyp":
+        return "The photo is in the HEIC or AVIF format, which is not supported. Convert it to JPEG or PNG."
+    return "The bytes are not a photo of a supported format. Use JPEG, PNG, GIF, WebP or BMP."
+
+
+def _read_jpeg(data: bytes) -> PhotoFile:
+    parts, orientation, size, position = [b"\xff\xd8"], 1, None, 2
+    while found := _JPEG_MARKER.search(data, position):
+        marker, position = found[1][0], found.end()
+        if marker == 0xDA and size is not None:
+            parts.append(data[position - 2 :])
+            cleaned = b"".join(parts)
+            if cleaned.count(b"\xff\xda") > _MAX_JPEG_SCANS:
+                raise ImageError(f"The photo has more than {_MAX_JPEG_SCANS} scans. Save it again as an ordinary JPEG.")
+            return PhotoFile("JPEG", *size, cleaned, orientation)
+        if marker in _JPEG_ALONE:
+            continue
+        segment = data[position : position + struct.unpack_from(">H", data, position)[0]]
+        position += max(len(segment), 2)
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", segment, 3)
+            size = width, height
+        if marker not in _JPEG_METADATA:
+            parts += (bytes((0xFF, marker)), segment)
+        elif marker == 0xE1 and segment[2:].startswith(_EXIF_PREFIX):
+            orientation = _read_orientation(segment[2:])
+    raise ImageError("The photo is damaged: it ends inside its header.")
+
+
+def _read_png(data: bytes) -> PhotoFile:
+    width, height = struct.unpack_from(">II", data, 16)
+    parts, orientation, position = [data[:8]], 1, 8
+    while position + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        if name in _PNG_CHUNKS:
+            parts.append(data[position : position + length + 12])
+        elif name == b"eXIf":
+            orientation = _read_orientation(data[position + 8 : position + 8 + length])
+        position += length + 12
+    return PhotoFile("PNG", width, height, b"".join(parts), orientation)
+
+
+def _read_gif(data: bytes) -> PhotoFile:
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    position = head = 13 + _gif_palette_bytes(flags)
+    control = b""
+    while data[position] == 0x21:
+        end = _skip_gif_blocks(data, position + 2)
+        if data[position + 1] == 0xF9:  # transparency is kept, the rest concerns animation
+            control = b"\x21\xf9\x04" + bytes((data[position + 3] & 1,)) + b"\0\0" + data[position + 6 : position + 8]
+        position = end
+    left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, position + 1)
+    size = max(width, left + frame_width), max(height, top + frame_height)
+    return PhotoFile("GIF", *size, data[:head] + control + data[position:])
+
+
+def _gif_palette_bytes(flags: int) -> int:
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _skip_gif_blocks(data: bytes, position: int) -> int:
+    while data[position]:
+        position += data[position] + 1
+    return position + 1
+
+
+def _read_webp(data: bytes) -> PhotoFile:
+    chunk = data[12:16]
+    if data[8:12] != b"WEBP" or chunk not in (b"VP8X", b"VP8L", b"VP8 "):
+        raise ImageError(_describe_unknown(data))
+    if chunk == b"VP8X":
+        sizes = struct.unpack_from("<HBHB", data, 24)
+        width, height = sizes[0] + (sizes[1] << 16) + 1, sizes[2] + (sizes[3] << 16) + 1
+    elif chunk == b"VP8L":
+        bits = struct.unpack_from("<I", data, 21)[0]
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    else:
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+    return PhotoFile("WebP", width, height, data, _read_webp_orientation(data))
+
+
+def _read_webp_orientation(data: bytes) -> int:
+    position = 12
+    while position + 8 <= len(data):
+        name, length = struct.unpack_from("<4sI", data, position)
+        if name == b"EXIF":
+            return _read_orientation(data[position + 8 : position + 8 + length])
+        position += 8 + length + length % 2
+    return 1
+
+
+def _read_bmp(data: bytes) -> PhotoFile:
+    if struct.unpack_from("<I", data, 14)[0] == 12:
+        width, height = struct.unpack_from("<HH", data, 18)
+    else:
+        width, height = struct.unpack_from("<ii", data, 18)
+    return PhotoFile("BMP", width, abs(height), data)
+
+
+def _read_orientation(exif: bytes) -> int:
+    """The orientation in an EXIF block, 1 where it says nothing sensible.
+
+    References:
+        CIPA DC-008 (Exif 2.32), section 4.6.4: tag 0x0112 of the 0th image file directory.
+    """
+    tiff = exif.removeprefix(_EXIF_PREFIX)
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None or len(tiff) < 8:
+        return 1
+    position = struct.unpack_from(f"{order}I", tiff, 4)[0]
+    entries = tiff[position + 2 :][: 12 * 0xFFFF]
+    for entry in range(0, len(entries) - 11, 12):
+        if struct.unpack_from(f"{order}H", entries, entry)[0] == _ORIENTATION_TAG:
+            value: int = struct.unpack_from(f"{order}H", entries, entry + 8)[0]
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+_READERS: dict[bytes, Callable[[bytes], PhotoFile]] = {
+    b"\xff\xd8\xff": _read_jpeg,
+    b"\x89PNG\r\n\x1a\n": _read_png,
+    b"GIF87a": _read_gif,
+    b"GIF89a": _read_gif,
+    b"RIFF": _read_webp,
+    b"BM": _read_bmp,
+}
