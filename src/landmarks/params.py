@@ -239,6 +239,15 @@ def write_experiment(name: str, folder: Path = EXPERIMENTS_PATH, path: Path = PA
     return params
 
 
+def flatten_params(section: Section, prefix: str) -> dict[str, Any]:
+    """One level of names such as `train.epochs`, as MLflow wants them."""
+    flat: dict[str, Any] = {}
+    for name, value in section:
+        key = f"{prefix}.{name}"
+        flat |= flatten_params(value, key) if isinstance(value, Section) else {key: value}
+    return flat
+
+
 def list_experiments(folder: Path = EXPERIMENTS_PATH) -> list[str]:
     """Names that `write_experiment` accepts."""
     return sorted(path.stem for path in folder.glob("*.yaml"))

@@ -1,0 +1,64 @@
+# The first line of the README in full: `make` explains the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test check ui serve bench campaign lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+# dvc runs `landmarks` from the path; nothing that is started phones home
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := true
+export GX_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+export BENTOML_DO_NOT_TRACK := true
+export DO_NOT_TRACK := true
+export STREAMLIT_BROWSER_GATHER_USAGE_STATS := false
+export TF_CPP_MIN_LOG_LEVEL := 2
+
+help: ## Explain the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## Make .venv with the exact versions of requirements.lock, and this package in it
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed, $$($(PYTHON) --version) was found. Name another: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python's venv module is missing. Install it: apt-get install -y python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+repro: setup ## Run the pipeline (dvc repro), bring the tracking store up to date, and say what came out
+	dvc repro
+	landmarks sync
+	@landmarks summary
+
+test: setup ## Run the tests
+	$(BIN)/python -m pytest
+
+check: setup ## Lint, formatting and types: ruff and mypy, strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ui: setup ## Open the MLflow UI on http://127.0.0.1:5000
+	landmarks sync
+	mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+serve: setup ## Serve the packaged model on http://127.0.0.1:3000
+	bentoml serve --host 127.0.0.1 --port 3000
+
+bench: setup ## Measure preparation, training and memory side by side
+	$(BIN)/python -m benchmarks
+
+campaign: setup ## The long runs of docs/results.md (hours)
+	$(BIN)/python -m benchmarks.campaign
+
+lock: ## Resolve requirements.lock anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --no-annotate --group dev pyproject.toml -o requirements.lock
+
+clean: ## Remove the environment and work in progress, keep data, models and reports
+	rm -rf .venv .work

@@ -1,0 +1,269 @@
+"""The command line: one command per stage, and the commands people use between them.
+
+Nothing heavy is imported before a command needs it, so that `landmarks --help` answers at once.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from landmarks import __version__
+from landmarks.errors import LandmarksError
+from landmarks.params import PARAMS_PATH, list_experiments, read_params, write_experiment
+
+REPORTS = Path("reports")
+MODELS = Path("models")
+WORK = Path(".work")
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+VARIANTS = click.Choice(["plain", "augmented"])
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class _Commands(click.Group):
+    """Prints the errors we raise on purpose in one piece, without a traceback, and keeps the order of definition."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LandmarksError as error:
+            _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__)
+def main() -> None:
+    """Learn to name the landmark in a photo: from raw photos to a deployed service.
+
+    The first nine commands are the stages of the pipeline, in order. `dvc repro` runs those whose inputs or parameters
+    changed; call one by hand to see it alone. Their parameters stand in params.yaml.
+
+    \b
+    A first run:        dvc repro
+    Another data set:   landmarks params landmarks81 && dvc repro
+    Name a landmark:    landmarks classify PHOTO
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@main.command()
+@click.argument("out", type=FOLDER, default="data/raw")
+def acquire(out: Path) -> None:
+    """Find the photos and read their tables (or draw the demo)."""
+    from landmarks.stages.acquire import acquire as run
+
+    click.echo(f"Wrote {run(out, read_params().acquire)}")
+
+
+@main.command()
+@click.argument("raw", type=FOLDER, default="data/raw")
+@click.argument("out", type=FOLDER, default="data/validated")
+def validate(raw: Path, out: Path) -> None:
+    """Check tables and photos with Great Expectations; stop the pipeline when they are wrong."""
+    from landmarks.stages.validate import validate as run
+
+    click.echo(f"Wrote {run(raw, out, REPORTS, read_params().validate_)}")
+
+
+@main.command()
+@click.argument("validated", type=FOLDER, default="data/validated")
+@click.argument("out", type=FOLDER, default="data/selected")
+def select(validated: Path, out: Path) -> None:
+    """Choose landmarks and photos, and split them into train, val and test."""
+    from landmarks.stages.select import select as run
+
+    click.echo(f"Wrote {run(validated, out, REPORTS / 'selection', read_params().select)}")
+
+
+@main.command()
+@click.argument("selected", type=FOLDER, default="data/selected")
+@click.argument("out", type=FOLDER, default="data/shards")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core where not given.")
+def prepare(selected: Path, out: Path, workers: int | None) -> None:
+    """Turn photos into shards of equal square images."""
+    from landmarks.stages.prepare import prepare as run
+
+    reports = REPORTS / "preparation"
+    click.echo(f"Wrote {run(selected, out, reports, read_params().prepare, work=WORK / 'prepare', workers=workers)}")
+
+
+@main.command()
+@click.argument("variant", type=VARIANTS)
+@click.argument("shards", type=FOLDER, default="data/shards")
+@click.argument("models", type=FOLDER, default=MODELS)
+def train(variant: str, shards: Path, models: Path) -> None:
+    """Train the ResNet-50, plain or augmented; goes on where a killed training stopped."""
+    from landmarks.stages.train import train as run
+
+    bundle = models / variant / "bundle"
+    reports = REPORTS / "train" / variant
+    click.echo(f"Wrote {run(variant, shards, bundle, reports, read_params(), work=WORK / 'train')}")
+
+
+@main.command()
+@click.argument("variant", type=VARIANTS)
+@click.argument("shards", type=FOLDER, default="data/shards")
+@click.argument("models", type=FOLDER, default=MODELS)
+def index(variant: str, shards: Path, models: Path) -> None:
+    """Embed the training photos and calibrate the threshold of "no landmark"."""
+    from landmarks.stages.index import index as run
+
+    click.echo(f"Wrote {run(shards, models / variant, read_params().index)}")
+
+
+@main.command()
+@click.argument("variant", type=VARIANTS)
+@click.argument("shards", type=FOLDER, default="data/shards")
+@click.argument("models", type=FOLDER, default=MODELS)
+def evaluate(variant: str, shards: Path, models: Path) -> None:
+    """Measure the test split, draw what a person wants to see, and log it to the training's run."""
+    from landmarks.stages.evaluate import evaluate as run
+
+    out = REPORTS / "evaluate" / variant
+    click.echo(f"Wrote {run(shards, models / variant, REPORTS / 'train' / variant, out, read_params().evaluate)}")
+
+
+@main.command()
+def register() -> None:
+    """Compare the variants, apply the gate, and register the better one as the champion."""
+    from landmarks.stages.register import register as run
+
+    click.echo(f"Wrote {run(MODELS, REPORTS, Path('data/shards'), read_params().register_)}")
+
+
+@main.command()
+def package() -> None:
+    """Pack the registered champion as a Bento that can be deployed."""
+    from landmarks.stages.package import package as run
+
+    click.echo(f"Wrote {run(REPORTS, read_params())}")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per photo.")
+@click.option("-k", default=5, type=click.IntRange(min=1), help="Landmarks to name per photo.")
+@click.option("--model", type=FOLDER, help="Recognizer directory; the champion where not given.")
+def classify(paths: tuple[Path, ...], as_json: bool, k: int, model: Path | None) -> None:
+    """Name the landmarks in photos: files, or folders with all photos below them.
+
+    A file that cannot be read is reported and the rest go on; the exit code is then 1.
+    """
+    recognizer = _load_recognizer(model)
+    failures = 0
+    for path in _find_photos(paths):
+        try:
+            answer = recognizer.classify([_read_photo(path)], k)[0]
+        except LandmarksError as error:
+            failures += 1
+            click.echo(json.dumps({"path": str(path), "error": str(error)}) if as_json else f"{path}: {error}")
+            continue
+        if as_json:
+            click.echo(json.dumps({"path": str(path), **answer.as_json()}, ensure_ascii=False))
+        else:
+            _print_recognition(path, answer)
+    if failures:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("photo", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per similar photo.")
+@click.option("-k", default=10, type=click.IntRange(min=1), help="Photos to show.")
+@click.option("--model", type=FOLDER, help="Recognizer directory; the champion where not given.")
+def search(photo: Path, as_json: bool, k: int, model: Path | None) -> None:
+    """Show the training photos most similar to a photo."""
+    for neighbour in _load_recognizer(model).search([_read_photo(photo)], k)[0]:
+        if as_json:
+            click.echo(json.dumps(neighbour.as_json(), ensure_ascii=False))
+        else:
+            click.echo(f"{neighbour.similarity:6.3f}  {neighbour.image_id}  {neighbour.name} ({neighbour.landmark_id})")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per version.")
+def models(as_json: bool) -> None:
+    """List the registered versions, their aliases and scores."""
+    from landmarks.adapters.registry import list_models
+
+    for version in list_models():
+        click.echo(json.dumps(version.as_json()) if as_json else version.describe())
+
+
+@main.command()
+def sync() -> None:
+    """Make the tracking store agree with the receipts in this workspace.
+
+    Runs, metrics and models the store lacks are logged again from the artefacts. Needed after the store was deleted,
+    after `dvc pull`, and after DVC restored an earlier result.
+    """
+    from landmarks.stages.sync import sync as run
+
+    click.echo(run(MODELS, REPORTS).describe())
+
+
+@main.command()
+@click.argument("name", required=False)
+def params(name: str | None) -> None:
+    """Write params.yaml for the data set or experiment NAME (experiments/NAME.yaml over the defaults).
+
+    Without NAME the known experiments are listed; `landmarks params default` restores the defaults.
+    """
+    if name is None:
+        click.echo("\n".join(list_experiments()))
+        return
+    write_experiment(name)
+    click.echo(f"Wrote {PARAMS_PATH} for {name!r}. Run `dvc repro` next.")
+
+
+@main.command()
+def summary() -> None:
+    """Say what the last run of the pipeline came to, and what to do next."""
+    from landmarks.summary import describe_results
+
+    click.echo(describe_results(REPORTS, Path("data/raw")))
+
+
+def _load_recognizer(model: Path | None) -> Any:
+    from landmarks.files import read_json
+    from landmarks.recognition import Recognizer
+
+    if model is None:
+        model = MODELS / read_json(REPORTS / "registration.json")["champion"]
+    return Recognizer.load(model)
+
+
+def _find_photos(paths: tuple[Path, ...]) -> list[Path]:
+    photos: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            photos += sorted(found for found in path.rglob("*") if found.suffix.lower() in PHOTO_SUFFIXES)
+        else:
+            photos.append(path)
+    if not photos:
+        raise LandmarksError(f"There is no photo below {', '.join(map(str, paths))}.")
+    return photos
+
+
+def _read_photo(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LandmarksError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _print_recognition(path: Path, answer: Any) -> None:
+    click.echo(f"{path}: {'' if answer.is_landmark else 'no landmark (best guesses below)'}")
+    for prediction in answer.predictions:
+        click.echo(f"  {prediction.score:6.1%}  {prediction.name} ({prediction.landmark_id})")
