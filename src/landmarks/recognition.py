@@ -4,25 +4,43 @@ It reads the recognizer directory of docs/pipeline.md and needs neither TensorFl
 """
 
 import csv
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from landmarks.data.images import ImageFormat, Pixels, decode_image
 from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
-from landmarks.errors import ArtifactError
+from landmarks.errors import ArtifactError, ImageError, LandmarksError
 from landmarks.files import compute_sha256, read_json
 from landmarks.retrieval.index import SimilarityIndex
 
 BUNDLE_FORMAT = 1
 INDEX_FORMAT = 1
+BUNDLE_FILE = "bundle.json"
 SERVING_MODEL_FILE = "serving.tflite"
+INDEX_FILE = "index.json"
+ITEMS_FILE = "items.csv"
+EMBEDDINGS_FILE = "embeddings.npy"
+_BUNDLE_KEYS = (
+    "image_size",
+    "fit",
+    "max_pixels",
+    "labels",
+    "embedding_dim",
+    "shards_fingerprint",
+    "files",
+    "fingerprint",
+)
+_INDEX_KEYS = ("bundle_fingerprint", "photos", "threshold", "files")
 _BATCH = 32
+_MEND = "Run `dvc repro`, or fetch the model again."
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,7 +76,8 @@ class Neighbour:
 class Recognizer:
     """A trained network, its vocabulary, its gallery and its rejection threshold.
 
-    Safe to call from several threads; the network itself runs one call at a time.
+    Safe to call from several threads; the network runs one batch at a time. The answer for a photo does not depend
+    on the photos beside it.
     """
 
     def __init__(self, network: "ServingNetwork", landmarks: tuple[Landmark, ...], gallery: "Gallery") -> None:
@@ -70,56 +89,67 @@ class Recognizer:
     def load(cls, folder: Path, threads: int | None = None) -> "Recognizer":
         """Read a recognizer directory.
 
+        Args:
+            folder: as docs/pipeline.md describes it.
+            threads: most threads a call may use; all the processor has when None.
+
         Raises:
-            ArtifactError: a file is missing, damaged, of another format, or the index belongs to another bundle.
+            ArtifactError: a file is missing, damaged, of another format, or the parts do not belong together.
         """
         network = ServingNetwork.load(folder / "bundle", threads)
-        gallery = Gallery.load(folder / "index", network.fingerprint)
-        return cls(network, read_vocabulary(folder / "bundle" / VOCABULARY_FILE), gallery)
+        landmarks = read_vocabulary(folder / "bundle" / VOCABULARY_FILE)
+        if len(landmarks) != network.labels:
+            raise ArtifactError(f"{folder} names {len(landmarks)} landmarks, its network {network.labels}. {_MEND}")
+        return cls(network, landmarks, Gallery.load(folder / "index", network, threads))
 
     def classify(self, photos: Sequence[bytes], k: int = 5) -> list[Recognition]:
-        """Name the landmarks in encoded photos.
+        """Name the landmarks in encoded photos: the k most likely, or all where there are fewer.
 
         Raises:
             ImageError: a photo cannot be decoded.
+            LandmarksError: k is below 1.
         """
-        return self.classify_pixels(self._decode(photos), k)
+        return [answer for pixels in self._decode(photos) for answer in self.classify_pixels(pixels, k)]
 
     def classify_pixels(self, pixels: Pixels, k: int = 5) -> list[Recognition]:
         """As `classify`, for images already decoded: uint8 (n, image_size, image_size, 3)."""
+        _check_k(k)
         probabilities, _ = self.network.run(pixels)
-        return [self._recognize(row, k) for row in probabilities]
+        scores = compute_landmark_scores(probabilities)
+        return [self._recognize(row, float(score), k) for row, score in zip(probabilities, scores, strict=True)]
 
     def search(self, photos: Sequence[bytes], k: int = 10) -> list[list[Neighbour]]:
-        """The most similar gallery photos of each encoded photo, best first.
+        """The k most similar gallery photos of each encoded photo, best first.
 
         Raises:
-            ImageError: a photo cannot be decoded.
+            ImageError: a photo cannot be decoded, or shows nothing that could be similar to anything.
+            LandmarksError: k is below 1.
         """
-        return self.search_pixels(self._decode(photos), k)
+        return [answer for pixels in self._decode(photos) for answer in self.search_pixels(pixels, k)]
 
     def search_pixels(self, pixels: Pixels, k: int = 10) -> list[list[Neighbour]]:
-        """As `search`, for images already decoded."""
+        """As `search`, for images already decoded: uint8 (n, image_size, image_size, 3)."""
+        _check_k(k)
         _, embeddings = self.network.run(pixels)
+        if not embeddings.any(axis=1).all():
+            raise ImageError("The network finds nothing in this photo, so no photo is similar. Send another one.")
         similarities, rows = self.gallery.index.search(embeddings, k)
         return [
             [self._neighbour(int(row), float(similarity)) for row, similarity in zip(*pair, strict=True)]
             for pair in zip(rows, similarities, strict=True)
         ]
 
-    def _decode(self, photos: Sequence[bytes]) -> Pixels:
-        size = self.network.image_format.image_size
-        decoded = [decode_image(photo, self.network.image_format) for photo in photos]
-        return np.stack(decoded) if decoded else np.empty((0, size, size, 3), np.uint8)
+    def _decode(self, photos: Sequence[bytes]) -> Iterator[Pixels]:
+        for start in range(0, len(photos), _BATCH):
+            yield np.stack([decode_image(photo, self.network.image_format) for photo in photos[start : start + _BATCH]])
 
-    def _recognize(self, probabilities: Floats, k: int) -> Recognition:
+    def _recognize(self, probabilities: Floats, score: float, k: int) -> Recognition:
         best = np.argsort(-probabilities, kind="stable")[:k]
         predictions = tuple(
             Prediction(self.landmarks[label].landmark_id, self.landmarks[label].name, float(probabilities[label]))
             for label in best
         )
-        threshold = self.gallery.threshold
-        return Recognition(predictions, bool(compute_landmark_scores(probabilities[None])[0] >= threshold), threshold)
+        return Recognition(predictions, score >= self.gallery.threshold, self.gallery.threshold)
 
     def _neighbour(self, row: int, similarity: float) -> Neighbour:
         landmark = self.landmarks[self.gallery.labels[row]]
@@ -129,16 +159,18 @@ class Recognizer:
 class ServingNetwork:
     """The exported network: `bundle/serving.tflite` under LiteRT."""
 
-    def __init__(self, interpreter: Interpreter, image_format: ImageFormat, fingerprint: str) -> None:
-        self.image_format = image_format
-        self.fingerprint = fingerprint
-        self._interpreter = interpreter
+    def __init__(self, runner: SignatureRunner, facts: dict[str, Any]) -> None:
+        self.facts = facts
+        self.image_format = ImageFormat(facts["image_size"], facts["fit"], facts["max_pixels"])
+        self.fingerprint: str = facts["fingerprint"]
+        outputs = runner.get_output_details()
+        self.labels = int(outputs["probabilities"]["shape"][-1])
+        self.embedding_dim = int(outputs["embedding"]["shape"][-1])
+        ((self._input, accepted),) = runner.get_input_details().items()
+        if tuple(accepted["shape"][1:]) != (self.image_format.image_size, self.image_format.image_size, 3):
+            raise ValueError(f"it takes {accepted['shape'][1:]}, not {self.image_format.image_size} px")
+        self._runner = runner
         self._lock = Lock()
-        self._input = interpreter.get_input_details()[0]["index"]
-        self._batch = 0
-        outputs = interpreter.get_signature_runner().get_output_details()
-        self._probabilities = outputs["probabilities"]["index"]
-        self._embedding = outputs["embedding"]["index"]
 
     @classmethod
     def load(cls, bundle: Path, threads: int | None = None) -> "ServingNetwork":
@@ -147,30 +179,39 @@ class ServingNetwork:
         Raises:
             ArtifactError: a file is missing, damaged or of another format.
         """
-        facts = read_json(bundle / "bundle.json")
-        check_format(bundle / "bundle.json", facts, BUNDLE_FORMAT)
+        facts = _read_facts(bundle / BUNDLE_FILE, BUNDLE_FORMAT, _BUNDLE_KEYS)
+        _check_files(bundle, facts["files"], (SERVING_MODEL_FILE, VOCABULARY_FILE))
         path = bundle / SERVING_MODEL_FILE
-        if not path.is_file() or compute_sha256(path) != facts["files"][SERVING_MODEL_FILE]:
-            raise ArtifactError(f"{path} is missing or damaged. Run `dvc repro`, or fetch the model again.")
-        interpreter = Interpreter(model_path=str(path), num_threads=threads)
-        image_format = ImageFormat(facts["image_size"], facts["fit"], facts["max_pixels"])
-        return cls(interpreter, image_format, facts["fingerprint"])
+        try:
+            runner = Interpreter(model_path=str(path), num_threads=threads or _count_cores()).get_signature_runner()
+            return cls(runner, facts)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ArtifactError(f"{path} is not a network this version can run ({error}). {_MEND}") from error
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
-        """Probabilities float32 (n, L) and embeddings float32 (n, d), rows of unit length, for uint8 (n, s, s, 3)."""
-        with self._lock:
-            parts = [self._run_batch(pixels[start : start + _BATCH]) for start in range(0, max(len(pixels), 1), _BATCH)]
-        probabilities, embeddings = zip(*parts, strict=True)
-        return np.concatenate(probabilities), np.concatenate(embeddings)
+        """Run the network, in batches of bounded size.
 
-    def _run_batch(self, pixels: Pixels) -> tuple[Floats, Floats]:
-        if len(pixels) != self._batch:
-            self._interpreter.resize_tensor_input(self._input, pixels.shape)
-            self._interpreter.allocate_tensors()
-            self._batch = len(pixels)
-        self._interpreter.set_tensor(self._input, pixels)
-        self._interpreter.invoke()
-        return self._interpreter.get_tensor(self._probabilities), self._interpreter.get_tensor(self._embedding)
+        Args:
+            pixels: uint8 (n, image_size, image_size, 3).
+
+        Returns:
+            probabilities: float32 (n, labels).
+            embeddings: float32 (n, embedding_dim), rows of unit length.
+
+        Raises:
+            ValueError: the pixels have another shape or type.
+        """
+        size = self.image_format.image_size
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
+            raise ValueError(f"Expected uint8 (n, {size}, {size}, 3), received {pixels.dtype} {pixels.shape}.")
+        probabilities = np.empty((len(pixels), self.labels), np.float32)
+        embeddings = np.empty((len(pixels), self.embedding_dim), np.float32)
+        for start in range(0, len(pixels), _BATCH):
+            batch = slice(start, start + _BATCH)
+            with self._lock:
+                outputs = self._runner(**{self._input: pixels[batch]})
+            probabilities[batch], embeddings[batch] = outputs["probabilities"], outputs["embedding"]
+        return probabilities, embeddings
 
 
 @dataclass(frozen=True)
@@ -183,23 +224,25 @@ class Gallery:
     threshold: float
 
     @classmethod
-    def load(cls, folder: Path, bundle_fingerprint: str) -> "Gallery":
-        """Read an index folder.
+    def load(cls, folder: Path, network: ServingNetwork, threads: int | None = None) -> "Gallery":
+        """Read the index folder made with a network.
 
         Raises:
             ArtifactError: a file is missing, damaged, of another format, or belongs to another bundle.
         """
-        facts = read_json(folder / "index.json")
-        check_format(folder / "index.json", facts, INDEX_FORMAT)
-        if facts["bundle_fingerprint"] != bundle_fingerprint:
+        facts = _read_facts(folder / INDEX_FILE, INDEX_FORMAT, _INDEX_KEYS)
+        _check_files(folder, facts.get("files", {}), (ITEMS_FILE, EMBEDDINGS_FILE))
+        if facts["bundle_fingerprint"] != network.fingerprint:
             raise ArtifactError(f"{folder} was made with another bundle. Run the index stage again: `dvc repro`.")
-        with (folder / "items.csv").open(newline="", encoding="utf-8") as stream:
-            items = [(row["image_id"], int(row["label"])) for row in csv.DictReader(stream)]
-        index = SimilarityIndex.load(folder / "embeddings.npy")
-        if len(index) != len(items):
-            raise ArtifactError(f"{folder} has {len(index)} embeddings for {len(items)} photos. Run `dvc repro`.")
-        image_ids, labels = zip(*items, strict=True)
-        return cls(index, image_ids, labels, facts["threshold"])
+        image_ids, labels = _read_items(folder / ITEMS_FILE)
+        index = SimilarityIndex.load(folder / EMBEDDINGS_FILE, threads)
+        if not len(index) == len(image_ids) == facts["photos"]:
+            raise ArtifactError(
+                f"{folder} has {len(index)} embeddings and {len(image_ids)} photos, expected {facts['photos']}. {_MEND}"
+            )
+        if index.dimension != network.embedding_dim or not set(labels) <= set(range(network.labels)):
+            raise ArtifactError(f"{folder} does not fit its network: other dimensions or labels. {_MEND}")
+        return cls(index, image_ids, labels, float(facts["threshold"]))
 
 
 def compute_landmark_scores(probabilities: Floats) -> Floats:
@@ -208,16 +251,43 @@ def compute_landmark_scores(probabilities: Floats) -> Floats:
     References:
         Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples", 2017.
     """
-    return probabilities.max(axis=1)
+    scores: Floats = probabilities.max(axis=1)
+    return scores
 
 
-def check_format(path: Path, facts: dict[str, object], expected: int) -> None:
-    """Refuse an artefact of another format.
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise LandmarksError(f"k must be at least 1, received {k}.")
 
-    Raises:
-        ArtifactError: the format is another one.
-    """
-    if facts.get("format") != expected:
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _read_facts(path: Path, expected_format: int, keys: tuple[str, ...]) -> dict[str, Any]:
+    read: Any = read_json(path)
+    facts: dict[str, Any] = read if isinstance(read, dict) else {}
+    if facts.get("format") != expected_format:
         raise ArtifactError(
-            f"{path} has format {facts.get('format')!r}, this version of landmarks reads {expected}. Run `dvc repro`."
+            f"{path} has format {facts.get('format')!r}, this version of landmarks reads {expected_format}. {_MEND}"
         )
+    if missing := [key for key in keys if key not in facts]:
+        raise ArtifactError(f"{path} lacks {', '.join(missing)}. {_MEND}")
+    return facts
+
+
+def _check_files(folder: Path, digests: dict[str, str], names: tuple[str, ...]) -> None:
+    for path in (folder / name for name in names):
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing. {_MEND}")
+        if path.name in digests and compute_sha256(path) != digests[path.name]:
+            raise ArtifactError(f"{path} is damaged: its digest is not the one recorded beside it. {_MEND}")
+
+
+def _read_items(path: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            items = [(row["image_id"], int(row["label"])) for row in csv.DictReader(stream)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{path} is not a table of image_id,label ({error}). {_MEND}") from error
+    return tuple(image_id for image_id, _ in items), tuple(label for _, label in items)
