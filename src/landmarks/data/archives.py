@@ -75,21 +75,24 @@ def read_directory(path: Path, prefix: str = "") -> Members:
     )
 
 
-def read_member(file: int, name: str, place: Place, max_bytes: int) -> bytes:
-    """Read one member of the archive open as `file`, without its directory.
+def read_member(path: Path, name: str, place: Place, max_bytes: int) -> bytes:
+    """Read one member of an archive, without its directory.
 
     Raises:
         DataError: something else stands at `place`, or the member is encrypted, damaged or larger than `max_bytes`.
     """
-    head = os.pread(file, _LOCAL.size + len(name), place.offset)
-    if len(head) < _LOCAL.size + len(name) or head[_LOCAL.size :] != name.encode() or head[:4] != b"PK\3\4":
-        raise DataError("The archive has changed since it was indexed. Run `dvc repro -f acquire`.")
-    _, _, flags, method, _, _, crc, _, _, name_length, extra_length = _LOCAL.unpack(head[: _LOCAL.size])
-    if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):
-        raise DataError("The photo is encrypted, or packed by a method other than store and deflate.")
     if place.compressed_bytes > max_bytes:
         raise DataError(f"The photo has {place.compressed_bytes} bytes packed, more than the {max_bytes} allowed.")
-    packed = os.pread(file, place.compressed_bytes, place.offset + _LOCAL.size + name_length + extra_length)
+    with path.open("rb") as stream:
+        stream.seek(place.offset)
+        head = stream.read(_LOCAL.size + len(name))
+        if head[:4] != b"PK\3\4" or head[_LOCAL.size :] != name.encode():
+            raise DataError("The archive has changed since it was indexed. Run `dvc repro -f acquire`.")
+        _, _, flags, method, _, _, crc, _, _, name_length, extra_length = _LOCAL.unpack_from(head)
+        if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):
+            raise DataError("The photo is encrypted, or packed by a method other than store and deflate.")
+        stream.seek(place.offset + _LOCAL.size + name_length + extra_length)
+        packed = stream.read(place.compressed_bytes)
     data = packed if method == _STORED else _inflate(packed, max_bytes)
     if len(packed) < place.compressed_bytes or (not flags & _SIZES_FOLLOW and zlib.crc32(data) != crc):
         raise DataError("The photo is damaged inside the archive.")

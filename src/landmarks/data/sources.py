@@ -66,25 +66,22 @@ class FolderSource:
             raise DataError(f"The photo cannot be read: {error.strerror}.") from error
 
 
+@dataclass(frozen=True)
 class ArchiveSource:
-    """Photos inside a zip that is never unpacked; the place of each is known from `locate_photos`.
+    """Photos inside a zip that is never unpacked; the place of each is known from `locate_photos`."""
 
-    The file is opened once, at the first read. Safe to call from several threads.
-    """
-
-    def __init__(self, path: Path, prefix: str = "") -> None:
-        self._prefix = prefix
-        self._file = path.open("rb", buffering=0)
+    path: Path
+    prefix: str = ""
 
     def read(self, place: Place) -> bytes:
         """As `PhotoSource.read`."""
         if not is_image_id(place.image_id):
             raise DataError("The photo's id is not 16 hexadecimal digits.")
-        if place.compressed_bytes < 0:
+        if place.compressed_bytes < 0 or place.offset < 0:
             raise DataError("The photo is missing.")
-        name = f"{self._prefix}{build_photo_path(place.image_id)}"
+        name = f"{self.prefix}{build_photo_path(place.image_id)}"
         try:
-            return read_member(self._file.fileno(), name, place, MAX_PHOTO_BYTES)
+            return read_member(self.path, name, place, MAX_PHOTO_BYTES)
         except OSError as error:
             raise DataError(f"The photo cannot be read: {error.strerror}.") from error
 
