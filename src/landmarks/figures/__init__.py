@@ -1,0 +1,1 @@
+"""Charts and galleries, drawn with matplotlib; they show what other modules computed."""

@@ -1,0 +1,74 @@
+"""acquire: bring the tables together and find every photo in its source, without copying any."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from landmarks.data.demo import draw_demo
+from landmarks.data.metadata import (
+    PhotoSet,
+    read_distractor_table,
+    read_name_table,
+    read_photo_table,
+    write_photo_set,
+)
+from landmarks.data.sources import locate_photos
+from landmarks.errors import ParamsError
+from landmarks.files import replace_folder
+from landmarks.params import AcquireParams
+
+_DEMO_ARCHIVE = "photos.zip"
+_DEMO_DISTRACTORS = "distractors/"
+
+
+def acquire(out: Path, params: AcquireParams) -> Path:
+    """Write the raw photo set `out`; the demo is drawn first, other sources are read where they are.
+
+    Raises:
+        ParamsError: the source needs a path that params.yaml does not give.
+        DataError: a table or the photo source is missing or cannot be used.
+    """
+    with replace_folder(out) as folder:
+        photo_set = _draw(folder, out, params) if params.source == "demo" else _collect(params)
+        write_photo_set(folder, photo_set)
+    return out
+
+
+def _draw(folder: Path, out: Path, params: AcquireParams) -> PhotoSet:
+    tables = draw_demo(params.demo, folder)
+    archive = {"kind": "archive", "path": _tell_final_path(out / _DEMO_ARCHIVE)}
+    here = {**archive, "path": str(folder / _DEMO_ARCHIVE)}
+    return PhotoSet(
+        images=_locate(tables.photos.astype({"landmark_id": "str"}), here),
+        distractors=_locate(tables.distractors, {**here, "prefix": _DEMO_DISTRACTORS}),
+        names=tables.names.astype({"landmark_id": "str"}),
+        sources={"photos": archive, "distractors": {**archive, "prefix": _DEMO_DISTRACTORS}},
+    )
+
+
+def _collect(params: AcquireParams) -> PhotoSet:
+    if not params.photos:
+        raise ParamsError(
+            f"acquire.photos is empty, but acquire.source is {params.source}. Write the path of the photos there."
+        )
+    photos = {"kind": params.source, "path": str(Path(params.photos).resolve())}
+    distractors = {"kind": "folder", "path": str(Path(params.distractors_csv).resolve().parent)}
+    return PhotoSet(
+        images=_locate(read_photo_table(Path(params.train_csv)), photos),
+        distractors=_locate(read_distractor_table(Path(params.distractors_csv)), distractors),
+        names=read_name_table(Path(params.names_csv)),
+        sources={"photos": photos, "distractors": distractors},
+    )
+
+
+def _locate(table: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+    places = locate_photos(spec, table["image_id"].tolist())
+    return table.assign(offset=places.offset, compressed_bytes=places.compressed_bytes, method=places.method)
+
+
+def _tell_final_path(path: Path) -> str:
+    """Relative where that is possible: the same demo has the same source.json in every clone."""
+    working = Path.cwd()
+    return os.fspath(path.relative_to(working)) if path.is_relative_to(working) else os.fspath(path)

@@ -1,0 +1,58 @@
+"""validate: judge the raw metadata and files before anything is built on them."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from landmarks.adapters.expectations import Outcome, check_suites
+from landmarks.data.inspection import Inspection, inspect_photo_set
+from landmarks.data.metadata import PhotoSet, read_photo_set, write_photo_set
+from landmarks.data.suites import build_suites
+from landmarks.errors import DataError
+from landmarks.files import replace_folder, write_json
+from landmarks.params import ValidateParams
+
+
+def validate(raw: Path, out: Path, reports: Path, params: ValidateParams) -> Path:
+    """Write `reports/validation.json`, `reports/data_docs/` and, where all is well, the typed photo set `out`.
+
+    Raises:
+        DataError: an expectation failed; the reports are written, `out` is not.
+    """
+    photo_set = read_photo_set(raw)
+    inspection = inspect_photo_set(photo_set, params.sample_photos)
+    outcomes = check_suites(build_suites(inspection, params), reports / "data_docs")
+    write_json(reports / "validation.json", _report(inspection, outcomes))
+    _refuse_failures(raw, reports, outcomes)
+    with replace_folder(out) as folder:
+        write_photo_set(folder, _give_types(photo_set))
+    return out
+
+
+def _report(inspection: Inspection, outcomes: Sequence[Outcome]) -> dict[str, object]:
+    return {
+        "success": all(outcome.success for outcome in outcomes),
+        "expectations": [dataclasses.asdict(outcome) for outcome in outcomes],
+        "images": len(inspection.photos),
+        "landmarks": len(inspection.landmarks),
+        "distractors": len(inspection.distractors),
+        "single_photo_landmarks": int((inspection.landmarks["photos"] == 1).sum()),
+    }
+
+
+def _refuse_failures(raw: Path, reports: Path, outcomes: Sequence[Outcome]) -> None:
+    failed = [outcome for outcome in outcomes if not outcome.success]
+    if failed:
+        lines = [f"  {one.name}: {one.unexpected_count} found, for example {'; '.join(one.examples)}" for one in failed]
+        head = f"{raw} does not meet {len(failed)} of {len(outcomes)} expectations:"
+        tail = f"Mend the tables or the photos. The full report: {reports / 'data_docs' / 'index.html'}"
+        raise DataError("\n".join([head, *lines, tail]))
+
+
+def _give_types(photo_set: PhotoSet) -> PhotoSet:
+    def number(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(landmark_id=table["landmark_id"].astype("int64"))
+
+    return dataclasses.replace(photo_set, images=number(photo_set.images), names=number(photo_set.names))
