@@ -1,0 +1,42 @@
+"""`reports/package.json`: what was packaged. It travels inside the Bento and tells the service what to load."""
+
+from pathlib import Path
+
+import pydantic
+
+from landmarks.errors import ArtifactError
+from landmarks.files import read_json
+from landmarks.params import Section, ServiceParams
+
+RECEIPT_PATH = Path("reports/package.json")
+
+
+class PackageReceipt(Section):
+    """One packaged model: the Bento, the model inside it, where that came from, and the limits of its service."""
+
+    tag: str
+    model_tag: str
+    model_name: str
+    model_version: str
+    run_id: str
+    alias: str
+    service: ServiceParams
+
+
+def read_receipt(path: Path = RECEIPT_PATH) -> PackageReceipt:
+    """Read what was packaged.
+
+    Raises:
+        ArtifactError: the file is missing or is no such receipt.
+    """
+    if not path.is_file():
+        raise ArtifactError(
+            f"{path} is missing in {Path.cwd()}, so there is no packaged model to serve. Run `landmarks package` first."
+        )
+    try:
+        return PackageReceipt.model_validate(read_json(path))
+    except pydantic.ValidationError as error:
+        fields = ", ".join(".".join(map(str, problem["loc"])) or "all of it" for problem in error.errors())
+        raise ArtifactError(
+            f"{path} is not the receipt of a package (wrong: {fields}). Run `landmarks package` again."
+        ) from None

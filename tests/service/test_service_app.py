@@ -1,0 +1,306 @@
+"""The second rung: the ASGI application in this process, with all that a client may send it."""
+
+import json
+import socket
+import threading
+import warnings
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conftest import Client, make_photo
+from landmarks.params import ServiceParams
+from landmarks.recognition import Recognizer
+
+RED = make_photo((255, 0, 0))
+BLUE = make_photo((0, 0, 255), image_format="JPEG")
+PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+
+
+def make_bomb(side: int) -> bytes:
+    """A PNG of side x side white pixels in a few hundred kilobytes, written without making them."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
+    squeeze = zlib.compressobj(9)
+    row = b"\0" + b"\xff" * ((side + 7) // 8)
+    packed = b"".join([squeeze.compress(row) for _ in range(side)]) + squeeze.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+@pytest.fixture(autouse=True)
+def _answers_afterwards(client: Client) -> Any:
+    """Whatever a test sent, the next request is answered."""
+    yield
+    answer = client.post("/classify", files={"image": RED})
+    assert answer.status_code == 200
+    assert answer.json()["predictions"][0]["name"] == "Red Tower"
+
+
+def check_refused(answer: Any, status: int, words: str) -> None:
+    """A refusal is one JSON object with our message, and shows nothing of the machine."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert list(answer.json()) == ["error"]
+    assert words in answer.json()["error"]
+    for leak in ("Traceback", 'File "', ".py", "/tmp", "site-packages", "PIL", "Error("):
+        assert leak not in answer.text
+
+
+def test_classify_equals_the_recognizer(client: Client, recognizer_folder: Path) -> None:
+    photo = make_photo((210, 80, 10), 53, "JPEG")
+    (expected,) = Recognizer.load(recognizer_folder).classify([photo], 3)
+    answer = client.post("/classify", files={"image": ("p.jpg", photo)}, data={"k": "3"})
+    assert answer.json() == {
+        "predictions": [
+            {"landmark_id": found.landmark_id, "name": found.name, "score": found.score}
+            for found in expected.predictions
+        ],
+        "is_landmark": expected.is_landmark,
+        "threshold": expected.threshold,
+    }
+
+
+def test_k_defaults_to_the_limit_of_the_service(client: Client, limits: ServiceParams) -> None:
+    answer = client.post("/classify", files={"image": RED}).json()
+    assert [found["landmark_id"] for found in answer["predictions"]] == [7, 11][: limits.default_k]
+
+
+def test_k_above_the_number_of_landmarks_gives_all(client: Client) -> None:
+    answer = client.post("/classify", files={"image": RED}, data={"k": "50"}).json()
+    assert sorted(found["landmark_id"] for found in answer["predictions"]) == [7, 11, 40]
+
+
+def test_classify_batch(client: Client) -> None:
+    files = [("images", ("a", RED)), ("images", ("b", b"no photo")), ("images", ("c", BLUE))]
+    results = client.post("/classify_batch", files=files, data={"k": "1"}).json()["results"]
+    assert results[0]["predictions"][0]["name"] == "Red Tower"
+    assert list(results[1]) == ["error"]
+    assert results[2] == client.post("/classify", files={"image": BLUE}, data={"k": "1"}).json()
+
+
+def test_search(client: Client, recognizer_folder: Path) -> None:
+    (expected,) = Recognizer.load(recognizer_folder).search([BLUE], 4)
+    neighbours = client.post("/search", files={"image": BLUE}, data={"k": "4"}).json()["neighbours"]
+    assert neighbours == [vars(found) for found in expected]
+    assert neighbours[0]["image_id"] == "b0"
+
+
+@pytest.mark.parametrize("path", ["/classify", "/search"])
+@pytest.mark.parametrize(
+    ("photo", "words"),
+    [
+        (b"", "photo"),
+        (b"Dear Sir or Madam", "photo"),
+        (b"http://127.0.0.1:1/photo.jpg", "photo"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "photo"),
+        (BLUE[: len(BLUE) // 2], "photo"),
+        (RED[:20], "photo"),
+        (make_bomb(10_000), "pixels"),
+    ],
+    ids=["empty", "text", "address", "svg", "half-jpeg", "half-png", "bomb"],
+)
+def test_a_file_that_is_no_usable_photo(client: Client, path: str, photo: bytes, words: str) -> None:
+    check_refused(client.post(path, files={"image": ("photo.jpg", photo, "image/jpeg")}), 400, words)
+
+
+@pytest.mark.parametrize("path", ["/classify", "/search", "/classify_batch"])
+@pytest.mark.parametrize("k", ["0", "-1", "51", "1.5", "5.0", "NaN", "inf", "1e3", "", " 3", "٣", "9" * 5000, "true"])
+def test_a_wrong_k(client: Client, path: str, k: str) -> None:
+    field = "images" if path == "/classify_batch" else "image"
+    check_refused(client.post(path, files={field: RED}, data={"k": k}), 400, "whole number from 1 to 50")
+
+
+def test_several_k(client: Client) -> None:
+    check_refused(client.post("/classify", files={"image": RED}, data={"k": ["1", "2"]}), 400, "2 values")
+
+
+def test_k_as_a_file(client: Client) -> None:
+    check_refused(client.post("/classify", files={"image": RED, "k": b"3"}), 400, "whole number")
+
+
+def test_a_text_in_the_file_field(client: Client) -> None:
+    check_refused(client.post("/classify", files={"k": (None, "1"), "image": (None, "a tower")}), 400, "received text")
+
+
+@pytest.mark.parametrize("path", ["/classify", "/search", "/classify_batch"])
+@pytest.mark.parametrize("as_file", [False, True])
+def test_an_address_is_not_fetched(client: Client, path: str, as_file: bool) -> None:
+    field = "images" if path == "/classify_batch" else "image"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/photo.png"
+        part = ("photo.png", address.encode()) if as_file else (None, address)
+        answer = client.post(path, files=[(field, part)])
+        server.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            server.accept()
+    if as_file and path == "/classify_batch":
+        assert list(answer.json()["results"][0]) == ["error"]
+    else:
+        check_refused(answer, 400, "photo" if as_file else "Addresses are not fetched")
+
+
+def test_a_missing_field(client: Client) -> None:
+    check_refused(client.post("/classify", files={"k": (None, "3")}), 400, "'image' is missing")
+
+
+def test_another_field(client: Client) -> None:
+    check_refused(client.post("/classify", files={"photo": RED}), 400, "Unknown field 'photo'")
+
+
+def test_two_photos_where_one_is_asked_for(client: Client) -> None:
+    check_refused(client.post("/classify", files=[("image", RED), ("image", BLUE)]), 400, "at most 1")
+
+
+def test_more_photos_than_a_batch_takes(client: Client, limits: ServiceParams) -> None:
+    files = [("images", RED)] * (limits.max_batch_photos + 1)
+    check_refused(client.post("/classify_batch", files=files), 400, "at most 4")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["image/png", "application/json", "application/x-www-form-urlencoded", "text/plain", "multipart/mixed", "", "/"],
+)
+def test_another_content_type(client: Client, content_type: str) -> None:
+    answer = client.post("/classify", content=RED, headers={"content-type": content_type})
+    check_refused(answer, 415, "multipart/form-data")
+
+
+def test_no_body_at_all(client: Client) -> None:
+    check_refused(client.post("/classify"), 415, "no content type")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/form-data", RED),
+        ("multipart/form-data; boundary=", RED),
+        ("multipart/form-data; boundary=x", RED),
+        ("multipart/form-data; boundary=x", b""),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nGIF',
+        ),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\nabc\r\n--x--\r\n"),
+        ("multipart/form-data; boundary=x; charset=nonsense", b"--x--\r\n"),
+        ("multipart/form-data; boundary=" + "y" * 300, b"--x--\r\n"),
+    ],
+)
+def test_a_damaged_form(client: Client, content_type: str, body: bytes) -> None:
+    answer = client.post("/classify", content=body, headers={"content-type": content_type})
+    assert answer.status_code == 400, answer.text
+    assert list(answer.json()) == ["error"]
+
+
+def test_a_body_above_the_limit(client: Client, limits: ServiceParams) -> None:
+    answer = client.post("/classify", files={"image": bytes(limits.max_body_bytes)})
+    check_refused(answer, 413, "larger than 2000000 bytes")
+
+
+def test_a_body_above_the_limit_that_does_not_announce_it(client: Client, limits: ServiceParams) -> None:
+
+    async def send() -> AsyncIterator[bytes]:
+        yield PART
+        for _ in range(limits.max_body_bytes // 100_000 + 1):
+            yield bytes(100_000)
+        yield b"\r\n--x--\r\n"
+
+    answer = client.post("/classify", content=send(), headers={"content-type": "multipart/form-data; boundary=x"})
+    check_refused(answer, 413, "larger than 2000000 bytes")
+
+
+def test_a_body_within_the_limit_is_read_whole(client: Client, limits: ServiceParams) -> None:
+    photo = RED + bytes(limits.max_body_bytes - len(RED) - 1000)
+    assert client.post("/classify", files={"image": photo}).json()["predictions"][0]["name"] == "Red Tower"
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+def test_another_method(client: Client, method: str) -> None:
+    answer = client.request(method, "/classify")
+    check_refused(answer, 405, method)
+    assert answer.headers["allow"] == "POST"
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=400), boundary=st.sampled_from(["x", "-", '"a b"', "é"]))
+def test_any_bytes_are_answered_with_4xx(client: Client, body: bytes, boundary: str) -> None:
+    body = body.replace(b"~", b"\r\n--x\r\n").replace(b"}", b'Content-Disposition: form-data; name="image"\r\n\r\n')
+    headers = {"content-type": f"multipart/form-data; boundary={boundary}".encode()}
+    answer = client.post("/classify", content=b"--x\r\n" + body, headers=headers)
+    assert 400 <= answer.status_code < 500, answer.text
+    assert list(answer.json()) == ["error"]
+
+
+def test_parallel_requests_get_their_own_answers(client: Client) -> None:
+    photos = {"Red Tower": RED, "Blue Dome": BLUE, "Grüne Brücke": make_photo((0, 255, 0))}
+    got: list[tuple[str, str]] = []
+
+    def ask(name: str) -> None:
+        answer = client.post("/classify", files={"image": photos[name]}, data={"k": "1"})
+        got.append((name, answer.json()["predictions"][0]["name"]))
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in list(photos) * 6]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == sorted((name, name) for name in list(photos) * 6)
+
+
+def test_probes_and_metrics(client: Client) -> None:
+    assert client.get("/livez").status_code == 200
+    assert client.get("/readyz").status_code == 200
+    assert "bentoml_service_request_total" in client.get("/metrics").text
+
+
+def test_the_description_speaks_of_us(client: Client) -> None:
+    document = client.get("/docs.json").json()
+    assert document["info"]["title"] == "landmarks"
+    assert document["info"]["description"].startswith("Names the landmark in a photo")
+    assert set(document["paths"]) == {"/classify", "/classify_batch", "/search", "/livez", "/readyz", "/metrics"}
+    for endpoint in (document["paths"][path]["post"] for path in ("/classify", "/classify_batch", "/search")):
+        assert endpoint["description"]
+        assert set(endpoint["responses"]) == {"200", "400", "413", "415"}
+        assert endpoint["responses"]["200"]["content"]["application/json"]["example"]
+    assert "bentoml" not in json.dumps(document).lower()
+
+
+def test_every_reference_of_the_description_leads_somewhere(client: Client) -> None:
+    document = client.get("/docs.json").json()
+    text = json.dumps(document)
+    names = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert names == set(document["components"]["schemas"])
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), [("/classify", "image"), ("/classify_batch", "images"), ("/search", "image")]
+)
+def test_answers_and_examples_have_the_shape_described(client: Client, path: str, field: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    document = client.get("/docs.json").json()
+    described = document["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]
+    schema = {**described["schema"], "components": document["components"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for answer in (described["example"], client.post(path, files=[(field, RED), *_bad(field)]).json()):
+            jsonschema.validate(answer, schema)
+
+
+def _bad(field: str) -> list[tuple[str, bytes]]:
+    return [(field, b"no photo")] if field == "images" else []
+
+
+def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
+    page = client.get("/").text
+    assert "swagger-ui" in page
+    assert "http" not in page
+    for part in page.split('"'):
+        if part.startswith("./"):
+            assert client.get(part[1:]).status_code == 200
