@@ -130,7 +130,7 @@ def _simplify(image: Image.Image) -> Image.Image:
         return image.convert("RGBA")
     if image.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
         return image
-    return image.convert("RGB")
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _lay_over_white(image: Image.Image) -> Image.Image:
