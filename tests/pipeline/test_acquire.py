@@ -1,0 +1,121 @@
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+from photo_sets import make_acquire_params, make_folder, make_id, make_photo
+
+from landmarks.data.metadata import build_places, read_photo_set
+from landmarks.data.schema import build_photo_path
+from landmarks.data.sources import open_source
+from landmarks.errors import DataError, ParamsError
+from landmarks.files import compute_tree_sha256
+from landmarks.stages.acquire import acquire
+
+
+def test_a_folder_becomes_a_photo_set_whose_photos_can_be_read(tmp_path: Path) -> None:
+    params = make_folder(tmp_path, {7: 2, 9: 1}, {"animal": 1})
+    photo_set = read_photo_set(acquire(tmp_path / "raw", params))
+    ids = [make_id("7/0"), make_id("7/1"), make_id("9/0")]
+    assert photo_set.images["image_id"].tolist() == ids
+    assert photo_set.images["landmark_id"].tolist() == ["7", "7", "9"]
+    assert photo_set.images["compressed_bytes"].tolist() == [len(make_photo(seed)) for seed in range(3)]
+    assert photo_set.names.to_dict("list") == {"landmark_id": ["7", "9"], "name": ["Place_No._7", "Place_No._9"]}
+    source = open_source(photo_set.sources["photos"])
+    assert [source.read(place) for place in build_places(photo_set.images)] == [make_photo(seed) for seed in range(3)]
+    assert photo_set.distractors[["image_id", "category"]].to_numpy().tolist() == [[make_id("animal/0"), "animal"]]
+    (place,) = build_places(photo_set.distractors)
+    assert open_source(photo_set.sources["distractors"]).read(place) == make_photo(10_000)
+
+
+def test_an_archive_is_read_in_place(tmp_path: Path) -> None:
+    make_folder(tmp_path, {7: 2, 9: 2})
+    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for seed, name in enumerate(("7/0", "7/1", "9/0")):
+            archive.writestr(str(build_photo_path(make_id(name))), make_photo(seed))
+    params = make_acquire_params(tmp_path, source="archive", photos=str(tmp_path / "all.zip"))
+    photo_set = read_photo_set(acquire(tmp_path / "raw", params))
+    assert photo_set.sources["photos"] == {"kind": "archive", "path": str(tmp_path / "all.zip")}
+    places = build_places(photo_set.images)
+    assert places[3].compressed_bytes == -1
+    source = open_source(photo_set.sources["photos"])
+    assert [source.read(place) for place in places[:3]] == [make_photo(seed) for seed in range(3)]
+
+
+def test_equal_input_gives_equal_bytes_whatever_was_there_before(tmp_path: Path) -> None:
+    params = make_folder(tmp_path, {7: 2, 9: 1}, {"animal": 1})
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first/left_over.txt").write_text("old")
+    digests = {compute_tree_sha256(acquire(tmp_path / name, params)) for name in ("first", "second")}
+    assert len(digests) == 1
+    assert not (tmp_path / "first/left_over.txt").exists()
+
+
+def test_relative_paths_are_recorded_as_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folder(tmp_path, {7: 1, 9: 1})
+    monkeypatch.chdir(tmp_path)
+    out = acquire(Path("data/raw"), make_acquire_params(Path()))
+    assert read_photo_set(out).sources == {
+        "photos": {"kind": "folder", "path": str(tmp_path / "photos")},
+        "distractors": {"kind": "folder", "path": str(tmp_path / "others")},
+    }
+
+
+def test_empty_files_mean_no_names_and_no_distractors(tmp_path: Path) -> None:
+    make_folder(tmp_path, {7: 1, 9: 1}, {"animal": 1})
+    (tmp_path / "none.csv").touch()
+    params = make_acquire_params(
+        tmp_path, names_csv=str(tmp_path / "none.csv"), distractors_csv=str(tmp_path / "none.csv")
+    )
+    photo_set = read_photo_set(acquire(tmp_path / "raw", params))
+    assert photo_set.names.empty
+    assert photo_set.distractors.empty
+    assert len(photo_set.images) == 2
+
+
+def test_ids_that_are_paths_reach_no_file(tmp_path: Path) -> None:
+    make_folder(tmp_path, {7: 1, 9: 1})
+    escape = "../secret"
+    built = tmp_path / "photos" / build_photo_path(escape)
+    secret = Path(os.path.normpath(built))  # where the naive path would end
+    secret.parent.mkdir(parents=True, exist_ok=True)
+    secret.write_bytes(b"secret")
+    with (tmp_path / "train.csv").open("a") as stream:
+        stream.write(f"{escape},7\n,9\n")
+    images = read_photo_set(acquire(tmp_path / "raw", make_acquire_params(tmp_path))).images
+    assert images["compressed_bytes"].tolist()[2:] == [-1, -1]
+    assert images["image_id"].tolist()[2] == escape
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"train_csv": "absent.csv"}, DataError, "absent.csv is missing"),
+        ({"names_csv": "absent.csv"}, DataError, "absent.csv is missing"),
+        ({"distractors_csv": "absent.csv"}, DataError, "absent.csv is missing"),
+        ({"photos": "absent"}, DataError, "absent"),
+        ({"photos": ""}, ParamsError, "acquire.photos is empty"),
+        ({"source": "archive"}, DataError, "photos"),
+    ],
+)
+def test_what_is_missing_is_named_and_nothing_is_written(
+    tmp_path: Path, changes: dict[str, str], error: type[Exception], words: str
+) -> None:
+    make_folder(tmp_path, {7: 1, 9: 1})
+    with pytest.raises(error, match=words):
+        acquire(tmp_path / "raw", make_acquire_params(tmp_path, **changes))
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "others", "train.csv", "names.csv"}
+
+
+def test_the_demo_draws_photos_that_can_be_read_and_records_where_they_end_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = make_acquire_params(tmp_path, source="demo", photos="", train_csv="none", names_csv="none")
+    photo_set = read_photo_set(acquire(Path("data/raw"), params))
+    assert photo_set.sources["photos"] == {"kind": "archive", "path": "data/raw/photos.zip"}
+    assert photo_set.images["landmark_id"].value_counts().tolist() == [3, 3]
+    assert len(photo_set.distractors) == 4
+    for kind, table in (("photos", photo_set.images), ("distractors", photo_set.distractors)):
+        source = open_source(photo_set.sources[kind])
+        assert all(source.read(place).startswith(b"\xff\xd8") for place in build_places(table))
