@@ -30,7 +30,7 @@ def read_training_batches(
     """One epoch of (photos: uint8 (b, s, s, 3), labels: int32 (b,)), shuffled; an incomplete last batch is left out."""
     epoch_seed = seed * 100_003 + epoch
     paths = tf.data.Dataset.from_tensor_slices([str(path) for path in files]).shuffle(len(files), seed=epoch_seed)
-    records = paths.interleave(tf.data.TFRecordDataset, cycle_length=_CYCLE, deterministic=True)
+    records = paths.interleave(tf.data.TFRecordDataset, cycle_length=_CYCLE)
     shuffled = records.shuffle(max(batch_size, _SHUFFLE_BYTES // (image_size * image_size * 3)), seed=epoch_seed)
     batches = _decode(shuffled, image_size).batch(batch_size, drop_remainder=True)
     if augmentation is not None:
