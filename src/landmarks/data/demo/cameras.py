@@ -1,0 +1,86 @@
+"""Where a photo is taken from: a pinhole camera held level, aimed at the landmark."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera without roll.
+
+    Attributes:
+        position: float64 (3,).
+        axes: float64 (3, 3), rows right, down and forward.
+        focal: pixels.
+        centre: pixel that the forward axis meets, float64 (2,).
+        nearest: depth before which nothing can be drawn.
+    """
+
+    position: Array
+    axes: Array
+    focal: float
+    centre: Array
+    nearest: float = 0.2
+
+    def measure_depths(self, points: Array) -> Array:
+        """Distance along the forward axis of points (n, 3): float64 (n,)."""
+        depths: Array = (points - self.position) @ self.axes[2]
+        return depths
+
+    def project(self, points: Array) -> Array:
+        """Pixels of points (n, 3): float64 (n, 2)."""
+        seen = (points - self.position) @ self.axes.T
+        flat: Array = self.centre + self.focal * seen[:, :2] / np.maximum(seen[:, 2:], self.nearest)
+        return flat
+
+    @property
+    def horizon(self) -> float:
+        """The row of pixels where level ground ends."""
+        down, forward = self.axes[1], self.axes[2]
+        level = forward - (0, 0, forward[2])
+        return float(self.centre[1] + self.focal * (level @ down) / (level @ forward))
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """How a photographer stands before a landmark of size 1; angles in radians."""
+
+    yaw: float
+    elevation: float
+    distance: float
+    aim: float  # height that the camera is pointed at
+    fill: float  # size of the landmark over the short side of the photo
+    offset: tuple[float, float]  # of the landmark from the middle of the photo, over the short side
+
+
+def pick_viewpoint(rng: np.random.Generator, turns: float) -> Viewpoint:
+    """Choose a viewpoint; `turns` is the largest yaw, in radians, to either side."""
+    return Viewpoint(
+        yaw=rng.uniform(-turns, turns),
+        elevation=rng.choice([rng.uniform(-0.02, 0.1), rng.uniform(0.1, 0.45)], p=[0.65, 0.35]),
+        distance=rng.uniform(1.5, 4.5),
+        aim=rng.uniform(0.1, 0.75),
+        fill=rng.choice([rng.uniform(0.5, 0.75), rng.uniform(0.75, 1.0), rng.uniform(1.0, 1.35)], p=[0.3, 0.5, 0.2]),
+        offset=(rng.normal(0, 0.09), rng.normal(0.03, 0.07)),
+    )
+
+
+def place_camera(points: Array, view: Viewpoint, size: tuple[int, int], short_side: float) -> Camera:
+    """The camera of a viewpoint, such that points (n, 3) lie where the viewpoint wants them in the picture."""
+    flat, rise = np.cos(view.elevation), max(np.sin(view.elevation), 0.0)
+    height = 0.05 + view.distance * rise
+    position = np.array([np.sin(view.yaw) * flat, -np.cos(view.yaw) * flat, 0]) * view.distance + (0, 0, height)
+    forward = np.array([0, 0, view.aim]) - position
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, (0, 0, 1))
+    right /= np.linalg.norm(right)
+    axes = np.stack([right, np.cross(forward, right), forward])
+    shape = Camera(position, axes, 1.0, np.zeros(2)).project(points)
+    low, high = shape.min(axis=0), shape.max(axis=0)
+    focal = view.fill * short_side / float((high - low).max())
+    middle = np.array(size) / 2 + np.array(view.offset) * short_side
+    return Camera(position, axes, focal, middle - focal * (low + high) / 2)
