@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from colours import Client, make_photo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import Client, make_photo
 from landmarks.params import ServiceParams
 from landmarks.recognition import Recognizer
 
@@ -120,10 +120,6 @@ def test_a_wrong_k(client: Client, path: str, k: str) -> None:
 
 def test_several_k(client: Client) -> None:
     check_refused(client.post("/classify", files={"image": RED}, data={"k": ["1", "2"]}), 400, "2 values")
-
-
-def test_k_as_a_file(client: Client) -> None:
-    check_refused(client.post("/classify", files={"image": RED, "k": b"3"}), 400, "whole number")
 
 
 def test_a_text_in_the_file_field(client: Client) -> None:
@@ -252,12 +248,6 @@ def test_parallel_requests_get_their_own_answers(client: Client) -> None:
     for thread in threads:
         thread.join()
     assert sorted(got) == sorted((name, name) for name in list(photos) * 6)
-
-
-def test_probes_and_metrics(client: Client) -> None:
-    assert client.get("/livez").status_code == 200
-    assert client.get("/readyz").status_code == 200
-    assert "bentoml_service_request_total" in client.get("/metrics").text
 
 
 def test_the_description_speaks_of_us(client: Client) -> None:

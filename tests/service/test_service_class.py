@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import THRESHOLD, make_photo
+from colours import THRESHOLD, make_photo
 
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams

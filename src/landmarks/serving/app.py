@@ -19,7 +19,8 @@ from landmarks.params import ServiceParams
 from landmarks.serving.answers import Problem
 from landmarks.serving.endpoints import Endpoint, list_endpoints
 from landmarks.serving.openapi import PAGE, build_openapi
-from landmarks.serving.requests import PhotoRequest, RequestError, read_photos
+from landmarks.serving.problems import RequestError
+from landmarks.serving.requests import PhotoRequest, read_body, read_photos
 
 Answerer = Callable[[str, PhotoRequest], Any]
 
@@ -48,10 +49,14 @@ def build_app(answer: Answerer, limits: ServiceParams) -> Starlette:
 def _route_endpoints(answer: Answerer, limits: ServiceParams) -> list[Route]:
     threads = anyio.CapacityLimiter(os.cpu_count() or 1)
 
+    def work(endpoint: Endpoint, content_type: str, body: bytes) -> Response:
+        request = read_photos(content_type, body, endpoint, limits)
+        return JSONResponse(dataclasses.asdict(answer(endpoint.name, request)))
+
     async def handle(endpoint: Endpoint, request: Request) -> Response:
-        photos = await read_photos(request, endpoint.field, endpoint.most_photos, limits)
-        answered = await anyio.to_thread.run_sync(answer, endpoint.name, photos, limiter=threads)
-        return JSONResponse(dataclasses.asdict(answered))
+        body = await read_body(request, limits.max_body_bytes)
+        content_type = request.headers.get("content-type", "")
+        return await anyio.to_thread.run_sync(work, endpoint, content_type, body, limiter=threads)
 
     return [
         Route(endpoint.path, partial(handle, endpoint), methods=["POST"], name=endpoint.name)

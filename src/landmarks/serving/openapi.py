@@ -8,7 +8,7 @@ import pydantic
 from landmarks.params import ServiceParams
 from landmarks.serving.answers import Problem
 from landmarks.serving.endpoints import Endpoint, list_endpoints
-from landmarks.serving.requests import MULTIPART
+from landmarks.serving.forms import MULTIPART
 
 API_VERSION = "1.0"
 TITLE = "landmarks"

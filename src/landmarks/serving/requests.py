@@ -1,25 +1,14 @@
 """Reading a request: the body within its limit, the photos and `k` checked before anything is computed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.types import Message, Receive
 
-from landmarks.errors import LandmarksError
 from landmarks.params import ServiceParams
-
-MULTIPART = "multipart/form-data"
-_SHOWN = 40
-
-
-class RequestError(LandmarksError):
-    """A request that cannot be answered; `status` is the HTTP status that says so."""
-
-    def __init__(self, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
+from landmarks.serving.endpoints import Endpoint
+from landmarks.serving.forms import MULTIPART, Part, parse_form
+from landmarks.serving.problems import RequestError, shorten
 
 
 @dataclass(frozen=True)
@@ -30,110 +19,75 @@ class PhotoRequest:
     k: int
 
 
-async def read_photos(request: Request, field: str, most_photos: int, limits: ServiceParams) -> PhotoRequest:
-    """Read the photos in the file field `field` and the optional field `k` of a multipart body.
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The whole body.
+
+    A client that is still sending when the answer comes and the connection closes sees a broken connection in place
+    of the answer. So what exceeds the limit is read and dropped, up to the limit again.
 
     Raises:
-        RequestError: the body is too large, of another content type, damaged, or a field is missing or wrong.
+        RequestError: there are more than `max_bytes` bytes.
     """
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    announced = request.headers.get("content-length", "")
+    received = int(announced) if announced.isdecimal() and int(announced) > 2 * max_bytes else 0
+    body = bytearray()
+    if not received:
+        async for block in request.stream():
+            received += len(block)
+            if received <= max_bytes:
+                body += block
+            elif received > 2 * max_bytes:
+                break
+    if received > max_bytes:
+        raise RequestError(f"The body is larger than {max_bytes} bytes. Send a smaller photo or fewer of them.", 413)
+    return bytes(body)
+
+
+def read_photos(content_type: str, body: bytes, endpoint: Endpoint, limits: ServiceParams) -> PhotoRequest:
+    """The photos in the file field of an endpoint and the optional field `k`, from a multipart body.
+
+    Raises:
+        RequestError: the body is of another content type or damaged, or a field is missing or wrong.
+    """
+    media_type = content_type.split(";")[0].strip().lower()
     if media_type != MULTIPART:
-        received = repr(_shorten(media_type)) if media_type else "no content type"
-        raise RequestError(f"Send {MULTIPART} with the file field {field!r}; received {received}.", 415)
-    form = await _parse(request, limits.max_body_bytes)
-    try:
-        _check_fields(form, field)
-        photos = [await _read_file(value, field) for value in form.getlist(field)]
-        return PhotoRequest(_check_photos(photos, field, most_photos), read_k(form.getlist("k"), limits))
-    finally:
-        await form.close()
+        received = shorten(media_type) if media_type else "no content type"
+        raise RequestError(f"Send {MULTIPART} with the file field {endpoint.field!r}; received {received}.", 415)
+    parts = parse_form(content_type, body)
+    if unknown := sorted({part.name for part in parts} - {endpoint.field, "k"}):
+        names = ", ".join(shorten(name) for name in unknown[:3])
+        raise RequestError(f"Unknown field {names}. Send the file field {endpoint.field!r} and, if wanted, 'k'.")
+    photos = _read_files([part for part in parts if part.name == endpoint.field], endpoint)
+    return PhotoRequest(photos, read_k([part for part in parts if part.name == "k"], limits))
 
 
-def read_k(values: list[UploadFile | str], limits: ServiceParams) -> int:
-    """The number of answers wanted, from the values sent for `k`: none, or one whole number.
+def read_k(parts: Sequence[Part], limits: ServiceParams) -> int:
+    """The number of answers wanted, from the parts sent for `k`: none, or one whole number.
 
     Raises:
         RequestError: there are several, or it is not a whole number from 1 to `limits.max_k`.
     """
-    if not values:
+    if not parts:
         return limits.default_k
-    text = values[0] if len(values) == 1 and isinstance(values[0], str) else ""
-    if text.isascii() and text.isdigit() and len(text) <= len(str(limits.max_k)) and 1 <= int(text) <= limits.max_k:
-        return int(text)
-    received = repr(_shorten(text)) if text or len(values) == 1 else f"{len(values)} values"
+    text = parts[0].content.decode("utf-8", "replace")
+    if len(parts) == 1 and text.isascii() and text.isdecimal() and len(text) <= len(str(limits.max_k)):
+        k = int(text)
+        if 1 <= k <= limits.max_k:
+            return k
+    received = shorten(text) if len(parts) == 1 else f"{len(parts)} values"
     raise RequestError(f"'k' must be one whole number from 1 to {limits.max_k}; received {received}.")
 
 
-async def _parse(request: Request, max_bytes: int) -> FormData:
-    body = _LimitedBody(request.receive, max_bytes)
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > max_bytes:
-        await body.discard()
-        raise body.too_large
-    try:
-        return await Request(request.scope, body).form()
-    except HTTPException:
+def _read_files(parts: Sequence[Part], endpoint: Endpoint) -> tuple[bytes, ...]:
+    if not parts:
+        raise RequestError(f"The file field {endpoint.field!r} is missing.")
+    if len(parts) > endpoint.most_photos:
         raise RequestError(
-            f"The body is not valid {MULTIPART}: it is cut off, damaged or has too many parts."
-        ) from None
-    except RequestError:
-        await body.discard()
-        raise
-
-
-class _LimitedBody:
-    """Passes on a body up to its limit.
-
-    What exceeds it is read and dropped, up to the limit again: a client that is still sending when the answer comes
-    and the connection closes would see a broken connection in place of the answer.
-    """
-
-    def __init__(self, receive: Receive, max_bytes: int) -> None:
-        self._receive = receive
-        self._max_bytes = max_bytes
-        self._received = 0
-        self._more = True
-        self.too_large = RequestError(f"The body is larger than {max_bytes} bytes. Send smaller or fewer photos.", 413)
-
-    async def __call__(self) -> Message:
-        message = await self._count()
-        if self._received > self._max_bytes:
-            raise self.too_large
-        return message
-
-    async def discard(self) -> None:
-        while self._more and self._received <= 2 * self._max_bytes:
-            await self._count()
-
-    async def _count(self) -> Message:
-        message = await self._receive()
-        self._received += len(message.get("body", b""))
-        self._more = bool(message.get("more_body", False))
-        return message
-
-
-def _check_fields(form: FormData, field: str) -> None:
-    unknown = sorted({key for key in form if key not in {field, "k"}})
-    if unknown:
-        names = ", ".join(repr(_shorten(name)) for name in unknown[:3])
-        raise RequestError(f"Unknown field {names}. Send the file field {field!r} and, if wanted, 'k'.")
-    if field not in form:
-        raise RequestError(f"The file field {field!r} is missing.")
-
-
-async def _read_file(value: UploadFile | str, field: str) -> bytes:
-    if isinstance(value, str):
-        raise RequestError(
-            f"The field {field!r} must hold a file (a part with a filename); received text. Addresses are not fetched."
+            f"The field {endpoint.field!r} takes at most {endpoint.most_photos} photo(s); received {len(parts)}."
         )
-    return await value.read()
-
-
-def _check_photos(photos: list[bytes], field: str, most_photos: int) -> tuple[bytes, ...]:
-    if len(photos) > most_photos:
-        raise RequestError(f"The field {field!r} takes at most {most_photos} photo(s); received {len(photos)}.")
-    return tuple(photos)
-
-
-def _shorten(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    if not all(part.is_file for part in parts):
+        raise RequestError(
+            f"The field {endpoint.field!r} must hold a file (a part with a filename); received text. "
+            "Addresses are not fetched."
+        )
+    return tuple(part.content for part in parts)

@@ -6,29 +6,32 @@ from tempfile import TemporaryDirectory
 from landmarks.adapters.bento import build_bento, find_recognizer, import_recognizer
 from landmarks.adapters.registry import RegisteredVersion, download_recognizer, resolve_alias
 from landmarks.files import write_json
-from landmarks.params import PackageParams, ServiceParams
+from landmarks.params import Params
 from landmarks.serving.receipt import RECEIPT_PATH
 
 
-def package(
-    model_name: str, params: PackageParams, service: ServiceParams, out: Path = RECEIPT_PATH, project: Path = Path()
-) -> Path:
-    """Build the Bento of the version behind `params.alias`, from the registry alone, and write its receipt.
+def package(reports: Path, params: Params, project: Path = Path()) -> Path:
+    """Build the Bento of the version behind `package.alias`, from the registry alone, and write its receipt.
+
+    Args:
+        reports: gets `package.json`.
+        params: the model's name, the alias, and the limits of the service.
+        project: the folder of `bentofile.yaml`.
 
     Raises:
         LandmarksError: there is no such alias, the version lacks a file, or the Bento cannot be built.
     """
-    version = resolve_alias(model_name, params.alias)
+    version = resolve_alias(params.register_.model_name, params.package.alias)
     receipt = build_bento(
         _store_recognizer(version),
-        model_name=model_name,
+        model_name=version.name,
         version=str(version.version),
         run_id=version.run_id,
-        alias=params.alias,
-        service=service,
+        alias=params.package.alias,
+        service=params.service,
         project=project,
     )
-    return write_json(out, receipt.model_dump(mode="json"))
+    return write_json(reports / RECEIPT_PATH.name, receipt.model_dump(mode="json"))
 
 
 def _store_recognizer(version: RegisteredVersion) -> str:

@@ -1,0 +1,140 @@
+"""A recognizer small enough to see through, and a service of it: in this process, or as `bentoml serve` runs it."""
+
+import contextlib
+import functools
+import io
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio.from_thread
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+
+from landmarks.data.vocabulary import Landmark, write_vocabulary
+from landmarks.files import compute_fingerprint, compute_sha256, write_json
+
+SIZE = 16
+LANDMARKS = (
+    Landmark(0, 7, "Red Tower", 2, 1, 1),
+    Landmark(1, 11, "Grüne Brücke", 1, 1, 1),
+    Landmark(2, 40, "Blue Dome", 1, 1, 1),
+)
+GALLERY = {"r0": (255, 0, 0), "r1": (255, 60, 0), "g0": (0, 255, 0), "b0": (0, 0, 255)}
+THRESHOLD = 0.9
+RUN_ID = "0123456789abcdef0123456789abcdef"
+PROJECT = Path(__file__).parents[2]
+
+# A process of its own: TensorFlow would stay in this one.
+_EXPORT = f"""
+import sys
+import keras
+from keras import layers, ops
+
+inputs = keras.Input(({SIZE}, {SIZE}, 3), dtype="uint8")
+colour = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255)(inputs))
+embedding = layers.UnitNormalization(name="embedding")(colour)
+probabilities = layers.Softmax(name="probabilities")(layers.Rescaling(10.0)(embedding))
+model = keras.Model(inputs, {{"probabilities": probabilities, "embedding": embedding}})
+model.export(sys.argv[1], format="litert", verbose=False)
+"""
+
+
+def make_photo(colour: tuple[int, int, int], side: int = 40, image_format: str = "PNG") -> bytes:
+    """A photo of one colour."""
+    stream = io.BytesIO()
+    Image.new("RGB", (side, side), colour).save(stream, image_format)
+    return stream.getvalue()
+
+
+def write_recognizer(folder: Path) -> Path:
+    """Three landmarks, told apart by the mean colour of a photo."""
+    bundle, index = folder / "bundle", folder / "index"
+    bundle.mkdir()
+    index.mkdir()
+    subprocess.run([sys.executable, "-c", _EXPORT, str(bundle / "serving.tflite")], check=True, capture_output=True)
+    (bundle / "model.keras").write_bytes(b"not needed to serve")
+    write_vocabulary(bundle / "vocabulary.csv", LANDMARKS)
+    facts = {
+        "format": 1,
+        "variant": "plain",
+        "image_size": SIZE,
+        "fit": "crop",
+        "max_pixels": 50_000_000,
+        "labels": 3,
+        "embedding_dim": 3,
+        "shards_fingerprint": "none",
+        "files": {path.name: compute_sha256(path) for path in bundle.iterdir()},
+    }
+    fingerprint = compute_fingerprint(facts)
+    write_json(bundle / "bundle.json", {**facts, "fingerprint": fingerprint})
+    write_gallery(index, fingerprint)
+    return folder
+
+
+def write_gallery(index: Path, fingerprint: str) -> None:
+    colours = np.array(list(GALLERY.values()), np.float32)
+    np.save(index / "embeddings.npy", colours / np.linalg.norm(colours, axis=1, keepdims=True))
+    rows = [f"{image_id},{'rgb'.index(image_id[0])}" for image_id in GALLERY]
+    (index / "items.csv").write_text("\n".join(["image_id,label", *rows]) + "\n", encoding="utf-8")
+    facts = {
+        "format": 1,
+        "bundle_fingerprint": fingerprint,
+        "photos": len(GALLERY),
+        "threshold": THRESHOLD,
+        "precision_target": 0.9,
+        "files": {path.name: compute_sha256(path) for path in index.iterdir()},
+    }
+    write_json(index / "index.json", facts)
+
+
+class Client:
+    """Asks an application in this process; like a server, it answers a fault of ours with 500 and goes on."""
+
+    def __init__(self, app: Starlette, portal: anyio.from_thread.BlockingPortal) -> None:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://service")
+        self._portal = portal
+
+    def request(self, method: str, path: str, **content: Any) -> httpx.Response:
+        return self._portal.call(functools.partial(self._client.request, method, path, **content))
+
+    def get(self, path: str) -> httpx.Response:
+        return self.request("GET", path)
+
+    def post(self, path: str, **content: Any) -> httpx.Response:
+        return self.request("POST", path, **content)
+
+
+@contextlib.contextmanager
+def serve(arguments: list[str], folder: Path, program: Path = Path(sys.executable)) -> Iterator[str]:
+    """A real `bentoml serve` on a free port, once it is ready; gives its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(program.with_name("bentoml")), "serve", *arguments, "--host", "127.0.0.1", "--port", str(port)]
+    log = folder / "serve.log"
+    with log.open("wb") as output, subprocess.Popen(command, cwd=folder, stdout=output, stderr=output) as process:
+        try:
+            wait_until_ready(f"http://127.0.0.1:{port}", process, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{address}/readyz").status_code == 200:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"the service did not get ready:\n{log.read_text(errors='replace')}")
