@@ -105,8 +105,15 @@ def _read_outcome(suite: Suite, name: str, one: Any) -> Outcome:
         return Outcome(name, bool(one.success), int(facts["unexpected_count"]), _keep_some(examples))
     if one.success:
         return Outcome(name, True, 0, ())
-    found = facts.get("details", {}).get("mismatched") or facts.get("observed_value", one.exception_info)
-    return Outcome(name, False, 1, (f"found {found}"[:300],))
+    return Outcome(name, False, 1, (_tell_found(facts, one.exception_info)[:300],))
+
+
+def _tell_found(facts: dict[str, Any], exceptions: dict[str, Any]) -> str:
+    if "observed_value" in facts:
+        return f"found {facts.get('details', {}).get('mismatched') or facts['observed_value']}"
+    # One expectation raises one exception, or one for each metric that it is made of.
+    raised = [exceptions, *(one for one in exceptions.values() if isinstance(one, dict))]
+    return next(str(one["exception_message"]) for one in raised if one.get("exception_message"))
 
 
 def _keep_some(examples: list[str]) -> tuple[str, ...]:

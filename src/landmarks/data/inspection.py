@@ -57,7 +57,7 @@ def inspect_photo_set(photo_set: PhotoSet, sample_photos: int) -> Inspection:
         landmarks=_count_photos(images),
         names=photo_set.names,
         distractors=distractors[["image_id", "category", "compressed_bytes"]].assign(
-            landmark_photo=distractors["image_id"].isin(images["image_id"].dropna()), photo=_tell_presence(distractors)
+            landmark_photo=_find_common(distractors["image_id"], images["image_id"]), photo=_tell_presence(distractors)
         ),
         photo_sample=decode_sample(images, sources["photos"], sample_photos),
         distractor_sample=decode_sample(distractors, sources["distractors"], sample_photos),
@@ -97,6 +97,10 @@ def _try_decoding(source: PhotoSource, place: Place) -> str:
     except (DataError, ImageError) as error:
         return str(error)
     return READABLE
+
+
+def _find_common(ids: pd.Series, others: pd.Series) -> pd.Series:
+    return ids.astype(object).isin(others.dropna().astype(object))  # pandas' own text type is 30 times slower at this
 
 
 def _tell_presence(table: pd.DataFrame) -> pd.Series:
