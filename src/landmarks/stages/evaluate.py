@@ -1,0 +1,143 @@
+"""Measure a recognizer on the test split, draw what a person wants to see, and log it to the run that trained it."""
+
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from landmarks.adapters.tracking import log_evaluation, read_receipt
+from landmarks.data.images import Pixels
+from landmarks.data.schema import Split
+from landmarks.data.shards import PHOTOS_FILE, iterate_batches, read_manifest
+from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
+from landmarks.errors import ArtifactError
+from landmarks.evaluation import Answers, Evaluation, list_names
+from landmarks.evaluation import evaluate as evaluate_answers
+from landmarks.figures.evaluation import draw_confusion_matrix, draw_gallery, draw_reliability
+from landmarks.files import replace_folder, write_json
+from landmarks.inference import BATCH, check_fits, check_trained_on, run_split
+from landmarks.params import EvaluateParams
+from landmarks.recognition import SERVING_MODEL_FILE, Recognizer
+
+METRICS_FILE = "metrics.json"
+_TABLES = ("per_landmark", "confusions", "predictions", "reliability")
+_TIMED_RUNS = 3
+
+
+def evaluate(shards: Path, model_dir: Path, train_reports: Path, out: Path, params: EvaluateParams) -> Path:
+    """Write the evaluation of a recognizer directory and log it to its MLflow run.
+
+    Only the test split and the test part of the photos of no landmark are read.
+
+    Args:
+        shards: `data/shards`.
+        model_dir: `models/VARIANT`, with bundle and index.
+        train_reports: `reports/train/VARIANT`, with the receipt of the run.
+        out: `reports/evaluate/VARIANT`, replaced as a whole.
+        params: the section `evaluate`.
+
+    Raises:
+        ArtifactError: something is missing or damaged, or recognizer and shards do not belong together.
+        DataError: there are no test photos.
+        LandmarksError: the tracking store cannot be used.
+    """
+    receipt = read_receipt(train_reports / "run.json")
+    recognizer = Recognizer.load(model_dir)
+    check_trained_on(recognizer.network, read_manifest(shards))
+    evaluation = evaluate_recognizer(recognizer, shards, params)
+    facts = {
+        "images_per_second": _measure_speed(recognizer, shards),
+        "model_bytes": float((model_dir / "bundle" / SERVING_MODEL_FILE).stat().st_size),
+    }
+    metrics = evaluation.metrics | facts
+    with replace_folder(out) as temporary:
+        write_json(temporary / METRICS_FILE, metrics)
+        for name in _TABLES:
+            getattr(evaluation, name).to_csv(temporary / f"{name}.csv", index=False, float_format="%.6g")
+        _draw(temporary, evaluation, recognizer, shards, params)
+    log_evaluation(receipt, metrics, out, {f"evaluate.{name}": value for name, value in params.model_dump().items()})
+    return out
+
+
+def evaluate_recognizer(recognizer: Recognizer, shards: Path, params: EvaluateParams) -> Evaluation:
+    """Measure a recognizer on the test split of shards that it may not have been trained on.
+
+    Raises:
+        ArtifactError: the shards have another image size, fit or vocabulary.
+        DataError: there are no test photos.
+    """
+    check_fits(recognizer.network, read_manifest(shards))
+    wanted = [landmark.landmark_id for landmark in read_vocabulary(shards / VOCABULARY_FILE)]
+    if wanted != [landmark.landmark_id for landmark in recognizer.landmarks]:
+        raise ArtifactError(f"{shards} has other landmarks than the recognizer. Use shards of the same selection.")
+    test = _collect_answers(recognizer, shards, Split.TEST)
+    return evaluate_answers(
+        test=test,
+        distractors=_collect_answers(recognizer, shards, Split.DISTRACTORS_TEST),
+        near_duplicates=_read_near_duplicates(shards, test.image_ids),
+        threshold=recognizer.gallery.threshold,
+        landmarks=recognizer.landmarks,
+        params=params,
+    )
+
+
+def _collect_answers(recognizer: Recognizer, shards: Path, split: Split) -> Answers:
+    image_ids: list[str] = []
+    labels, scores = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+    probabilities = [np.empty((0, recognizer.network.labels), np.float32)]
+    for batch in run_split(recognizer.network, shards, split):
+        image_ids += batch.image_ids
+        labels.append(batch.labels)
+        probabilities.append(batch.probabilities)
+        scores.append(batch.scores)
+    return Answers(tuple(image_ids), np.concatenate(labels), np.concatenate(probabilities), np.concatenate(scores))
+
+
+def _read_near_duplicates(shards: Path, image_ids: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    path = shards / PHOTOS_FILE
+    try:
+        photos = pd.read_parquet(path, columns=["image_id", "near_duplicate"]).set_index("image_id")
+        return photos["near_duplicate"].loc[list(image_ids)].to_numpy(bool)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{path} does not list the test photos ({error}). Run `dvc repro prepare`.") from error
+
+
+def _measure_speed(recognizer: Recognizer, shards: Path) -> float:
+    """Photos per second through the network, in batches: the median of a few runs after one that is not counted."""
+    _, _, pixels = next(iterate_batches(shards, Split.TEST, BATCH))
+    seconds = []
+    for _ in range(1 + _TIMED_RUNS):
+        started = time.perf_counter()
+        recognizer.network.run(pixels)
+        seconds.append(time.perf_counter() - started)
+    return len(pixels) / statistics.median(seconds[1:])
+
+
+def _draw(folder: Path, evaluation: Evaluation, recognizer: Recognizer, shards: Path, params: EvaluateParams) -> None:
+    names = list_names(recognizer.landmarks)
+    label_of = {name: label for label, name in enumerate(names)}
+    predictions = evaluation.predictions
+    actual, predicted = (predictions[column].map(label_of).to_numpy(np.int64) for column in ("actual", "predicted"))
+    draw_confusion_matrix(folder / "confusion_matrix.png", actual, predicted, names)
+    draw_reliability(folder / "reliability.png", evaluation.reliability, evaluation.metrics["ece"])
+    right = predictions[actual == predicted]
+    wrong = predictions[actual != predicted].sort_values("score", ascending=False, kind="stable")
+    shown_right = right.sample(min(params.gallery_photos, len(right)), random_state=np.random.default_rng(params.seed))
+    shown_wrong = wrong.head(params.gallery_photos)
+    photos = _fetch_photos(shards, {*shown_right["image_id"], *shown_wrong["image_id"]})
+    title = f"{len(shown_right)} of {len(right):,} right answers, drawn at random"
+    draw_gallery(folder / "gallery_right.png", title, [photos[i] for i in shown_right["image_id"]], shown_right)
+    title = f"The {len(shown_wrong)} of {len(wrong):,} wrong answers with the highest scores"
+    draw_gallery(folder / "gallery_worst.png", title, [photos[i] for i in shown_wrong["image_id"]], shown_wrong)
+
+
+def _fetch_photos(shards: Path, wanted: set[str]) -> dict[str, Pixels]:
+    return {
+        image_id: photo.copy()
+        for image_ids, _, pixels in iterate_batches(shards, Split.TEST, BATCH)
+        for image_id, photo in zip(image_ids, pixels, strict=True)
+        if image_id in wanted
+    }

@@ -1,0 +1,81 @@
+"""Embed the training photos as the gallery, and calibrate the threshold of "no landmark" on val."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from landmarks.data.schema import Split
+from landmarks.data.shards import ShardManifest, read_manifest
+from landmarks.errors import DataError
+from landmarks.files import compute_sha256, replace_folder, write_json
+from landmarks.inference import check_trained_on, run_split
+from landmarks.metrics import Calibration, calibrate_threshold
+from landmarks.params import IndexParams
+from landmarks.recognition import EMBEDDINGS_FILE, INDEX_FILE, INDEX_FORMAT, ITEMS_FILE, ServingNetwork
+from landmarks.retrieval.index import SimilarityIndex
+
+
+def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
+    """Write the index folder of a recognizer directory, beside its bundle.
+
+    Args:
+        shards: `data/shards`.
+        model_dir: `models/VARIANT`, with its bundle.
+        params: the section `index`.
+
+    Raises:
+        ArtifactError: bundle or shards are missing or damaged, or do not belong together.
+        DataError: there are no val photos to calibrate on.
+    """
+    network = ServingNetwork.load(model_dir / "bundle")
+    manifest = read_manifest(shards)
+    check_trained_on(network, manifest)
+    calibration = calibrate(network, shards, params.precision_target)
+    with replace_folder(model_dir / "index") as temporary:
+        _write_gallery(temporary, network, shards, manifest)
+        facts = {
+            "format": INDEX_FORMAT,
+            "bundle_fingerprint": network.fingerprint,
+            "photos": manifest.count_photos(Split.TRAIN),
+            "threshold": calibration.threshold,
+            "precision_target": params.precision_target,
+            "precision": calibration.precision,
+            "answered_fraction": calibration.answered_fraction,
+            "files": {name: compute_sha256(temporary / name) for name in (EMBEDDINGS_FILE, ITEMS_FILE)},
+        }
+        write_json(temporary / INDEX_FILE, facts)
+    return model_dir / "index"
+
+
+def calibrate(network: ServingNetwork, shards: Path, precision_target: float) -> Calibration:
+    """Find the threshold on val photos and the val part of the photos of no landmark; the latter are never right.
+
+    Raises:
+        DataError: there are no val photos.
+    """
+    batches = [
+        (batch.scores, batch.correct)
+        for split in (Split.VAL, Split.DISTRACTORS_VAL)
+        for batch in run_split(network, shards, split)
+    ]
+    if not batches:
+        raise DataError("There are no val photos to calibrate the threshold on. Raise select.val_fraction.")
+    scores, correct = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    return calibrate_threshold(scores, correct, precision_target)
+
+
+def _write_gallery(folder: Path, network: ServingNetwork, shards: Path, manifest: ShardManifest) -> None:
+    shape = (manifest.count_photos(Split.TRAIN), network.embedding_dim)
+    # filled in place, so that memory does not grow with the number of photos
+    embeddings = np.lib.format.open_memmap(folder / EMBEDDINGS_FILE, "w+", np.float32, shape)
+    with (folder / ITEMS_FILE).open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("image_id", "label"))
+        start = 0
+        for batch in run_split(network, shards, Split.TRAIN):
+            embeddings[start : start + len(batch.labels)] = batch.embeddings
+            writer.writerows(zip(batch.image_ids, batch.labels.tolist(), strict=True))
+            start += len(batch.labels)
+    embeddings.flush()
+    SimilarityIndex.load(folder / EMBEDDINGS_FILE)  # refuses what no search could use

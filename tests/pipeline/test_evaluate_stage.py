@@ -1,0 +1,209 @@
+"""The evaluate stage on tiny shards with a real tracking store: every file it writes, and what it refuses."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from landmarks.adapters.tracking import DatasetInfo, start_run, write_receipt
+from landmarks.data.schema import Split
+from landmarks.data.vocabulary import Landmark
+from landmarks.errors import ArtifactError, DataError
+from landmarks.files import compute_tree_sha256, read_json
+from landmarks.params import EvaluateParams, IndexParams
+from landmarks.recognition import Recognizer
+from landmarks.stages.evaluate import evaluate, evaluate_recognizer
+from landmarks.stages.index import index
+from tiny_recognizers import (
+    BLUE,
+    COLOURS,
+    GREEN,
+    GREY,
+    LANDMARKS,
+    RED,
+    Photo,
+    encode_png,
+    make_photos,
+    write_tiny_bundle,
+    write_tiny_shards,
+)
+
+# MLflow's own tables under SQLAlchemy 2.1
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+PARAMS = EvaluateParams(bootstrap_samples=100, calibration_bins=10, gallery_photos=4, confusions=5, seed=0)
+TRAIN = [
+    photo for label, colour in enumerate(COLOURS) for photo in make_photos(0x100 * (label + 1), label, [colour] * 5)
+]
+VAL = [
+    photo for label, colour in enumerate(COLOURS) for photo in make_photos(0x1000 * (label + 1), label, [colour] * 3)
+]
+# two of the red ones are blue, so they are named wrongly
+TEST = [
+    *make_photos(0x5000, 0, [RED, RED, BLUE, BLUE]),
+    *make_photos(0x5100, 1, [GREEN, GREEN]),
+    *make_photos(0x5200, 2, [BLUE]),
+    Photo("00000000000053ff", 2, BLUE, near_duplicate=True),
+]
+PHOTOS = {
+    Split.TRAIN: TRAIN,
+    Split.VAL: VAL,
+    Split.TEST: TEST,
+    Split.DISTRACTORS_VAL: make_photos(0x6000, -1, [GREY] * 3),
+    Split.DISTRACTORS_TEST: make_photos(0x7000, -1, [GREY, GREY, RED]),
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards and a recognizer trained on them; `reports` lacks the run."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    manifest = write_tiny_shards(folder / "shards", PHOTOS)
+    write_tiny_bundle(folder / "model/bundle", shards_fingerprint=manifest.fingerprint)
+    index(folder / "shards", folder / "model", IndexParams(precision_target=0.9))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(project: Path) -> Path:
+    """The project after its evaluation, logged to a store of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
+        reports = project / "reports/train"
+        reports.mkdir(parents=True)
+        run = start_run("tests", "plain", {"train.epochs": 1}, {}, DatasetInfo("tiny", "f", len(TRAIN), 3))
+        write_receipt(reports / "run.json", run.finish({"best_epoch": 1.0}, reports))
+        out = project / "reports/evaluate"
+        assert evaluate(project / "shards", project / "model", reports, out, PARAMS) == out
+    return project
+
+
+def test_metrics(evaluated: Path) -> None:
+    metrics = read_json(evaluated / "reports/evaluate/metrics.json")
+    assert metrics["top1"] == 6 / 8
+    assert metrics["top5"] == 1
+    assert metrics["macro_recall"] == pytest.approx((1 / 2 + 1 + 1) / 3)
+    assert metrics["top1_without_near_duplicates"] == pytest.approx(5 / 7)
+    assert (metrics["near_duplicates"], metrics["test_photos"], metrics["test_distractors"]) == (1, 8, 3)
+    assert metrics["threshold"] == read_json(evaluated / "model/index/index.json")["threshold"]
+    assert metrics["answered_distractors_fraction"] == pytest.approx(1 / 3)
+    assert metrics["answer_precision"] == pytest.approx(6 / 9)
+    assert metrics["model_bytes"] == (evaluated / "model/bundle/serving.tflite").stat().st_size
+    assert metrics["images_per_second"] > 0
+
+
+def test_predictions_are_what_the_recognizer_answers(evaluated: Path) -> None:
+    recognizer = Recognizer.load(evaluated / "model")
+    table = pd.read_csv(evaluated / "reports/evaluate/predictions.csv", dtype={"image_id": str})
+    assert table["image_id"].tolist() == [photo.image_id for photo in TEST]
+    for row, photo in zip(table.itertuples(), TEST, strict=True):
+        best = recognizer.classify([encode_png(photo.pixels)])[0].predictions[0]
+        assert row.predicted == best.name
+        assert row.actual == LANDMARKS[photo.label].name
+        assert row.score == pytest.approx(best.score, rel=1e-5)
+    assert table["near_duplicate"].tolist() == [photo.near_duplicate for photo in TEST]
+
+
+def test_tables(evaluated: Path) -> None:
+    folder = evaluated / "reports/evaluate"
+    with (folder / "confusions.csv").open(newline="") as stream:
+        rows = [(row["actual"], row["predicted"], row["photos"]) for row in csv.DictReader(stream)]
+    assert rows == [("Red Tower", "Blue Dome", "2")]
+    per_landmark = pd.read_csv(folder / "per_landmark.csv").set_index("name")
+    assert per_landmark["recall"].to_dict() == {"Red Tower": 0.5, "Grüne Brücke": 1, "Blue Dome": 1}
+    assert per_landmark["precision"].to_dict() == {"Red Tower": 1, "Grüne Brücke": 1, "Blue Dome": 0.5}
+    assert pd.read_csv(folder / "reliability.csv")["photos"].sum() == len(TEST)
+
+
+def test_pictures_are_drawn(evaluated: Path) -> None:
+    for name in ("confusion_matrix", "reliability", "gallery_right", "gallery_worst"):
+        with Image.open(evaluated / f"reports/evaluate/{name}.png") as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        assert min(pixels.shape[:2]) >= 200
+        assert (pixels != 255).mean() > 0.02
+
+
+def test_the_run_that_trained_the_model_gets_the_figures_and_files(evaluated: Path) -> None:
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{evaluated}/mlflow.db")
+    run = client.get_run(read_json(evaluated / "reports/train/run.json")["run_id"])
+    metrics = read_json(evaluated / "reports/evaluate/metrics.json")
+    assert {name: run.data.metrics[f"test/{name}"] for name in metrics} == metrics
+    assert {file.path for file in client.list_artifacts(run.info.run_id, "evaluate")} >= {
+        f"evaluate/{path.name}" for path in (evaluated / "reports/evaluate").iterdir()
+    }
+
+
+def test_measures_the_same_whatever_other_splits_hold(project: Path, tmp_path: Path) -> None:
+    recognizer = Recognizer.load(project / "model")
+    expected = evaluate_recognizer(recognizer, project / "shards", PARAMS)
+    others = PHOTOS | {Split.VAL: make_photos(0x9000, 1, [RED] * 9), Split.DISTRACTORS_VAL: []}
+    write_tiny_shards(tmp_path / "shards", others)
+    found = evaluate_recognizer(recognizer, tmp_path / "shards", PARAMS)
+    assert found.metrics == expected.metrics
+    pd.testing.assert_frame_equal(found.predictions, expected.predictions)
+
+
+def test_all_right_and_no_distractors_still_make_every_file(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+        manifest = write_tiny_shards(tmp_path / "shards", {Split.TRAIN: TRAIN, Split.VAL: VAL, Split.TEST: TEST[:2]})
+        write_tiny_bundle(tmp_path / "model/bundle", shards_fingerprint=manifest.fingerprint)
+        index(tmp_path / "shards", tmp_path / "model", IndexParams(precision_target=0.9))
+        run = start_run("tests", "plain", {}, {}, DatasetInfo("tiny", "f", len(TRAIN), 3))
+        (tmp_path / "train").mkdir()
+        write_receipt(tmp_path / "train/run.json", run.finish({}, tmp_path / "train"))
+        out = evaluate(tmp_path / "shards", tmp_path / "model", tmp_path / "train", tmp_path / "out", PARAMS)
+    metrics = read_json(out / "metrics.json")
+    assert metrics["top1"] == 1
+    assert "auroc" not in metrics
+    assert pd.read_csv(out / "confusions.csv").empty
+    assert {path.suffix for path in out.iterdir()} == {".json", ".csv", ".png"}
+    assert (out / "gallery_worst.png").is_file()
+
+
+def test_refuses_shards_it_was_not_trained_on_and_keeps_the_old_report(evaluated: Path, tmp_path: Path) -> None:
+    before = compute_tree_sha256(evaluated / "reports/evaluate")
+    write_tiny_shards(tmp_path / "shards", PHOTOS | {Split.TEST: TEST[:3]})
+    with pytest.raises(ArtifactError, match="shards_fingerprint"):
+        evaluate(
+            tmp_path / "shards",
+            evaluated / "model",
+            evaluated / "reports/train",
+            evaluated / "reports/evaluate",
+            PARAMS,
+        )
+    assert compute_tree_sha256(evaluated / "reports/evaluate") == before
+
+
+def test_refuses_a_missing_receipt_before_it_works(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"run\.json is missing"):
+        evaluate(project / "shards", project / "model", tmp_path, tmp_path / "out", PARAMS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refuses_shards_with_other_landmarks(project: Path, tmp_path: Path) -> None:
+    other = (*LANDMARKS[:2], Landmark(2, 41, "Other Dome", 2, 1, 1))
+    write_tiny_shards(tmp_path / "shards", PHOTOS, other)
+    with pytest.raises(ArtifactError, match="other landmarks than the recognizer"):
+        evaluate_recognizer(Recognizer.load(project / "model"), tmp_path / "shards", PARAMS)
+
+
+def test_refuses_shards_without_test_photos(project: Path, tmp_path: Path) -> None:
+    write_tiny_shards(tmp_path / "shards", PHOTOS | {Split.TEST: []})
+    with pytest.raises(DataError, match="no test photos"):
+        evaluate_recognizer(Recognizer.load(project / "model"), tmp_path / "shards", PARAMS)
+
+
+def test_refuses_a_table_of_photos_that_lacks_some(project: Path, tmp_path: Path) -> None:
+    shards = Path(shutil.copytree(project / "shards", tmp_path / "shards"))
+    table = pd.read_parquet(shards / "photos.parquet")
+    table[table["split"] != "test"].to_parquet(shards / "photos.parquet")
+    with pytest.raises(ArtifactError, match="does not list the test photos"):
+        evaluate_recognizer(Recognizer.load(project / "model"), shards, PARAMS)

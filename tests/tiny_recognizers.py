@@ -1,0 +1,113 @@
+"""A recognizer small enough to see through, and shards for it: it names the colour that a photo has most of."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from keras import layers
+from PIL import Image
+
+from landmarks.data.schema import Split
+from landmarks.data.shards import PHOTOS_FILE, Record, Shard, ShardManifest, write_manifest, write_shard
+from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, write_vocabulary
+from landmarks.files import compute_sha256, write_json
+from landmarks.modeling.bundle import write_bundle
+
+SIZE = 16
+LANDMARKS = (
+    Landmark(0, 7, "Red Tower", 2, 1, 1),
+    Landmark(1, 11, "Grüne Brücke", 2, 1, 1),
+    Landmark(2, 40, "Blue Dome", 2, 1, 1),
+)
+RED, GREEN, BLUE, GREY = (200, 40, 40), (40, 200, 40), (40, 40, 200), (120, 120, 120)
+COLOURS = (RED, GREEN, BLUE)
+
+Colour = tuple[int, int, int]
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo of noise around a colour; `label` -1 shows no landmark."""
+
+    image_id: str
+    label: int
+    colour: Colour
+    near_duplicate: bool = False
+
+    @property
+    def pixels(self) -> Pixels:
+        return make_pixels(self.colour, int(self.image_id, 16) % 1000)
+
+
+def make_photos(start: int, label: int, colours: Sequence[Colour]) -> list[Photo]:
+    return [Photo(f"{start + number:016x}", label, colour) for number, colour in enumerate(colours)]
+
+
+def make_pixels(colour: Colour, seed: int) -> Pixels:
+    noise = np.random.default_rng(seed).integers(-30, 31, (SIZE, SIZE, 3))
+    return np.asarray(np.clip(np.array(colour) + noise, 0, 255), np.uint8)
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@cache
+def build_network() -> keras.Model:
+    inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8")
+    colour = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255, offset=0.01)(inputs))
+    embedding = layers.UnitNormalization(name="embedding")(colour)
+    probabilities = layers.Softmax(name="probabilities")(layers.Rescaling(5.0)(embedding))
+    return keras.Model(inputs, {"probabilities": probabilities, "embedding": embedding})
+
+
+def write_tiny_bundle(folder: Path, landmarks: tuple[Landmark, ...] = LANDMARKS, **changes: Any) -> Path:
+    facts: dict[str, Any] = {
+        "variant": "plain",
+        "image_size": SIZE,
+        "fit": "crop",
+        "max_pixels": 10**6,
+        "shards_fingerprint": "none",
+    }
+    return write_bundle(folder, build_network(), landmarks, facts | changes)
+
+
+def write_tiny_index(folder: Path, bundle_fingerprint: str, photos: Sequence[Photo], threshold: float) -> Path:
+    folder.mkdir(parents=True)
+    pixels = np.stack([photo.pixels for photo in photos])
+    np.save(folder / "embeddings.npy", np.asarray(build_network()(pixels)["embedding"]))
+    rows = [f"{photo.image_id},{photo.label}" for photo in photos]
+    (folder / "items.csv").write_text("\n".join(["image_id,label", *rows]) + "\n", encoding="utf-8")
+    facts = {"format": 1, "bundle_fingerprint": bundle_fingerprint, "photos": len(photos), "threshold": threshold}
+    files = {name: compute_sha256(folder / name) for name in ("embeddings.npy", "items.csv")}
+    write_json(folder / "index.json", {**facts, "precision_target": 0.9, "files": files})
+    return folder
+
+
+def write_tiny_shards(
+    folder: Path, photos: Mapping[Split, Sequence[Photo]], landmarks: tuple[Landmark, ...] = LANDMARKS
+) -> ShardManifest:
+    folder.mkdir(parents=True)
+    splits = {split: [_write_one(folder, split, part)] for split, part in photos.items() if part}
+    write_vocabulary(folder / VOCABULARY_FILE, landmarks)
+    rows = [(photo.image_id, photo.label, split, photo.near_duplicate) for split in photos for photo in photos[split]]
+    table = pd.DataFrame(rows, columns=["image_id", "label", "split", "near_duplicate"])
+    table.to_parquet(folder / PHOTOS_FILE, index=False)
+    return write_manifest(folder, SIZE, "crop", len(landmarks), splits)
+
+
+def _write_one(folder: Path, split: Split, photos: Sequence[Photo]) -> Shard:
+    path = folder / f"{split}-00000-of-00001.tfrecord"
+    write_shard(path, [Record(photo.image_id, photo.label, encode_png(photo.pixels), SIZE) for photo in photos])
+    return Shard(path.name, len(photos), path.stat().st_size, compute_sha256(path))
