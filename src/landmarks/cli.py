@@ -44,7 +44,7 @@ def _fail(message: str) -> NoReturn:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__)
 def main() -> None:
-    """Learn to name the landmark in a photo: from raw photos to a deployed service.
+    r"""Learn to name the landmark in a photo: from raw photos to a deployed service.
 
     The first nine commands are the stages of the pipeline, in order. `dvc repro` runs those whose inputs or parameters
     changed; call one by hand to see it alone. Their parameters stand in params.yaml.

@@ -4,19 +4,79 @@ The order and the augmentation of an epoch depend on the seed and the epoch's nu
 after a stop sees the photos it would have seen. What waits in the shuffle buffer is encoded and bounded in bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from landmarks.params import AugmentationParams
+from landmarks.data.schema import Split
+from landmarks.data.shards import ShardManifest
+from landmarks.data.vocabulary import Landmark
+from landmarks.errors import DataError
+from landmarks.params import AugmentationParams, TrainParams
 
 _SHUFFLE_BYTES = 128 << 20
 _CYCLE = 8
+_MEASURE_BATCH = 128
 _FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
     "image/class/label": tf.io.FixedLenFeature([], tf.int64),
 }
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The photos a training sees, as datasets of (photos: uint8 (b, s, s, 3), labels: int32 (b,)).
+
+    Attributes:
+        train: the batches of an epoch, given its number from 0; all of `batch_size`.
+        val: the validation photos.
+        train_sample: training photos as they are, without augmentation, to measure in inference mode.
+        batch_size: over all devices together.
+        steps: batches in an epoch.
+        label_counts: training photos of each label, int64 (labels,).
+    """
+
+    train: Callable[[int], tf.data.Dataset]
+    val: Callable[[], tf.data.Dataset]
+    train_sample: Callable[[], tf.data.Dataset]
+    batch_size: int
+    steps: int
+    label_counts: npt.NDArray[np.int64]
+
+
+def open_training_data(
+    shards: Path,
+    manifest: ShardManifest,
+    landmarks: Sequence[Landmark],
+    params: TrainParams,
+    augmentation: AugmentationParams | None,
+) -> TrainingData:
+    """Read the shards for a training; with fewer photos than `params.batch_size`, all of them are one batch.
+
+    Raises:
+        DataError: a landmark has no training photo, or there are no validation photos.
+    """
+    photos, val = manifest.count_photos(Split.TRAIN), manifest.count_photos(Split.VAL)
+    untrained = [landmark.name for landmark in landmarks if landmark.train == 0]
+    if untrained or not photos or not val:
+        raise DataError(
+            f"{shards} has {photos} training and {val} validation photos; landmarks without a training photo: "
+            f"{', '.join(untrained[:5]) or 'none'}. Select more photos (section `select` of params.yaml)."
+        )
+    size, batch_size = manifest.image_size, min(params.batch_size, photos)
+    train_files, val_files = ([shards / shard.file for shard in manifest.splits[s]] for s in (Split.TRAIN, Split.VAL))
+    return TrainingData(
+        train=lambda epoch: read_training_batches(train_files, size, batch_size, params.seed, epoch, augmentation),
+        val=lambda: read_batches(val_files, size, _MEASURE_BATCH),
+        train_sample=lambda: read_batches(train_files, size, _MEASURE_BATCH, params.inference_accuracy_photos),
+        batch_size=batch_size,
+        steps=photos // batch_size,
+        label_counts=np.array([landmark.train for landmark in landmarks]),
+    )
 
 
 def read_training_batches(
@@ -57,6 +117,15 @@ def _decode(records: tf.data.Dataset, image_size: int) -> tf.data.Dataset:
         return photo, tf.cast(example["image/class/label"], tf.int32)
 
     return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def read_augmented_examples(
+    files: Sequence[Path], image_size: int, versions: int, params: AugmentationParams
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """The first photo, uint8 (s, s, 3), and augmented versions of it, uint8 (versions, s, s, 3)."""
+    photos, _ = next(iter(read_batches(files, image_size, 1)))
+    augmented = augment(tf.repeat(photos, versions, axis=0), params, tf.constant([0, 0], tf.int64))
+    return photos[0].numpy(), augmented.numpy()
 
 
 def augment(photos: tf.Tensor, params: AugmentationParams, seed: tf.Tensor) -> tf.Tensor:

@@ -3,31 +3,31 @@
 import contextlib
 import io
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
 
 from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, write_vocabulary
 from landmarks.files import compute_fingerprint, compute_sha256, replace_folder, write_json
+from landmarks.modeling.networks import EMBEDDING, build_recognizer
 from landmarks.recognition import BUNDLE_FORMAT, SERVING_MODEL_FILE
 
 KERAS_MODEL_FILE = "model.keras"
 
 
 def write_bundle(
-    folder: Path,
-    recognizer: keras.Model,
-    landmarks: tuple[Landmark, ...],
-    facts: dict[str, str | int],
+    folder: Path, classifier: keras.Model, landmarks: Sequence[Landmark], facts: Mapping[str, str | int]
 ) -> Path:
-    """Save an inference model, its serving export and its vocabulary.
+    """Save the inference model of a classifier, its serving export and its vocabulary.
 
     Args:
         folder: replaced as a whole.
-        recognizer: as `networks.build_recognizer` makes it, in float32; LiteRT has no other precision for it.
+        classifier: in float32, because LiteRT cannot run a network of mixed precision.
         landmarks: what the labels mean.
         facts: `variant`, `image_size`, `fit`, `max_pixels` and `shards_fingerprint`.
     """
+    recognizer = build_recognizer(classifier)
     with replace_folder(folder) as temporary:
         recognizer.save(temporary / KERAS_MODEL_FILE)
         _export(recognizer, temporary / SERVING_MODEL_FILE)
@@ -36,7 +36,7 @@ def write_bundle(
             "format": BUNDLE_FORMAT,
             **facts,
             "labels": len(landmarks),
-            "embedding_dim": int(recognizer.output["embedding"].shape[-1]),
+            "embedding_dim": int(recognizer.output[EMBEDDING].shape[-1]),
             "files": {path.name: compute_sha256(path) for path in sorted(temporary.iterdir())},
         }
         write_json(temporary / "bundle.json", described | {"fingerprint": compute_fingerprint(described)})
@@ -45,6 +45,6 @@ def write_bundle(
 
 def _export(recognizer: keras.Model, path: Path) -> None:
     # the converter prints its own progress, which says nothing to the reader of a pipeline's log
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):
-        logging.getLogger("tensorflow").setLevel(logging.ERROR)
         recognizer.export(path, format="litert", verbose=False)

@@ -6,12 +6,25 @@ from urllib.error import URLError
 import keras
 
 from landmarks.errors import DataError
+from landmarks.modeling.networks import load_backbone_weights
 
 IMAGENET_URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
     "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
 )
 IMAGENET_MD5 = "4d473c1dd8becc155b73f8504c6f6626"
+
+
+def load_initial_weights(classifier: keras.Model, wanted: str) -> None:
+    """Start a classifier's backbone from `imagenet` or from a weight file; `none` leaves it as it is.
+
+    Raises:
+        ArtifactError: the file is missing or holds other weights.
+        DataError: the published weights cannot be fetched.
+    """
+    if wanted != "none":
+        path = fetch_weights(IMAGENET_URL, IMAGENET_MD5) if wanted == "imagenet" else wanted
+        load_backbone_weights(classifier, path)
 
 
 def fetch_weights(url: str, md5: str, folder: Path | None = None) -> str:

@@ -7,6 +7,7 @@ References:
     He et al., "Deep Residual Learning for Image Recognition", 2016, table 1 (stride on the first 1x1 convolution).
 """
 
+import warnings
 from typing import Literal
 
 import keras
@@ -146,7 +147,10 @@ def load_backbone_weights(classifier: keras.Model, path: str) -> None:
     """
     backbone = classifier.get_layer("resnet50")
     try:
-        backbone.load_weights(path)
+        with warnings.catch_warnings():
+            # Keras warns about each layer that a wrong file leaves out before it refuses the file
+            warnings.simplefilter("ignore", UserWarning)
+            backbone.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(
             f"{path} cannot be loaded into ResNet-50 without its top ({error}). Give a weight file made by "

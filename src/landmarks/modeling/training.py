@@ -18,33 +18,13 @@ import numpy.typing as npt
 import tensorflow as tf
 from tqdm import tqdm
 
+from landmarks.data.batches import TrainingData
 from landmarks.errors import LandmarksError
 from landmarks.modeling.checkpoint import Checkpoint, Progress
 from landmarks.modeling.networks import Precision
 from landmarks.params import TrainParams
 
 NO_IMPROVEMENT = {"val_loss": math.inf, "val_accuracy": -math.inf}
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The photos a training sees, as datasets of (photos: uint8 (b, s, s, 3), labels: int32 (b,)).
-
-    Attributes:
-        train: the batches of an epoch, given its number from 0; all of `batch_size`.
-        val: the validation photos.
-        train_sample: training photos as they are, without augmentation, to measure in inference mode.
-        batch_size: over all devices together.
-        steps: batches in an epoch.
-        label_counts: training photos of each label, int64 (labels,).
-    """
-
-    train: Callable[[int], tf.data.Dataset]
-    val: Callable[[], tf.data.Dataset]
-    train_sample: Callable[[], tf.data.Dataset]
-    batch_size: int
-    steps: int
-    label_counts: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -110,7 +90,7 @@ def choose_strategy(wanted: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-def train(
+def train_classifier(
     build: Callable[[], keras.Model],
     data: TrainingData,
     params: TrainParams,

@@ -1,0 +1,139 @@
+"""Train one variant of the network on the shards, as one MLflow run."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import pandas as pd
+
+from landmarks.adapters.tracking import DatasetInfo, TrackedRun, start_run, write_receipt
+from landmarks.data.batches import TrainingData, open_training_data, read_augmented_examples
+from landmarks.data.schema import Split
+from landmarks.data.shards import ShardManifest, read_manifest
+from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
+from landmarks.figures.training import draw_augmented, draw_learning_curves
+from landmarks.files import compute_fingerprint, hold_lock, read_json, replace_folder, write_json, write_text
+from landmarks.modeling.bundle import write_bundle
+from landmarks.modeling.initial_weights import load_initial_weights
+from landmarks.modeling.networks import Precision, Scaling, build_classifier
+from landmarks.modeling.training import (
+    TrainingResult,
+    choose_precision,
+    choose_strategy,
+    configure_runtime,
+    train_classifier,
+)
+from landmarks.params import AugmentationParams, Params, flatten_params
+
+_AUGMENTED_VERSIONS = 15
+
+
+def train(variant: str, shards: Path, bundle: Path, reports: Path, params: Params, work: Path) -> Path:
+    """Train `plain` or `augmented` and write its bundle and its reports.
+
+    Work in progress lives below `work`, in a folder named by all that determines the result: a training that was
+    killed goes on from its last finished epoch, under the same MLflow run.
+
+    Raises:
+        ArtifactError: the shards are missing or damaged.
+        DataError: a landmark has no training photo, or there is nothing to validate on.
+        LandmarksError: the loss is no longer a number, or another process trains the same.
+    """
+    configure_runtime()
+    manifest = read_manifest(shards, check_digests=True)
+    landmarks = read_vocabulary(shards / VOCABULARY_FILE)
+    augmentation = params.augmentation if variant == "augmented" else None
+    data = open_training_data(shards, manifest, landmarks, params.train, augmentation)
+    settings = _describe_settings(augmentation, params)
+    workplace = work / compute_fingerprint({"shards": manifest.fingerprint, "variant": variant, **settings})[:16]
+    with hold_lock(workplace.with_suffix(".lock"), f"training {variant}"):
+        run = _open_run(variant, workplace, manifest, settings, params.tracking.experiment)
+        try:
+            result = _train_classifier(data, manifest, params, workplace, run)
+            exported = _build(manifest, params, "float32")
+            exported.set_weights(result.classifier.get_weights())
+            write_bundle(bundle, exported, landmarks, _describe_bundle(variant, manifest, params))
+        except BaseException:
+            run.fail()
+            raise
+        with replace_folder(reports) as folder:
+            _write_reports(folder, result, shards, manifest, augmentation)
+            metrics = {"best_epoch": result.best_epoch, **result.history[result.best_epoch - 1]}
+            write_receipt(folder / "run.json", run.finish(metrics, folder))
+        shutil.rmtree(workplace)
+    return bundle
+
+
+def _describe_settings(augmentation: AugmentationParams | None, params: Params) -> dict[str, Any]:
+    settings = flatten_params(params.network, "network") | flatten_params(params.train, "train")
+    return settings | (flatten_params(augmentation, "augmentation") if augmentation else {})
+
+
+def _describe_bundle(variant: str, manifest: ShardManifest, params: Params) -> dict[str, str | int]:
+    return {
+        "variant": variant,
+        "image_size": manifest.image_size,
+        "fit": manifest.fit,
+        "max_pixels": params.prepare.max_pixels,
+        "shards_fingerprint": manifest.fingerprint,
+    }
+
+
+def _open_run(
+    variant: str, workplace: Path, manifest: ShardManifest, settings: dict[str, Any], experiment: str
+) -> TrackedRun:
+    """Begin the MLflow run, or go on with the one that a killed training began."""
+    note = workplace / "run.json"
+    photos = manifest.count_photos(Split.TRAIN)
+    run = start_run(
+        experiment,
+        variant,
+        settings,
+        {"data_fingerprint": manifest.fingerprint},
+        DatasetInfo(experiment, manifest.fingerprint, photos, manifest.labels),
+        read_json(note)["run_id"] if note.exists() else None,
+    )
+    write_json(note, {"run_id": run.run_id})
+    return run
+
+
+def _build(manifest: ShardManifest, params: Params, precision: Precision, synchronized: bool = False) -> keras.Model:
+    scaling: Scaling = "symmetric" if params.train.initial_weights == "none" else "imagenet"
+    return build_classifier(
+        manifest.image_size, manifest.labels, params.network, precision, scaling, synchronized, params.train.seed
+    )
+
+
+def _train_classifier(
+    data: TrainingData, manifest: ShardManifest, params: Params, workplace: Path, run: TrackedRun
+) -> TrainingResult:
+    strategy = choose_strategy(params.train.devices)
+    precision = choose_precision(params.train.precision)
+
+    def build() -> keras.Model:
+        classifier = _build(manifest, params, precision, synchronized=strategy.num_replicas_in_sync > 1)
+        load_initial_weights(classifier, params.train.initial_weights)
+        return classifier
+
+    log = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: run.log_epoch(epoch + 1, logs))
+    return train_classifier(build, data, params.train, strategy, workplace, [log])
+
+
+def _write_reports(
+    folder: Path,
+    result: TrainingResult,
+    shards: Path,
+    manifest: ShardManifest,
+    augmentation: AugmentationParams | None,
+) -> None:
+    history = pd.DataFrame(result.history)
+    history.to_csv(folder / "history.csv", index=False)
+    draw_learning_curves(folder / "learning_curves.png", history, result.best_epoch)
+    lines: list[str] = []
+    result.classifier.summary(print_fn=lines.append, expand_nested=True, line_length=110)
+    write_text(folder / "model_summary.txt", "\n".join(lines) + "\n")
+    if augmentation:
+        files = [shards / shard.file for shard in manifest.splits[Split.TRAIN]]
+        photo, versions = read_augmented_examples(files, manifest.image_size, _AUGMENTED_VERSIONS, augmentation)
+        draw_augmented(folder / "augmented.png", photo, versions)

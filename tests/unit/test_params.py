@@ -1,0 +1,103 @@
+"""Params: typos, wrong types and values out of range are refused by name; experiments merge over the defaults."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from landmarks.errors import ParamsError
+from landmarks.params import build_params, flatten_params, list_experiments, read_params, write_experiment
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = ROOT / "experiments"
+
+
+def change(tmp_path: Path, section: str, **values: object) -> Path:
+    yaml = YAML()
+    content = yaml.load((EXPERIMENTS / "default.yaml").read_text())
+    content[section].update(values)
+    path = tmp_path / "params.yaml"
+    with path.open("w") as stream:
+        yaml.dump(content, stream)
+    return path
+
+
+def test_default_experiment_reads_as_written() -> None:
+    params = read_params(EXPERIMENTS / "default.yaml")
+    assert params.train.weight_decay == 5e-4
+    assert params.select.min_images is None
+    assert params.acquire.source == "demo"
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("train", {"epoch": 3}, r"train\.epoch: Extra inputs are not permitted \(received 3\)"),
+        ("train", {"epochs": "many"}, r"train\.epochs: .*valid integer.*received 'many'"),
+        ("train", {"epochs": 0}, r"train\.epochs: .*greater than or equal to 1.*received 0"),
+        ("train", {"learning_rate": float("nan")}, r"train\.learning_rate"),
+        ("prepare", {"image_size": 8}, r"prepare\.image_size: .*greater than or equal to 32"),
+        ("select", {"val_fraction": 0.6, "test_fraction": 0.4}, r"must be below 1, received 0\.6 \+ 0\.4"),
+        ("select", {"min_images": 9, "max_images": 3}, r"min_images 9 is above max_images 3"),
+        ("acquire", {"source": "bucket"}, r"acquire\.source: .*'demo', 'folder' or 'archive'.*received 'bucket'"),
+        ("register", {"model_name": "No Such"}, r"register\.model_name"),
+    ],
+)
+def test_bad_values_are_named(tmp_path: Path, section: str, values: dict[str, object], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        read_params(change(tmp_path, section, **values))
+
+
+def test_a_missing_section_is_named() -> None:
+    with pytest.raises(ParamsError, match="acquire: Field required"):
+        build_params({"train": {}})
+
+
+@pytest.mark.parametrize("text", ["a: [1", "just words", "\x00"])
+def test_a_file_that_is_no_yaml_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=r"params\.yaml"):
+        read_params(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="landmarks params default"):
+        read_params(tmp_path / "params.yaml")
+
+
+def test_an_experiment_changes_what_it_names_and_keeps_the_comments(tmp_path: Path) -> None:
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    (folder / "default.yaml").write_text((EXPERIMENTS / "default.yaml").read_text())
+    (folder / "short.yaml").write_text("train:\n  epochs: 2\n")
+    out = tmp_path / "params.yaml"
+    changed = write_experiment("short", folder, out)
+    default = read_params(folder / "default.yaml")
+    assert changed == read_params(out)
+    assert changed.train == default.train.model_copy(update={"epochs": 2})
+    assert changed.model_copy(update={"train": default.train}) == default
+    assert "# sgd | adam | adamw" in out.read_text()
+    write_experiment("default", folder, out)
+    assert out.read_text() == (folder / "default.yaml").read_text()
+
+
+def test_an_experiment_finds_its_data_through_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LANDMARKS_SAMPLES", raising=False)
+    out = tmp_path / "params.yaml"
+    with pytest.raises(ParamsError, match=r"environment variable that is not set: \$\{LANDMARKS_SAMPLES\}"):
+        write_experiment("landmarks81", EXPERIMENTS, out)
+    assert not out.exists()
+    monkeypatch.setenv("LANDMARKS_SAMPLES", str(tmp_path))
+    assert write_experiment("landmarks81", EXPERIMENTS, out).acquire.photos == str(tmp_path / "landmarks81")
+
+
+def test_an_unknown_experiment_lists_the_known_ones() -> None:
+    with pytest.raises(ParamsError, match=r"Known experiments: .*default.*landmarks81"):
+        write_experiment("nothing", EXPERIMENTS)
+    assert "default" in list_experiments(EXPERIMENTS)
+
+
+def test_flat_names_follow_the_sections() -> None:
+    flat = flatten_params(read_params(EXPERIMENTS / "default.yaml").acquire, "acquire")
+    assert flat["acquire.source"] == "demo"
+    assert flat["acquire.demo.seed"] == 0
