@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from landmarks.data.schema import Split
 from landmarks.data.vocabulary import Landmark
 from landmarks.errors import ArtifactError, DataError, LandmarksError
 from landmarks.files import compute_tree_sha256, read_json
+from landmarks.modeling.bundle import write_bundle
 from landmarks.params import IndexParams
 from landmarks.recognition import Recognizer
 from landmarks.stages.index import index
@@ -140,6 +142,27 @@ def test_refuses_shards_without_val_photos(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "bundle", shards_fingerprint=manifest.fingerprint)
     with pytest.raises(DataError, match="no val photos"):
         index(tmp_path / "shards", tmp_path, IndexParams(precision_target=0.9))
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "embedding", "message"),
+    [(np.nan, 1.0, "without NaN"), (1.0, np.nan, "unit length"), (1.0, 0.5, "256 of 256 rows")],
+)
+def test_refuses_a_network_with_unusable_answers_and_writes_nothing(
+    shards: Path, tmp_path: Path, probabilities: float, embedding: float, message: str
+) -> None:
+    answers = build_network().output
+    outputs = {
+        "probabilities": keras.layers.Rescaling(probabilities)(answers["probabilities"]),
+        "embedding": keras.layers.Rescaling(embedding)(answers["embedding"]),
+    }
+    facts: dict[str, str | int] = {"image_size": SIZE, "fit": "crop", "max_pixels": 10**6}
+    fingerprint = read_json(shards / "shards.json")["fingerprint"]
+    network = keras.Model(build_network().input, outputs)
+    write_bundle(tmp_path / "bundle", network, LANDMARKS, facts | {"shards_fingerprint": fingerprint})
+    with pytest.raises(ArtifactError, match=f"unusable answers: .*({message})"):
+        index(shards, tmp_path, IndexParams(precision_target=0.9))
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_a_damaged_shard_leaves_the_index_that_was_there(shards: Path, model_dir: Path, tmp_path: Path) -> None:

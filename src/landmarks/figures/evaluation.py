@@ -40,7 +40,7 @@ def draw_confusion_matrix(path: Path, actual: Ints, predicted: Ints, names: Sequ
         names: of the labels.
     """
     chosen = _choose_landmarks(actual, predicted, len(names))
-    counts = pd.crosstab(actual, predicted).reindex(index=chosen, columns=chosen, fill_value=0).to_numpy()
+    counts = _count_pairs(actual, predicted, chosen, len(names))
     photos = np.bincount(actual, minlength=len(names))[chosen]
     parts = np.ma.masked_invalid(
         np.divide(counts, photos[:, None], np.full(counts.shape, np.nan), where=photos[:, None] > 0)
@@ -120,6 +120,17 @@ def _choose_landmarks(actual: Ints, predicted: Ints, labels: int) -> npt.NDArray
         return np.arange(labels)
     wrong = np.bincount(actual[actual != predicted], minlength=labels)
     return np.sort(np.argsort(-wrong, kind="stable")[:MOST_LANDMARKS])
+
+
+def _count_pairs(actual: Ints, predicted: Ints, chosen: Ints, labels: int) -> npt.NDArray[np.int64]:
+    """Photos by what they show and what was answered, among the chosen labels only: the full matrix may be huge."""
+    place = np.full(labels, -1)
+    place[chosen] = np.arange(len(chosen))
+    rows, columns = place[actual], place[predicted]
+    drawn = (rows >= 0) & (columns >= 0)
+    counts = np.zeros((len(chosen), len(chosen)), np.int64)
+    np.add.at(counts, (rows[drawn], columns[drawn]), 1)
+    return counts
 
 
 def _describe_matrix(drawn: int, labels: int, photos: Ints) -> str:

@@ -7,13 +7,13 @@ import numpy as np
 
 from landmarks.data.schema import Split
 from landmarks.data.shards import ShardManifest, read_manifest
-from landmarks.errors import DataError
+from landmarks.errors import ArtifactError, DataError
 from landmarks.files import compute_sha256, replace_folder, write_json
 from landmarks.inference import check_trained_on, run_split
 from landmarks.metrics import Calibration, calibrate_threshold
 from landmarks.params import IndexParams
 from landmarks.recognition import EMBEDDINGS_FILE, INDEX_FILE, INDEX_FORMAT, ITEMS_FILE, ServingNetwork
-from landmarks.retrieval.index import SimilarityIndex
+from landmarks.retrieval.index import check_unit_rows
 
 
 def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
@@ -31,20 +31,13 @@ def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
     network = ServingNetwork.load(model_dir / "bundle")
     manifest = read_manifest(shards)
     check_trained_on(network, manifest)
-    calibration = calibrate(network, shards, params.precision_target)
-    with replace_folder(model_dir / "index") as temporary:
-        _write_gallery(temporary, network, shards, manifest)
-        facts = {
-            "format": INDEX_FORMAT,
-            "bundle_fingerprint": network.fingerprint,
-            "photos": manifest.count_photos(Split.TRAIN),
-            "threshold": calibration.threshold,
-            "precision_target": params.precision_target,
-            "precision": calibration.precision,
-            "answered_fraction": calibration.answered_fraction,
-            "files": {name: compute_sha256(temporary / name) for name in (EMBEDDINGS_FILE, ITEMS_FILE)},
-        }
-        write_json(temporary / INDEX_FILE, facts)
+    try:
+        calibration = calibrate(network, shards, params.precision_target)
+        with replace_folder(model_dir / "index") as temporary:
+            _write_gallery(temporary, network, shards, manifest)
+            _write_facts(temporary, network, manifest, calibration, params)
+    except ValueError as error:
+        raise ArtifactError(f"{model_dir / 'bundle'} gives unusable answers: {error} Train it again.") from error
     return model_dir / "index"
 
 
@@ -65,6 +58,22 @@ def calibrate(network: ServingNetwork, shards: Path, precision_target: float) ->
     return calibrate_threshold(scores, correct, precision_target)
 
 
+def _write_facts(
+    folder: Path, network: ServingNetwork, manifest: ShardManifest, calibration: Calibration, params: IndexParams
+) -> None:
+    facts = {
+        "format": INDEX_FORMAT,
+        "bundle_fingerprint": network.fingerprint,
+        "photos": manifest.count_photos(Split.TRAIN),
+        "threshold": calibration.threshold,
+        "precision_target": params.precision_target,
+        "precision": calibration.precision,
+        "answered_fraction": calibration.answered_fraction,
+        "files": {name: compute_sha256(folder / name) for name in (EMBEDDINGS_FILE, ITEMS_FILE)},
+    }
+    write_json(folder / INDEX_FILE, facts)
+
+
 def _write_gallery(folder: Path, network: ServingNetwork, shards: Path, manifest: ShardManifest) -> None:
     shape = (manifest.count_photos(Split.TRAIN), network.embedding_dim)
     # filled in place, so that memory does not grow with the number of photos
@@ -74,8 +83,8 @@ def _write_gallery(folder: Path, network: ServingNetwork, shards: Path, manifest
         writer.writerow(("image_id", "label"))
         start = 0
         for batch in run_split(network, shards, Split.TRAIN):
+            check_unit_rows(batch.embeddings)
             embeddings[start : start + len(batch.labels)] = batch.embeddings
             writer.writerows(zip(batch.image_ids, batch.labels.tolist(), strict=True))
             start += len(batch.labels)
     embeddings.flush()
-    SimilarityIndex.load(folder / EMBEDDINGS_FILE)  # refuses what no search could use
