@@ -87,7 +87,7 @@ def _draw_bars(landmarks: Sequence[Landmark], counts: npt.NDArray[np.int64]) -> 
     axes.set_ylim(len(landmarks) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("photos")
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside upper right", ncols=len(LANDMARK_SPLITS), frameon=False, fontsize=8)
     _finish(axes, landmarks, counts)
     return figure
 

@@ -1,12 +1,13 @@
 """acquire: bring the tables together and find every photo in its source, without copying any."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from landmarks.data.demo import draw_demo
+from landmarks.data.demo.album import ARCHIVE_FILE, DISTRACTORS_ROOT, DemoDistractor, DemoName, DemoPhoto, draw_demo
 from landmarks.data.metadata import (
     PhotoSet,
     read_distractor_table,
@@ -19,8 +20,7 @@ from landmarks.errors import ParamsError
 from landmarks.files import replace_folder
 from landmarks.params import AcquireParams
 
-_DEMO_ARCHIVE = "photos.zip"
-_DEMO_DISTRACTORS = "distractors/"
+_DEMO_DISTRACTORS = f"{DISTRACTORS_ROOT}/"
 
 
 def acquire(out: Path, params: AcquireParams) -> Path:
@@ -38,14 +38,18 @@ def acquire(out: Path, params: AcquireParams) -> Path:
 
 def _draw(folder: Path, out: Path, params: AcquireParams) -> PhotoSet:
     tables = draw_demo(params.demo, folder)
-    archive = {"kind": "archive", "path": _tell_final_path(out / _DEMO_ARCHIVE)}
-    here = {**archive, "path": str(folder / _DEMO_ARCHIVE)}
+    archive = {"kind": "archive", "path": _tell_final_path(out / ARCHIVE_FILE)}
+    here = {**archive, "path": str(folder / ARCHIVE_FILE)}
     return PhotoSet(
-        images=_locate(tables.photos.astype({"landmark_id": "str"}), here),
-        distractors=_locate(tables.distractors, {**here, "prefix": _DEMO_DISTRACTORS}),
-        names=tables.names.astype({"landmark_id": "str"}),
+        images=_locate(_tabulate(tables.photos, DemoPhoto), here),
+        distractors=_locate(_tabulate(tables.distractors, DemoDistractor), {**here, "prefix": _DEMO_DISTRACTORS}),
+        names=_tabulate(tables.names, DemoName),
         sources={"photos": archive, "distractors": {**archive, "prefix": _DEMO_DISTRACTORS}},
     )
+
+
+def _tabulate(rows: Sequence[tuple[object, ...]], kind: type[DemoPhoto | DemoName | DemoDistractor]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(kind._fields)).astype("str")
 
 
 def _collect(params: AcquireParams) -> PhotoSet:
