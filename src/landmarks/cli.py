@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it, so that `landmarks --help` 
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -170,7 +171,7 @@ def classify(paths: tuple[Path, ...], as_json: bool, k: int, model: Path | None)
             click.echo(json.dumps({"path": str(path), "error": str(error)}) if as_json else f"{path}: {error}")
             continue
         if as_json:
-            click.echo(json.dumps({"path": str(path), **answer.as_json()}, ensure_ascii=False))
+            click.echo(json.dumps({"path": str(path), **asdict(answer)}, ensure_ascii=False))
         else:
             _print_recognition(path, answer)
     if failures:
@@ -186,7 +187,7 @@ def search(photo: Path, as_json: bool, k: int, model: Path | None) -> None:
     """Show the training photos most similar to a photo."""
     for neighbour in _load_recognizer(model).search([_read_photo(photo)], k)[0]:
         if as_json:
-            click.echo(json.dumps(neighbour.as_json(), ensure_ascii=False))
+            click.echo(json.dumps(asdict(neighbour), ensure_ascii=False))
         else:
             click.echo(f"{neighbour.similarity:6.3f}  {neighbour.image_id}  {neighbour.name} ({neighbour.landmark_id})")
 
