@@ -108,6 +108,17 @@ def test_a_body_far_above_the_limit_is_not_read(address: str, limits: ServicePar
     assert httpx.post(f"{address}/classify", files={"image": RED}).status_code == 200
 
 
+def test_a_client_that_leaves_half_way(address: str, workspace: Path) -> None:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
+    connection.putrequest("POST", "/classify")
+    connection.putheader("content-length", "100000")
+    connection.putheader("content-type", "multipart/form-data; boundary=x")
+    connection.endheaders(bytes(50_000))
+    connection.close()
+    assert httpx.post(f"{address}/classify", files={"image": RED}).status_code == 200
+    assert "Traceback" not in (workspace / "serve.log").read_text(encoding="utf-8")
+
+
 def test_probes_metrics_and_page(address: str) -> None:
     assert httpx.get(f"{address}/livez").status_code == 200
     assert httpx.get(f"{address}/readyz").status_code == 200

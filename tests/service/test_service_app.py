@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio.from_thread
 import pytest
 from colours import Client, make_photo
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 
 from landmarks.params import ServiceParams
 from landmarks.recognition import Recognizer
+from landmarks.serving.app import build_app
+from landmarks.serving.requests import PhotoRequest
 
 RED = make_photo((255, 0, 0))
 BLUE = make_photo((0, 0, 255), image_format="JPEG")
@@ -232,6 +235,16 @@ def test_any_bytes_are_answered_with_4xx(client: Client, body: bytes, boundary: 
     answer = client.post("/classify", content=b"--x\r\n" + body, headers=headers)
     assert 400 <= answer.status_code < 500, answer.text
     assert list(answer.json()) == ["error"]
+
+
+def test_a_fault_of_ours_shows_nothing_of_itself(limits: ServiceParams, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: str, __: PhotoRequest) -> object:
+        raise RuntimeError("no such file: /tmp/secret")
+
+    with anyio.from_thread.start_blocking_portal() as portal:
+        answer = Client(build_app(fail, limits), portal).post("/classify", files={"image": RED})
+    check_refused(answer, 500, "the log of the service says what")
+    assert "/tmp/secret" in caplog.text
 
 
 def test_parallel_requests_get_their_own_answers(client: Client) -> None:

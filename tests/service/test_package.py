@@ -1,0 +1,84 @@
+"""The package stage: from an alias in a real registry to a Bento and its receipt."""
+
+import shutil
+from pathlib import Path
+
+import bentoml
+import pytest
+from colours import PROJECT
+from mlflow import MlflowClient
+
+from landmarks.errors import ArtifactError
+from landmarks.files import read_json
+from landmarks.params import Params, read_params
+from landmarks.stages.package import package
+
+pytestmark = pytest.mark.usefixtures("bentoml_home")
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    read = read_params(PROJECT / "experiments/default.yaml")
+    return read.model_copy(update={"register_": read.register_.model_copy(update={"model_name": "seen"})})
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+    folder = tmp_path_factory.mktemp("registry")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    client = MlflowClient(uri, uri)
+    client.create_experiment("packing", artifact_location=str(folder / "artifacts"))
+    client.create_registered_model("seen")
+    return client
+
+
+def register(client: MlflowClient, recognizer: Path, scratch: Path) -> str:
+    """Put a recognizer into the registry as the register stage does, and set the alias; gives the run's id."""
+    shutil.copytree(recognizer, scratch / "recognizer", ignore=shutil.ignore_patterns("*.keras"))
+    (scratch / "data").mkdir()
+    shutil.copy(recognizer / "bundle/model.keras", scratch / "data")
+    experiment = client.get_experiment_by_name("packing")
+    assert experiment is not None
+    run_id: str = client.create_run(experiment.experiment_id).info.run_id
+    model = client.create_logged_model(experiment.experiment_id, name="plain", source_run_id=run_id)
+    client.log_model_artifacts(model.model_id, str(scratch))
+    client.finalize_logged_model(model.model_id, "READY")
+    version = client.create_model_version("seen", f"models:/{model.model_id}", run_id, model_id=model.model_id)
+    client.set_registered_model_alias("seen", "champion", version.version)
+    return run_id
+
+
+@pytest.fixture(autouse=True)
+def _registry(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+
+
+def test_without_the_alias(params: Params, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="seen@champion"):
+        package(tmp_path, params, PROJECT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_champion_is_packed_once_and_a_new_one_anew(
+    client: MlflowClient, params: Params, recognizer_folder: Path, tmp_path: Path
+) -> None:
+    run_id = register(client, recognizer_folder, tmp_path / "first")
+    receipt = read_json(package(tmp_path / "reports", params, PROJECT))
+    assert receipt == {
+        "tag": receipt["tag"],
+        "model_tag": f"seen:v1-{run_id[:12]}",
+        "model_name": "seen",
+        "model_version": "1",
+        "run_id": run_id,
+        "alias": "champion",
+        "service": params.service.model_dump(),
+    }
+    assert [str(model.tag) for model in bentoml.bentos.get(receipt["tag"]).info.all_models] == [receipt["model_tag"]]
+
+    assert read_json(package(tmp_path / "again", params, PROJECT)) == receipt
+    assert len(bentoml.bentos.list("seen")) == len(bentoml.models.list("seen")) == 1
+
+    register(client, recognizer_folder, tmp_path / "second")
+    renewed = read_json(package(tmp_path / "reports", params, PROJECT))
+    assert renewed["model_version"] == "2"
+    assert {str(bento.tag) for bento in bentoml.bentos.list("seen")} == {receipt["tag"], renewed["tag"]}
