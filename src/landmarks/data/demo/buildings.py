@@ -106,11 +106,11 @@ def build_suspension_bridge() -> list[Solid]:
 
 
 def build_aqueduct() -> list[Solid]:
-    """Two tiers of tan arches across a valley."""
-    stone = Paint((196, 164, 118), "bands", (176, 144, 100), 4, 1)
+    """Two tiers of arches in courses of red and cream."""
+    stone = Paint((186, 92, 66), "bands", (232, 206, 172), 4, 1)
     lower = arcade((-4, 4), (0, 1.9), 0.9, 4, stone, pier=0.24)
     upper = arcade((-4, 4), (2.05, 3.3), 0.65, 8, stone, pier=0.3)
-    ledges = [block((8.6, depth, 0.15), Paint((214, 186, 140)), (0, 0, z)) for depth, z in ((1.0, 1.9), (0.8, 3.3))]
+    ledges = [block((8.6, depth, 0.15), Paint((150, 74, 56)), (0, 0, z)) for depth, z in ((1.0, 1.9), (0.8, 3.3))]
     return lower + upper + ledges
 
 

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+_SLENDER = 0.1  # photographers step closer to what is slender
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -61,11 +63,13 @@ def pick_viewpoint(rng: np.random.Generator, turns: float) -> Viewpoint:
     """Choose a viewpoint; `turns` is the largest yaw, in radians, to either side."""
     return Viewpoint(
         yaw=rng.uniform(-turns, turns),
-        elevation=rng.choice([rng.uniform(-0.02, 0.1), rng.uniform(0.1, 0.45)], p=[0.65, 0.35]),
+        elevation=rng.choice([rng.uniform(-0.02, 0.1), rng.uniform(0.1, 0.45)], p=[0.72, 0.28]),
         distance=rng.uniform(1.5, 4.5),
         aim=rng.uniform(0.1, 0.75),
-        fill=rng.choice([rng.uniform(0.5, 0.75), rng.uniform(0.75, 1.0), rng.uniform(1.0, 1.35)], p=[0.3, 0.5, 0.2]),
-        offset=(rng.normal(0, 0.09), rng.normal(0.03, 0.07)),
+        fill=rng.choice(
+            [rng.uniform(0.55, 0.75), rng.uniform(0.75, 0.95), rng.uniform(0.95, 1.15)], p=[0.25, 0.55, 0.2]
+        ),
+        offset=(rng.normal(0, 0.06), rng.normal(0.03, 0.05)),
     )
 
 
@@ -81,6 +85,7 @@ def place_camera(points: Array, view: Viewpoint, size: tuple[int, int], short_si
     axes = np.stack([right, np.cross(forward, right), forward])
     shape = Camera(position, axes, 1.0, np.zeros(2)).project(points)
     low, high = shape.min(axis=0), shape.max(axis=0)
-    focal = view.fill * short_side / float((high - low).max())
+    longer, shorter = float((high - low).max()), float((high - low).min())
+    focal = view.fill * short_side / (longer * (shorter / longer) ** _SLENDER)
     middle = np.array(size) / 2 + np.array(view.offset) * short_side
     return Camera(position, axes, focal, middle - focal * (low + high) / 2)

@@ -221,41 +221,36 @@ def _build_house(easel: Easel, x: float) -> list[Solid]:
 
 
 def _draw_texture(easel: Easel) -> None:
+    """Cloth, bark, ripples or tiles, close up."""
     (width, height), rng = easel.image.size, easel.rng
-    colours = [np.array(easel.light.tint(easel.pick((*_WOODS, *_FOODS, *_WALLPAPERS)), 0.1), float) for _ in range(2)]
+    base = np.array(easel.light.tint(easel.pick((*_WOODS, *_COATS, *_WALLPAPERS)), 0.1), float)
     rows, columns = np.mgrid[0:height, 0:width] / easel.short
-    angle, pitch = rng.uniform(0, 3.14), rng.uniform(15, 70)
-    bend = make_noise(rng, (width, height), (5, 5)) * rng.choice((0, 3, 12))
+    angle, pitch = rng.uniform(0, 3.14), rng.uniform(30, 110)
+    bend = make_noise(rng, (width, height), (5, 5)) * rng.choice((0, 4, 25))
     waves = np.sin((columns * math.cos(angle) + rows * math.sin(angle)) * pitch + bend)
     if rng.random() < 0.5:
         waves = waves * np.sin((rows * math.cos(angle) - columns * math.sin(angle)) * pitch)
-    share = np.clip(waves * rng.choice((0.5, 4)) + 0.5 + (make_noise(rng, (width, height), (40, 40)) - 0.5) * 0.6, 0, 1)
-    pixels = colours[0] + (colours[1] - colours[0]) * share[:, :, None]
+    grain = make_noise(rng, (width, height), (60, 60)) - 0.5
+    pixels = base * (1 + rng.uniform(0.08, 0.3) * waves + 0.3 * grain)[:, :, None]
     easel.image.paste(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)))
 
 
 def _draw_sign(easel: Easel) -> None:
     _stand_outdoors(easel)
     (width, height), rng = easel.image.size, easel.rng
-    x, size = width * rng.uniform(0.4, 0.6), easel.short * rng.uniform(0.5, 0.9)
-    top, tall = height * rng.uniform(0.15, 0.35), size * rng.uniform(0.3, 0.7)
+    x, size = width * rng.uniform(0.35, 0.65), easel.short * rng.uniform(0.45, 0.8)
+    top, tall = height * rng.uniform(0.12, 0.45), size * rng.uniform(0.35, 0.8)
     plate = easel.pick(_PLATES)
     ink: Rgb = (30, 30, 34) if sum(plate) > 420 else (244, 244, 240)
-    for side in (-0.35, 0.35):
-        easel.box(x + side * size, height, size * 0.04, height - top, easel.light.tint((120, 120, 122), 0.2))
-    easel.draw.rectangle(
-        (x - size / 2, top, x + size / 2, top + tall),
-        fill=easel.light.tint(plate, 0.2),
-        outline=easel.light.tint(ink, 0.2),
-        width=round(size * 0.02),
-    )
-    lines = int(rng.integers(1, 4))
+    colour, contrast = easel.light.tint(plate, 0.2), easel.light.tint(ink, 0.2)
+    easel.box(x, height, size * 0.05, height - top, easel.light.tint((120, 120, 122), 0.2))
+    corners = (x - size / 2, top, x + size / 2, top + tall)
+    easel.draw.rounded_rectangle(corners, size * 0.06, fill=colour, outline=contrast, width=round(size * 0.02))
+    lines = int(rng.integers(1, 5))
     font = ImageFont.load_default(tall / lines * 0.6)
     for line in range(lines):
         word = "".join(rng.choice(list("AEIOURSTLNMKP"), int(rng.integers(3, 8))))
-        easel.draw.text(
-            (x, top + tall * (line + 0.5) / lines), word, fill=easel.light.tint(ink, 0.2), font=font, anchor="mm"
-        )
+        easel.draw.text((x, top + tall * (line + 0.5) / lines), word, fill=contrast, font=font, anchor="mm")
 
 
 def _fill(easel: Easel, colour: Rgb, contrast: float) -> None:

@@ -60,7 +60,7 @@ class Light:
 def pick_light(rng: np.random.Generator, fair: bool = False) -> Light:
     """Choose the light of a photo; a fair one is a clear day."""
     names = ("day", "overcast", "fog", "rain", "snow", "dusk", "night")
-    name = "day" if fair else str(rng.choice(names, p=[0.42, 0.13, 0.08, 0.07, 0.07, 0.14, 0.09]))
+    name = "day" if fair else str(rng.choice(names, p=[0.44, 0.13, 0.07, 0.07, 0.07, 0.14, 0.08]))
     angle, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 1.1)
     zenith, horizon, sun, ambient = (np.array(part, float) for part in _COLOURS[name][:4])
     mist, clouds, lamps = (rng.uniform(low, high) for low, high in _COLOURS[name][4:])
@@ -95,7 +95,7 @@ _COLOURS: dict[str, tuple[_Factors, _Factors, _Factors, _Factors, _Range, _Range
         (0.6, 1),
         (0, 0.1),
     ),
-    "fog": ((180, 186, 192), (205, 208, 212), (0.05, 0.05, 0.05), (0.8, 0.8, 0.8), (0.35, 0.6), (0, 0.3), (0, 0.3)),
+    "fog": ((180, 186, 192), (205, 208, 212), (0.05, 0.05, 0.05), (0.8, 0.8, 0.8), (0.3, 0.5), (0, 0.3), (0, 0.3)),
     "rain": (
         (105, 115, 128),
         (160, 168, 178),
@@ -115,5 +115,5 @@ _COLOURS: dict[str, tuple[_Factors, _Factors, _Factors, _Factors, _Range, _Range
         (0.1, 0.8),
         (0.3, 0.9),
     ),
-    "night": ((12, 16, 40), (48, 52, 84), (0.42, 0.38, 0.3), (0.38, 0.38, 0.46), (0.0, 0.1), (0, 0.5), (0.8, 1)),
+    "night": ((12, 16, 40), (48, 52, 84), (0.46, 0.42, 0.34), (0.42, 0.42, 0.48), (0.0, 0.1), (0, 0.5), (0.8, 1)),
 }

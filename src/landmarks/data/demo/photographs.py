@@ -35,7 +35,7 @@ def draw_landmark_photo(
     _shade_ground(easel, structure, camera)
     draw_structure(easel.draw, structure, camera, easel.light)
     _draw_scattered(easel, camera, [spot for spot in around if spot.depth <= middle], middle)
-    if not fair and rng.random() < 0.3:
+    if not fair and rng.random() < 0.25:
         _draw_occluder(easel)
     return _finish(easel, short_side)
 

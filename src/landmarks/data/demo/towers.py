@@ -80,9 +80,9 @@ def build_lattice_tower() -> list[Solid]:
 def build_needle() -> list[Solid]:
     """A slim concrete shaft that carries a turquoise ball and a red and white mast."""
     concrete = Paint((196, 194, 190))
-    solids = turned([(1.0, 0), (0.34, 0.7), (0.2, 4.2)], concrete, 10)
-    solids += ball(0.75, Paint((32, 164, 172), "windows", (220, 250, 250), 1, 1, glows=True), (0, 0, 4.7), 12)
-    solids += turned([(0.95, 4.62), (0.95, 4.82)], Paint((228, 232, 236)), 12)
+    solids = turned([(1.2, 0), (0.46, 0.7), (0.28, 4.2)], concrete, 10)
+    solids += ball(0.9, Paint((32, 164, 172), "windows", (220, 250, 250), 1, 1, glows=True), (0, 0, 4.7), 12)
+    solids += turned([(1.15, 4.6), (1.15, 4.84)], Paint((228, 232, 236)), 12)
     mast = [(0.1 - 0.012 * k, 5.4 + 0.3 * k) for k in range(6)]
     return solids + turned(mast, [Paint((214, 50, 44)), Paint((244, 244, 244))] * 2 + [Paint((214, 50, 44))], 6)
 

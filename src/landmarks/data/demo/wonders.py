@@ -13,8 +13,8 @@ def build_torchbearer() -> list[Solid]:
     """A figure of green copper on a stone pedestal, holding up a torch."""
     copper, stone = Paint((92, 170, 146)), Paint((186, 170, 144), "blocks", (160, 144, 120), 4, 3)
     solids = [block((2.2, 2.2, 0.4), Paint((160, 148, 130))), block((1.5, 1.5, 1.3), stone, (0, 0, 0.4))]
-    solids += turned([(0.68, 1.7), (0.5, 2.6), (0.36, 3.3), (0.5, 3.9), (0.2, 4.1)], copper, 9)
-    solids += ball(0.27, copper, (0, 0, 4.35), 8)
+    solids += turned([(0.85, 1.7), (0.64, 2.6), (0.48, 3.3), (0.6, 3.9), (0.25, 4.1)], copper, 9)
+    solids += ball(0.33, copper, (0, 0, 4.4), 8)
     for angle in np.linspace(0.3, np.pi - 0.3, 5):
         tip = (0.6 * float(np.cos(angle)), 0, 4.45 + 0.6 * float(np.sin(angle)))
         solids.append(bar((0.2 * np.cos(angle), 0, 4.45 + 0.2 * np.sin(angle)), tip, 0.1, copper, 0.3))
