@@ -1,7 +1,6 @@
 """Planning the shards of a selection: which photo goes where, in which order, and what that depends on."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import PIL
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from landmarks.data import archives, duplicates, images, photo_files, sharding, shards, sources, tfrecords
@@ -25,7 +25,6 @@ IMAGES_FILE = "images.parquet"
 DISTRACTORS_FILE = "distractors.parquet"
 SOURCE_FILE = "source.json"
 
-_SPLITS = tuple(Split)
 _PLACE_COLUMNS = ("offset", "compressed_bytes", "method")
 _PHOTO_SCHEMA = pa.schema(
     {
@@ -37,6 +36,7 @@ _PHOTO_SCHEMA = pa.schema(
         "method": pa.int8(),
     }
 )
+_SLICE = 1 << 16  # rows turned into Python objects at once
 _CODE = (archives, duplicates, images, photo_files, sharding, shards, sources, tfrecords)
 
 
@@ -79,7 +79,7 @@ def read_plan(selected: Path, params: PrepareParams) -> Plan:
     """Read `data/selected` and lay out its shards.
 
     Raises:
-        ArtifactError: a table is missing or damaged.
+        ArtifactError: a table is missing, damaged, or of another selection than the vocabulary.
         DataError: nothing is selected, or a photo source is missing.
     """
     image_format = ImageFormat(params.image_size, params.fit, params.max_pixels)
@@ -91,6 +91,8 @@ def read_plan(selected: Path, params: PrepareParams) -> Plan:
     for kind in {"photos" if shard.split in LANDMARK_SPLITS else "distractors" for shard in planned}:
         sources.open_source(source.get(kind, {}))
     landmarks = read_vocabulary(selected / VOCABULARY_FILE)
+    if pc.max(photos["label"]).as_py() >= len(landmarks):
+        raise ArtifactError(f"{selected / VOCABULARY_FILE} lacks labels of {IMAGES_FILE}. Run `dvc repro select`.")
     fingerprint = _compute_work_fingerprint(selected, image_format, params.photos_per_shard)
     return Plan(photos, planned, landmarks, source, image_format, fingerprint)
 
@@ -116,9 +118,9 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
 
 def _shuffle(photos: pa.Table) -> pa.Table:
     """Splits one after the other, the photos of each in an order that depends on their ids alone."""
-    codes = {split.value: number for number, split in enumerate(_SPLITS)}
-    split = np.array([codes[name] for name in photos["split"].to_pylist()], np.int8)
-    mixed = np.array([_hash_id(image_id) for image_id in photos["image_id"].to_pylist()], np.uint64)
+    split = pc.index_in(photos["split"], pa.array([split.value for split in Split])).to_numpy()
+    slices = (photos["image_id"].slice(start, _SLICE) for start in range(0, len(photos), _SLICE))
+    mixed = np.fromiter((_hash_id(i) for part in slices for i in part.to_pylist()), np.uint64, len(photos))
     return photos.take(np.lexsort((mixed, split)))
 
 
@@ -127,11 +129,11 @@ def _hash_id(image_id: str) -> int:
 
 
 def _lay_out(photos: pa.Table, photos_per_shard: int) -> Iterator[PlannedShard]:
-    counts = Counter(photos["split"].to_pylist())
     start = 0
-    for split in _SPLITS:
-        end = start + counts[split.value]
-        number_of_shards = -(-counts[split.value] // photos_per_shard)
+    for split in Split:
+        count = pc.sum(pc.equal(photos["split"], split.value)).as_py() or 0
+        end = start + count
+        number_of_shards = -(-count // photos_per_shard)
         for number in range(number_of_shards):
             first = start + number * photos_per_shard
             file = f"{split}-{number:05d}-of-{number_of_shards:05d}.tfrecord"
