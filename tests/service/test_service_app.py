@@ -198,6 +198,12 @@ def test_a_damaged_form(client: Client, content_type: str, body: bytes) -> None:
     assert list(answer.json()) == ["error"]
 
 
+def test_a_form_of_very_many_parts(client: Client) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="k"\r\n\r\n1\r\n' * 30_000 + b"--x--\r\n"
+    answer = client.post("/classify", content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+    check_refused(answer, 400, "more than 1000 parts")
+
+
 def test_a_body_above_the_limit(client: Client, limits: ServiceParams) -> None:
     answer = client.post("/classify", files={"image": bytes(limits.max_body_bytes)})
     check_refused(answer, 413, "larger than 2000000 bytes")

@@ -9,6 +9,7 @@ from python_multipart.multipart import Field, File, parse_options_header
 from landmarks.serving.problems import RequestError
 
 MULTIPART = "multipart/form-data"
+_MOST_PARTS = 1000  # parts of a few bytes take thousands of times as long as bytes of one part
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ def parse_form(content_type: str, body: bytes) -> list[Part]:
     """The parts of a multipart body, in order.
 
     Raises:
-        RequestError: it is damaged or cut off.
+        RequestError: it is damaged or cut off, or has too many parts.
     """
     _, options = parse_options_header(content_type)
     parts, ends = _parse(options.get(b"boundary", b""), body)
@@ -37,12 +38,17 @@ def _parse(boundary: bytes, body: bytes) -> tuple[list[Part], bool]:
     parts: list[Part] = []
     ends: list[bool] = []
 
+    def add(part: Part) -> None:
+        if len(parts) == _MOST_PARTS:
+            raise RequestError(f"The body has more than {_MOST_PARTS} parts.")
+        parts.append(part)
+
     def add_field(field: Field) -> None:
-        parts.append(Part(_decode(field.field_name), False, field.value or b""))
+        add(Part(_decode(field.field_name), False, field.value or b""))
 
     def add_file(file: File) -> None:
         file.file_object.seek(0)
-        parts.append(Part(_decode(file.field_name), True, file.file_object.read()))
+        add(Part(_decode(file.field_name), True, file.file_object.read()))
 
     try:
         parser = FormParser(
