@@ -16,31 +16,20 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from landmarks.data.images import ImageFormat, Pixels, decode_image
+from landmarks.data.recognizer_files import (
+    EMBEDDINGS_FILE,
+    ITEMS_FILE,
+    MEND,
+    SERVING_MODEL_FILE,
+    check_files,
+    read_bundle_facts,
+    read_index_facts,
+)
 from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.errors import ArtifactError, ImageError, LandmarksError
-from landmarks.files import compute_sha256, read_json
 from landmarks.retrieval.index import SimilarityIndex
 
-BUNDLE_FORMAT = 1
-INDEX_FORMAT = 1
-BUNDLE_FILE = "bundle.json"
-SERVING_MODEL_FILE = "serving.tflite"
-INDEX_FILE = "index.json"
-ITEMS_FILE = "items.csv"
-EMBEDDINGS_FILE = "embeddings.npy"
-_BUNDLE_KEYS = (
-    "image_size",
-    "fit",
-    "max_pixels",
-    "labels",
-    "embedding_dim",
-    "shards_fingerprint",
-    "files",
-    "fingerprint",
-)
-_INDEX_KEYS = ("bundle_fingerprint", "photos", "threshold", "files")
 _BATCH = 32
-_MEND = "Run `dvc repro`, or fetch the model again."
 
 Floats = npt.NDArray[np.float32]
 
@@ -99,7 +88,7 @@ class Recognizer:
         network = ServingNetwork.load(folder / "bundle", threads)
         landmarks = read_vocabulary(folder / "bundle" / VOCABULARY_FILE)
         if len(landmarks) != network.labels:
-            raise ArtifactError(f"{folder} names {len(landmarks)} landmarks, its network {network.labels}. {_MEND}")
+            raise ArtifactError(f"{folder} names {len(landmarks)} landmarks, its network {network.labels}. {MEND}")
         return cls(network, landmarks, Gallery.load(folder / "index", network, threads))
 
     def classify(self, photos: Sequence[bytes], k: int = 5) -> list[Recognition]:
@@ -179,14 +168,14 @@ class ServingNetwork:
         Raises:
             ArtifactError: a file is missing, damaged or of another format.
         """
-        facts = _read_facts(bundle / BUNDLE_FILE, BUNDLE_FORMAT, _BUNDLE_KEYS)
-        _check_files(bundle, facts["files"], (SERVING_MODEL_FILE, VOCABULARY_FILE))
+        facts = read_bundle_facts(bundle)
+        check_files(bundle, facts["files"], (SERVING_MODEL_FILE, VOCABULARY_FILE))
         path = bundle / SERVING_MODEL_FILE
         try:
             runner = Interpreter(model_path=str(path), num_threads=threads or _count_cores()).get_signature_runner()
             return cls(runner, facts)
         except (KeyError, ValueError, RuntimeError) as error:
-            raise ArtifactError(f"{path} is not a network this version can run ({error}). {_MEND}") from error
+            raise ArtifactError(f"{path} is not a network this version can run ({error}). {MEND}") from error
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """Run the network, in batches of bounded size.
@@ -230,18 +219,18 @@ class Gallery:
         Raises:
             ArtifactError: a file is missing, damaged, of another format, or belongs to another bundle.
         """
-        facts = _read_facts(folder / INDEX_FILE, INDEX_FORMAT, _INDEX_KEYS)
-        _check_files(folder, facts.get("files", {}), (ITEMS_FILE, EMBEDDINGS_FILE))
+        facts = read_index_facts(folder)
+        check_files(folder, facts.get("files", {}), (ITEMS_FILE, EMBEDDINGS_FILE))
         if facts["bundle_fingerprint"] != network.fingerprint:
             raise ArtifactError(f"{folder} was made with another bundle. Run the index stage again: `dvc repro`.")
         image_ids, labels = _read_items(folder / ITEMS_FILE)
         index = SimilarityIndex.load(folder / EMBEDDINGS_FILE, threads)
         if not len(index) == len(image_ids) == facts["photos"]:
             raise ArtifactError(
-                f"{folder} has {len(index)} embeddings and {len(image_ids)} photos, expected {facts['photos']}. {_MEND}"
+                f"{folder} has {len(index)} embeddings and {len(image_ids)} photos, expected {facts['photos']}. {MEND}"
             )
         if index.dimension != network.embedding_dim or not set(labels) <= set(range(network.labels)):
-            raise ArtifactError(f"{folder} does not fit its network: other dimensions or labels. {_MEND}")
+            raise ArtifactError(f"{folder} does not fit its network: other dimensions or labels. {MEND}")
         return cls(index, image_ids, labels, float(facts["threshold"]))
 
 
@@ -264,30 +253,10 @@ def _count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _read_facts(path: Path, expected_format: int, keys: tuple[str, ...]) -> dict[str, Any]:
-    read: Any = read_json(path)
-    facts: dict[str, Any] = read if isinstance(read, dict) else {}
-    if facts.get("format") != expected_format:
-        raise ArtifactError(
-            f"{path} has format {facts.get('format')!r}, this version of landmarks reads {expected_format}. {_MEND}"
-        )
-    if missing := [key for key in keys if key not in facts]:
-        raise ArtifactError(f"{path} lacks {', '.join(missing)}. {_MEND}")
-    return facts
-
-
-def _check_files(folder: Path, digests: dict[str, str], names: tuple[str, ...]) -> None:
-    for path in (folder / name for name in names):
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing. {_MEND}")
-        if path.name in digests and compute_sha256(path) != digests[path.name]:
-            raise ArtifactError(f"{path} is damaged: its digest is not the one recorded beside it. {_MEND}")
-
-
 def _read_items(path: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             items = [(row["image_id"], int(row["label"])) for row in csv.DictReader(stream)]
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path} is not a table of image_id,label ({error}). {_MEND}") from error
+        raise ArtifactError(f"{path} is not a table of image_id,label ({error}). {MEND}") from error
     return tuple(image_id for image_id, _ in items), tuple(label for _, label in items)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import keras
 
+from landmarks.data.recognizer_files import BUNDLE_FILE, BUNDLE_FORMAT, SERVING_MODEL_FILE
 from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, write_vocabulary
 from landmarks.files import compute_fingerprint, compute_sha256, replace_folder, write_json
 from landmarks.modeling.networks import EMBEDDING, build_recognizer
-from landmarks.recognition import BUNDLE_FORMAT, SERVING_MODEL_FILE
 
 KERAS_MODEL_FILE = "model.keras"
 
@@ -39,7 +39,7 @@ def write_bundle(
             "embedding_dim": int(recognizer.output[EMBEDDING].shape[-1]),
             "files": {path.name: compute_sha256(path) for path in sorted(temporary.iterdir())},
         }
-        write_json(temporary / "bundle.json", described | {"fingerprint": compute_fingerprint(described)})
+        write_json(temporary / BUNDLE_FILE, described | {"fingerprint": compute_fingerprint(described)})
     return folder
 
 

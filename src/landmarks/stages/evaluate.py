@@ -10,6 +10,7 @@ import pandas as pd
 
 from landmarks.adapters.tracking import log_evaluation, read_receipt
 from landmarks.data.images import Pixels
+from landmarks.data.recognizer_files import SERVING_MODEL_FILE
 from landmarks.data.schema import Split
 from landmarks.data.shards import PHOTOS_FILE, iterate_batches, read_manifest
 from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
@@ -20,7 +21,7 @@ from landmarks.figures.evaluation import draw_confusion_matrix, draw_gallery, dr
 from landmarks.files import replace_folder, write_json
 from landmarks.inference import BATCH, check_fits, check_trained_on, run_split
 from landmarks.params import EvaluateParams
-from landmarks.recognition import SERVING_MODEL_FILE, Recognizer
+from landmarks.recognition import Recognizer
 
 METRICS_FILE = "metrics.json"
 _TABLES = ("per_landmark", "confusions", "predictions", "reliability")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from landmarks.data.recognizer_files import EMBEDDINGS_FILE, INDEX_FILE, INDEX_FORMAT, ITEMS_FILE
 from landmarks.data.schema import Split
 from landmarks.data.shards import ShardManifest, read_manifest
 from landmarks.errors import ArtifactError, DataError
@@ -12,7 +13,7 @@ from landmarks.files import compute_sha256, replace_folder, write_json
 from landmarks.inference import check_trained_on, run_split
 from landmarks.metrics import Calibration, calibrate_threshold
 from landmarks.params import IndexParams
-from landmarks.recognition import EMBEDDINGS_FILE, INDEX_FILE, INDEX_FORMAT, ITEMS_FILE, ServingNetwork
+from landmarks.recognition import ServingNetwork
 from landmarks.retrieval.index import check_unit_rows
 
 

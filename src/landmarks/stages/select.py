@@ -28,7 +28,7 @@ _GRID_FORMAT = ImageFormat(image_size=96, fit="crop", max_pixels=50_000_000)
 
 
 def select(validated: Path, out: Path, reports: Path, params: SelectParams) -> Path:
-    """Write the selected photo set `out` with its vocabulary, and `selection.json` and two pictures into the folder `reports`.
+    """Write the selected photo set `out` with its vocabulary, and `selection.json` with two pictures into `reports`.
 
     Raises:
         DataError: fewer than two landmarks are left, or a landmark asked for has no photos.

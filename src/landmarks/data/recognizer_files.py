@@ -1,0 +1,70 @@
+"""The files of a recognizer directory (docs/pipeline.md): their names, formats and digests."""
+
+from pathlib import Path
+from typing import Any
+
+from landmarks.errors import ArtifactError
+from landmarks.files import compute_sha256, read_json
+
+BUNDLE_FORMAT = 1
+INDEX_FORMAT = 1
+BUNDLE_FILE = "bundle.json"
+SERVING_MODEL_FILE = "serving.tflite"
+INDEX_FILE = "index.json"
+ITEMS_FILE = "items.csv"
+EMBEDDINGS_FILE = "embeddings.npy"
+MEND = "Run `dvc repro`, or fetch the model again."
+_BUNDLE_KEYS = (
+    "image_size",
+    "fit",
+    "max_pixels",
+    "labels",
+    "embedding_dim",
+    "shards_fingerprint",
+    "files",
+    "fingerprint",
+)
+_INDEX_KEYS = ("bundle_fingerprint", "photos", "threshold", "files")
+
+
+def read_bundle_facts(bundle: Path) -> dict[str, Any]:
+    """Read `bundle.json`.
+
+    Raises:
+        ArtifactError: it is missing, of another format, or incomplete.
+    """
+    return _read_facts(bundle / BUNDLE_FILE, BUNDLE_FORMAT, _BUNDLE_KEYS)
+
+
+def read_index_facts(index: Path) -> dict[str, Any]:
+    """Read `index.json`.
+
+    Raises:
+        ArtifactError: it is missing, of another format, or incomplete.
+    """
+    return _read_facts(index / INDEX_FILE, INDEX_FORMAT, _INDEX_KEYS)
+
+
+def check_files(folder: Path, digests: dict[str, str], names: tuple[str, ...]) -> None:
+    """Compare files with the digests recorded beside them, where there are some.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    for path in (folder / name for name in names):
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing. {MEND}")
+        if path.name in digests and compute_sha256(path) != digests[path.name]:
+            raise ArtifactError(f"{path} is damaged: its digest is not the one recorded beside it. {MEND}")
+
+
+def _read_facts(path: Path, expected_format: int, keys: tuple[str, ...]) -> dict[str, Any]:
+    read: Any = read_json(path)
+    facts: dict[str, Any] = read if isinstance(read, dict) else {}
+    if facts.get("format") != expected_format:
+        raise ArtifactError(
+            f"{path} has format {facts.get('format')!r}, this version of landmarks reads {expected_format}. {MEND}"
+        )
+    if missing := [key for key in keys if key not in facts]:
+        raise ArtifactError(f"{path} lacks {', '.join(missing)}. {MEND}")
+    return facts
