@@ -1,0 +1,106 @@
+"""Training images/s of our loop and of Keras's own `fit`, the same ResNet-50, interleaved in one run.
+
+python benchmarks/training_speed.py [--image-size 64] [--batch-size 64] [--steps 12] [--rounds 3]
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from landmarks.data.batches import TrainingData
+from landmarks.modeling.networks import build_classifier
+from landmarks.modeling.training import choose_precision, choose_strategy, configure_runtime, train_classifier
+from landmarks.params import read_params
+
+LABELS = 24
+
+
+def make_data(image_size: int, batch_size: int, steps: int) -> TrainingData:
+    random = np.random.default_rng(0)
+    photos = random.integers(0, 256, (batch_size * steps, image_size, image_size, 3)).astype(np.uint8)
+    labels = (np.arange(len(photos)) % LABELS).astype(np.int32)
+
+    def read(count: int) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices((photos[:count], labels[:count])).batch(batch_size).prefetch(2)
+
+    return TrainingData(
+        train=lambda _: read(len(photos)),
+        val=lambda: read(1),
+        train_sample=lambda: read(1),
+        batch_size=batch_size,
+        steps=steps,
+        label_counts=np.bincount(labels, minlength=LABELS),
+    )
+
+
+def prepare_ours(data: TrainingData, image_size: int) -> Callable[[], float]:
+    """Each call trains two epochs anew and gives the speed of the second, whose graph is built."""
+    params = read_params(Path("experiments/default.yaml"))
+    recipe = params.train.model_copy(update={"epochs": 2, "batch_size": data.batch_size, "warmup_epochs": 0.0})
+
+    def build() -> keras.Model:
+        return build_classifier(image_size, LABELS, params.network, choose_precision("auto"))
+
+    def measure() -> float:
+        with tempfile.TemporaryDirectory() as work:
+            result = train_classifier(build, data, recipe, choose_strategy("one"), Path(work))
+        return result.history[1]["images_per_second"]
+
+    return measure
+
+
+def prepare_fit(data: TrainingData, image_size: int) -> Callable[[], float]:
+    """Keras as it comes: `keras.applications.ResNet50`, `compile` and `fit`, same precision and optimizer."""
+    policy = "mixed_bfloat16" if choose_precision("auto") == "bfloat16" else "float32"
+    keras.config.set_dtype_policy(policy)
+    backbone = keras.applications.ResNet50(
+        include_top=False, weights=None, pooling="avg", input_shape=(image_size, image_size, 3)
+    )
+    inputs = keras.Input((image_size, image_size, 3), dtype="uint8")
+    features = keras.layers.Dropout(0.2)(backbone(keras.layers.Rescaling(1 / 127.5, -1.0)(inputs)))
+    model = keras.Model(inputs, keras.layers.Dense(LABELS, dtype="float32")(features))
+    keras.config.set_dtype_policy("float32")
+    model.compile(
+        keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    model.fit(data.train(0), verbose=0)
+
+    def measure() -> float:
+        started = time.perf_counter()
+        model.fit(data.train(0), verbose=0)
+        return data.steps * data.batch_size / (time.perf_counter() - started)
+
+    return measure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    configure_runtime()
+    data = make_data(args.image_size, args.batch_size, args.steps)
+    ours, fit = prepare_ours(data, args.image_size), prepare_fit(data, args.image_size)
+    pairs = [(ours(), fit()) for _ in range(args.rounds)]
+    print(
+        f"\nResNet-50 at {args.image_size} px, batch {args.batch_size}, {choose_precision('auto')}, median of rounds\n"
+    )
+    print("| | images/s |\n|---|---|")
+    print(f"| landmarks | {statistics.median(pair[0] for pair in pairs):.1f} |")
+    print(f"| Keras fit | {statistics.median(pair[1] for pair in pairs):.1f} |")
+    print(f"| ratio | {statistics.median(a / b for a, b in pairs):.2f} |")
+
+
+if __name__ == "__main__":
+    main()
