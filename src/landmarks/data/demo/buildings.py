@@ -65,9 +65,9 @@ def build_onion_cathedral() -> list[Solid]:
 
 def build_castle() -> list[Solid]:
     """Grey walls between four round towers with pointed blue roofs, and a keep."""
-    stone = Paint((142, 140, 138), "blocks", (120, 118, 116), 5, 5)
+    stone = Paint((158, 155, 150), "blocks", (134, 131, 127), 5, 5)
     roof = Paint((44, 70, 132))
-    solids = [block((3.2, 0.4, 1.5), Paint((146, 144, 142), "door", (52, 36, 28)), (0, y, 0)) for y in (-1.6, 1.6)]
+    solids = [block((3.2, 0.4, 1.5), Paint((164, 161, 156), "door", (52, 36, 28)), (0, y, 0)) for y in (-1.6, 1.6)]
     solids += [block((0.4, 2.4, 1.5), stone, (x, 0, 0)) for x in (-1.6, 1.6)]
     for x, y in ((-1.9, -1.9), (1.9, -1.9), (1.9, 1.9), (-1.9, 1.9)):
         solids += turned([(0.55, 0), (0.5, 2.3), (0.66, 2.35), (0.0, 3.7)], [stone, roof, roof], 10, (x, y))

@@ -58,62 +58,41 @@ class Light:
 
 
 def pick_light(rng: np.random.Generator, fair: bool = False) -> Light:
-    """Choose the light of a photo; a fair one is a clear day."""
-    names = ("day", "overcast", "fog", "rain", "snow", "dusk", "night")
-    name = "day" if fair else str(rng.choice(names, p=[0.44, 0.13, 0.07, 0.07, 0.07, 0.14, 0.08]))
-    angle, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 1.1)
-    zenith, horizon, sun, ambient = (np.array(part, float) for part in _COLOURS[name][:4])
-    mist, clouds, lamps = (rng.uniform(low, high) for low, high in _COLOURS[name][4:])
+    """Choose the light of a photo; a fair one is a clear day with the sun behind the photographer's left shoulder."""
+    name = "day" if fair else _NAMES[rng.choice(len(_NAMES), p=_SHARES)]
+    zenith, horizon, sun, ambient = (np.array(part, float) for part in _COLOURS[name])
+    mist, clouds, lamps = (rng.uniform(low, high) for low, high in _RANGES[name])
     cast = 1 + rng.normal(0, 0.035, 3)
-    away = np.array([np.cos(angle), np.sin(angle) * 0.6 - 0.35, 0])
-    direction = np.append(away[:2] / np.linalg.norm(away) * np.cos(height), np.sin(height))
     weather: Weather = "rain" if name == "rain" else "snow" if name == "snow" else "dry"
-    return Light(
-        direction,
-        sun * cast,
-        ambient * cast,
-        zenith * cast,
-        horizon * cast,
-        mist,
-        0.1 if fair else clouds,
-        lamps,
-        weather,
-    )
+    angle, height = (4.0, 0.7) if fair else (rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 1.1))
+    level = np.array([np.cos(angle), np.sin(angle) * 0.6 - 0.35])
+    direction = np.append(level / np.linalg.norm(level) * np.cos(height), np.sin(height))
+    if fair:
+        mist, clouds = 0.03, 0.2
+    return Light(direction, sun * cast, ambient * cast, zenith * cast, horizon * cast, mist, clouds, lamps, weather)
 
 
-_Range = tuple[float, float]
+_NAMES = ("day", "overcast", "fog", "rain", "snow", "dusk", "night")
+_SHARES = (0.44, 0.13, 0.07, 0.07, 0.07, 0.14, 0.08)
 _Factors = tuple[float, float, float]
-# zenith, horizon, sun, ambient, then ranges of mist, clouds and lamps
-_COLOURS: dict[str, tuple[_Factors, _Factors, _Factors, _Factors, _Range, _Range, _Range]] = {
-    "day": ((70, 130, 205), (188, 214, 235), (0.66, 0.63, 0.56), (0.5, 0.53, 0.57), (0.0, 0.12), (0.0, 0.7), (0, 0)),
-    "overcast": (
-        (150, 158, 168),
-        (200, 205, 210),
-        (0.12, 0.12, 0.12),
-        (0.76, 0.77, 0.79),
-        (0.05, 0.2),
-        (0.6, 1),
-        (0, 0.1),
-    ),
-    "fog": ((180, 186, 192), (205, 208, 212), (0.05, 0.05, 0.05), (0.8, 0.8, 0.8), (0.3, 0.5), (0, 0.3), (0, 0.3)),
-    "rain": (
-        (105, 115, 128),
-        (160, 168, 178),
-        (0.05, 0.05, 0.05),
-        (0.62, 0.65, 0.69),
-        (0.15, 0.35),
-        (0.6, 1),
-        (0.1, 0.5),
-    ),
-    "snow": ((165, 172, 182), (215, 219, 225), (0.1, 0.1, 0.1), (0.78, 0.79, 0.83), (0.1, 0.35), (0.4, 1), (0, 0.4)),
-    "dusk": (
-        (72, 70, 128),
-        (250, 165, 105),
-        (0.62, 0.4, 0.22),
-        (0.46, 0.41, 0.47),
-        (0.03, 0.15),
-        (0.1, 0.8),
-        (0.3, 0.9),
-    ),
-    "night": ((12, 16, 40), (48, 52, 84), (0.46, 0.42, 0.34), (0.42, 0.42, 0.48), (0.0, 0.1), (0, 0.5), (0.8, 1)),
+_Range = tuple[float, float]
+# zenith, horizon, sun, ambient
+_COLOURS: dict[str, tuple[_Factors, _Factors, _Factors, _Factors]] = {
+    "day": ((70, 130, 205), (188, 214, 235), (0.66, 0.63, 0.56), (0.5, 0.53, 0.57)),
+    "overcast": ((150, 158, 168), (200, 205, 210), (0.12, 0.12, 0.12), (0.76, 0.77, 0.79)),
+    "fog": ((180, 186, 192), (205, 208, 212), (0.05, 0.05, 0.05), (0.8, 0.8, 0.8)),
+    "rain": ((105, 115, 128), (160, 168, 178), (0.05, 0.05, 0.05), (0.62, 0.65, 0.69)),
+    "snow": ((165, 172, 182), (215, 219, 225), (0.1, 0.1, 0.1), (0.78, 0.79, 0.83)),
+    "dusk": ((72, 70, 128), (250, 165, 105), (0.62, 0.4, 0.22), (0.46, 0.41, 0.47)),
+    "night": ((12, 16, 40), (48, 52, 84), (0.46, 0.42, 0.34), (0.42, 0.42, 0.48)),
+}
+# of mist, clouds and lamps
+_RANGES: dict[str, tuple[_Range, _Range, _Range]] = {
+    "day": ((0, 0.12), (0, 0.7), (0, 0)),
+    "overcast": ((0.05, 0.2), (0.6, 1), (0, 0.1)),
+    "fog": ((0.3, 0.5), (0, 0.3), (0, 0.3)),
+    "rain": ((0.15, 0.35), (0.6, 1), (0.1, 0.5)),
+    "snow": ((0.1, 0.35), (0.4, 1), (0, 0.4)),
+    "dusk": ((0.03, 0.15), (0.1, 0.8), (0.3, 0.9)),
+    "night": ((0, 0.1), (0, 0.5), (0.8, 1)),
 }

@@ -12,7 +12,7 @@ from landmarks.data.demo.distractors import INDOORS, draw_distractor
 from landmarks.data.demo.figures import Easel, Figure, draw_bush, draw_car, draw_lamppost, draw_person, draw_tree
 from landmarks.data.demo.lights import pick_light
 from landmarks.data.demo.structures import Structure, draw_shadow, draw_structure
-from landmarks.data.demo.surroundings import draw_surroundings
+from landmarks.data.demo.surroundings import draw_surroundings, pick_ground
 
 _SUPERSAMPLING = 2
 _MARGIN = 1.16  # of the canvas around the photo, so that a rolled camera sees no edge
@@ -28,8 +28,9 @@ def draw_landmark_photo(
     easel = _set_up(short_side, rng, fair)
     view = Viewpoint(rng.uniform(-0.5, 0.5), 0.12, 2.5, 0.4, 0.8, (0, 0.03)) if fair else pick_viewpoint(rng, turns)
     camera = place_camera(structure.points, view, easel.image.size, easel.short)
-    draw_surroundings(easel, camera.horizon)
-    around = _scatter(easel, camera)
+    ground = "grass" if fair else pick_ground(easel.light, rng)
+    draw_surroundings(easel, camera.horizon, ground)
+    around = [] if ground == "water" else _scatter(easel, camera)
     middle = float(camera.measure_depths(np.zeros((1, 3)))[0])
     _draw_scattered(easel, camera, [spot for spot in around if spot.depth > middle], middle)
     _shade_ground(easel, structure, camera)
@@ -37,7 +38,7 @@ def draw_landmark_photo(
     _draw_scattered(easel, camera, [spot for spot in around if spot.depth <= middle], middle)
     if not fair and rng.random() < 0.25:
         _draw_occluder(easel)
-    return _finish(easel, short_side)
+    return _finish(easel, short_side, sharp=fair)
 
 
 def draw_distractor_photo(category: str, short_side: int, rng: np.random.Generator, fair: bool = False) -> bytes:
@@ -48,7 +49,7 @@ def draw_distractor_photo(category: str, short_side: int, rng: np.random.Generat
     draw_distractor(easel, category)
     if not fair and rng.random() < 0.1:
         _draw_occluder(easel)
-    return _finish(easel, short_side)
+    return _finish(easel, short_side, sharp=fair)
 
 
 def _set_up(short_side: int, rng: np.random.Generator, fair: bool) -> Easel:
@@ -145,11 +146,11 @@ def _draw_branch(easel: Easel, x: float) -> None:
         easel.ellipse(*spot, size, size * 0.6, easel.light.tint(np.array(green) * easel.rng.uniform(0.7, 1.1), 0.1))
 
 
-def _finish(easel: Easel, short_side: int) -> bytes:
+def _finish(easel: Easel, short_side: int, sharp: bool) -> bytes:
     if easel.light.weather != "dry":
         _draw_precipitation(easel)
     photo = _roll(easel, short_side)
-    if easel.rng.random() < 0.15:
+    if not sharp and easel.rng.random() < 0.15:
         photo = photo.filter(ImageFilter.GaussianBlur(easel.rng.uniform(0.3, 1.0) * short_side / 160))
     stream = io.BytesIO()
     _expose(photo, easel.rng).save(stream, "JPEG", quality=_QUALITY)

@@ -1,29 +1,44 @@
 """Sky, far scenery and ground: what lies behind everything that stands in a photo."""
 
+from collections.abc import Callable
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from landmarks.data.demo.figures import Easel, draw_house, draw_tree
-from landmarks.data.demo.lights import Rgb
+from landmarks.data.demo.lights import Light, Rgb
 
 Array = NDArray[np.float64]
-_GRASS: tuple[Rgb, ...] = ((110, 140, 70), (130, 150, 80), (96, 124, 66), (150, 150, 90))
-_PAVING: tuple[Rgb, ...] = ((176, 170, 160), (150, 148, 148), (196, 184, 160), (160, 140, 124))
-_SAND: tuple[Rgb, ...] = ((214, 190, 140), (200, 170, 120), (176, 150, 118))
-_WATER: tuple[Rgb, ...] = ((70, 110, 140), (60, 120, 130), (90, 120, 150))
+Ground = Literal["grass", "paving", "sand", "water", "snow"]
+
+_GROUNDS: dict[Ground, tuple[Rgb, ...]] = {
+    "grass": ((110, 140, 70), (130, 150, 80), (96, 124, 66), (150, 150, 90)),
+    "paving": ((176, 170, 160), (150, 148, 148), (196, 184, 160), (160, 140, 124)),
+    "sand": ((214, 190, 140), (200, 170, 120), (176, 150, 118)),
+    "water": ((70, 110, 140), (60, 120, 130), (90, 120, 150)),
+    "snow": ((232, 236, 242),),
+}
 
 
-def draw_surroundings(easel: Easel, horizon: float) -> None:
+def pick_ground(light: Light, rng: np.random.Generator) -> Ground:
+    """Choose what a scene stands on; where it snows, snow."""
+    if light.weather == "snow":
+        return "snow"
+    grounds: tuple[Ground, ...] = ("grass", "paving", "sand", "water")
+    return grounds[rng.choice(4, p=(0.4, 0.32, 0.13, 0.15))]
+
+
+def draw_surroundings(easel: Easel, horizon: float, ground: Ground) -> None:
     """Fill the picture with a sky over a ground that meet at a row of pixels, and something far away between them."""
     draw_sky(easel, horizon)
     row = float(np.clip(horizon, -0.5 * easel.image.height, 1.5 * easel.image.height))
-    draw_ground(easel, row)
-    far = (_draw_hills, _draw_ridge, _draw_town, _draw_wood, _draw_nothing)[
-        easel.rng.choice(5, p=[0.25, 0.12, 0.3, 0.23, 0.1])
-    ]
+    if row < easel.image.height:
+        draw_ground(easel, row, ground)
+    far = easel.rng.choice(len(_FAR), p=_FAR_SHARES)
     if row > 0:
-        far(easel, row)
+        _FAR[far](easel, row)
 
 
 def draw_sky(easel: Easel, horizon: float) -> None:
@@ -54,37 +69,24 @@ def make_noise(rng: np.random.Generator, size: tuple[int, int], cells: tuple[int
     return np.asarray(rough.resize(size, Image.Resampling.BICUBIC), float) / 255
 
 
-def draw_ground(easel: Easel, horizon: float) -> None:
-    """Grass, paving, sand, water or snow up to the horizon."""
+def draw_ground(easel: Easel, horizon: float, ground: Ground) -> None:
+    """Fill everything below the horizon."""
     light, rng, (width, height) = easel.light, easel.rng, easel.image.size
-    if horizon >= height:
-        return
-    kind = (
-        "snow"
-        if light.weather == "snow"
-        else str(rng.choice(("grass", "paving", "sand", "water"), p=(0.4, 0.32, 0.13, 0.15)))
-    )
-    colour = (
-        (232, 236, 242)
-        if kind == "snow"
-        else easel.pick({"grass": _GRASS, "paving": _PAVING, "sand": _SAND, "water": _WATER}[kind])
-    )
+    colour = easel.pick(_GROUNDS[ground])
     near, far = np.array(light.tint(colour, 0.5)), np.array(light.tint(colour, 3.0))
-    if kind == "water":
+    if ground == "water":
         far = far * 0.5 + light.horizon * 0.5
     rows = height - max(int(horizon), 0)
-    along = (np.linspace(0, 1, rows) ** 0.5)[:, None, None]
-    grain = (
-        1
-        + 0.16 * (make_noise(rng, (width, rows), (24, 10)) - 0.5)
-        + 0.08 * (make_noise(rng, (width, rows), (60, 50)) - 0.5)
-    )
+    small = max(width // 2, 1), max(rows // 2, 1)
+    along = (np.linspace(0, 1, small[1]) ** 0.5)[:, None, None]
+    grain = 0.88 + 0.16 * make_noise(rng, small, (24, 10)) + 0.08 * make_noise(rng, small, (60, 50))
     filled = (far + (near - far) * along) * grain[:, :, None]
-    easel.image.paste(Image.fromarray(filled.clip(0, 255).astype(np.uint8)), (0, height - rows))
-    if kind == "paving":
+    tile = Image.fromarray(filled.clip(0, 255).astype(np.uint8)).resize((width, rows), Image.Resampling.BILINEAR)
+    easel.image.paste(tile, (0, height - rows))
+    if ground == "paving":
         _draw_joints(easel, horizon, light.tint(np.array(colour) * 0.85, 0.8))
-    elif rng.random() < 0.35:
-        _draw_path(easel, horizon, light.tint(easel.pick(_PAVING), 0.8))
+    elif ground != "water" and rng.random() < 0.4:
+        _draw_path(easel, horizon, light.tint(easel.pick(_GROUNDS["paving"]), 0.8))
 
 
 def _draw_joints(easel: Easel, horizon: float, fill: Rgb) -> None:
@@ -156,3 +158,7 @@ def _draw_wood(easel: Easel, horizon: float) -> None:
         tall = easel.short * easel.rng.uniform(0.08, 0.2)
         draw_tree(easel, x, horizon + easel.short * 0.02, tall, depth)
         x += tall * easel.rng.uniform(0.3, 0.7)
+
+
+_FAR: tuple[Callable[[Easel, float], None], ...] = (_draw_hills, _draw_ridge, _draw_town, _draw_wood, _draw_nothing)
+_FAR_SHARES = (0.25, 0.12, 0.3, 0.23, 0.1)
