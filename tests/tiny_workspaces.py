@@ -1,0 +1,151 @@
+"""Workspaces as the stages before `register` leave them, with tiny recognizers, and real stores of MLflow for them."""
+
+import contextlib
+import csv
+import io
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+
+from landmarks.adapters.tracking import DatasetInfo, log_evaluation, open_store, read_receipt, start_run, write_receipt
+from landmarks.data.schema import Split
+from landmarks.data.vocabulary import Landmark, write_vocabulary
+from landmarks.files import compute_fingerprint, compute_sha256, write_json
+from landmarks.params import RegisterParams
+from tiny_recognizers import (
+    COLOURS,
+    LANDMARKS,
+    SIZE,
+    Colour,
+    build_network,
+    make_photos,
+    write_tiny_index,
+    write_tiny_shards,
+)
+
+HISTORY = [
+    {"epoch": 1, "train_loss": 1.1, "val_accuracy": 0.4},
+    {"epoch": 2, "train_loss": 0.3, "val_accuracy": 0.8},
+]
+SCORES = {"plain": 0.5, "augmented": 0.75}
+
+
+@dataclass(frozen=True)
+class Workspace:
+    root: Path
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def shards(self) -> Path:
+        return self.root / "data" / "shards"
+
+
+def make_params(**changes: Any) -> RegisterParams:
+    values = {"model_name": "tiny", "metric": "top1", "min_score": 0.3, "max_loss_to_champion": 0.0}
+    return RegisterParams.model_validate(values | changes)
+
+
+@cache
+def make_empty_database() -> Path:
+    """As MLflow makes it, once: making it takes longer than most tests."""
+    path = Path(mkdtemp(prefix="landmarks-test-")) / "tracking.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+        open_store()
+    return path
+
+
+def use_empty_store(patch: pytest.MonkeyPatch, folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    database = Path(shutil.copy(make_empty_database(), folder / "tracking.db"))
+    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    return database
+
+
+def write_workspace(
+    root: Path,
+    scores: Mapping[str, float] | None = None,
+    test_colours: Sequence[Colour] = COLOURS,
+    landmarks: tuple[Landmark, ...] = LANDMARKS,
+) -> Workspace:
+    """Shards, and for each variant a bundle, an index, a run and an evaluation with the top-1 score given."""
+    workspace = Workspace(root)
+    photos = {
+        Split.TRAIN: [photo for label in range(3) for photo in make_photos(10 * label, label, [COLOURS[label]] * 2)],
+        Split.TEST: [make_photos(100 + number, number % 3, [colour])[0] for number, colour in enumerate(test_colours)],
+    }
+    manifest = write_tiny_shards(workspace.shards, photos, landmarks)
+    for variant, score in (scores or SCORES).items():
+        folder = workspace.models / variant
+        fingerprint = write_bundle(folder / "bundle", variant, manifest.fingerprint, landmarks)
+        write_tiny_index(folder / "index", fingerprint, photos[Split.TRAIN], 0.5)
+        write_run(workspace, variant, manifest.fingerprint)
+        write_evaluation(workspace, variant, {"top1": score, "top5": 1.0, "top1_low": score / 2, "top1_high": 1.0})
+    return workspace
+
+
+@cache
+def export_network() -> Path:
+    folder = Path(mkdtemp(prefix="landmarks-test-"))
+    build_network().save(folder / "model.keras")
+    with contextlib.redirect_stdout(io.StringIO()):
+        build_network().export(folder / "serving.tflite", format="litert", verbose=False)
+    return folder
+
+
+def write_bundle(folder: Path, variant: str, shards_fingerprint: str, landmarks: tuple[Landmark, ...]) -> str:
+    """As docs/pipeline.md says, around the network that names colours; returns the fingerprint."""
+    shutil.copytree(export_network(), folder)
+    write_vocabulary(folder / "vocabulary.csv", landmarks)
+    facts = {
+        "format": 1,
+        "variant": variant,
+        "image_size": SIZE,
+        "fit": "crop",
+        "max_pixels": 10**6,
+        "shards_fingerprint": shards_fingerprint,
+        "labels": len(landmarks),
+        "embedding_dim": 3,
+        "files": {path.name: compute_sha256(path) for path in sorted(folder.iterdir())},
+    }
+    fingerprint = compute_fingerprint(facts)
+    write_json(folder / "bundle.json", facts | {"fingerprint": fingerprint})
+    return fingerprint
+
+
+def write_run(workspace: Workspace, variant: str, fingerprint: str) -> None:
+    folder = workspace.reports / "train" / variant
+    folder.mkdir(parents=True)
+    (folder / "model_summary.txt").write_text(f"{variant}, a network")
+    with (folder / "history.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, HISTORY[0].keys())
+        writer.writeheader()
+        writer.writerows(HISTORY)
+    params = {"train.epochs": 2, "augmentation.flip": variant == "augmented"}
+    run = start_run("tiny", variant, params, {}, DatasetInfo("colours", fingerprint, 6, 3))
+    for row in HISTORY:
+        run.log_epoch(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
+    write_receipt(folder / "run.json", run.finish({"best_epoch": 2}, folder))
+
+
+def write_evaluation(workspace: Workspace, variant: str, metrics: Mapping[str, float]) -> None:
+    folder = workspace.reports / "evaluate" / variant
+    folder.mkdir(parents=True, exist_ok=True)
+    params = {"evaluate.seed": 0}
+    write_json(folder / "metrics.json", dict(metrics))
+    write_json(folder / "params.json", params)
+    (folder / "reliability.png").write_bytes(b"\x89PNG of " + variant.encode())
+    log_evaluation(read_receipt(workspace.reports / "train" / variant / "run.json"), metrics, folder, params)
