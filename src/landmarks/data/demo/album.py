@@ -132,7 +132,7 @@ def _draw_sheet(sheet: _Sheet) -> bytes:
 
 def _write_archive(path: Path, sheets: list[_Sheet], workers: int | None) -> None:
     with replace_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        drawn = tqdm(_draw_all(sheets, workers), total=len(sheets), desc="drawing the demo", unit=" photos")
+        drawn = tqdm(_draw_all(sheets, workers), total=len(sheets), desc="drawing the demo", unit="photo")
         for sheet, data in zip(sheets, drawn, strict=True):
             entry = zipfile.ZipInfo(sheet.path, _TIMESTAMP)
             entry.create_system, entry.external_attr = 3, 0o644 << 16  # the same on every operating system
