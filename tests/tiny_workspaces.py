@@ -15,6 +15,7 @@ import pytest
 
 from landmarks.adapters.tracking import DatasetInfo, log_evaluation, open_store, read_receipt, start_run, write_receipt
 from landmarks.data.schema import Split
+from landmarks.data.shards import Record, Shard, write_manifest, write_shard
 from landmarks.data.vocabulary import Landmark, write_vocabulary
 from landmarks.files import compute_fingerprint, compute_sha256, write_json
 from landmarks.params import RegisterParams
@@ -23,7 +24,9 @@ from tiny_recognizers import (
     LANDMARKS,
     SIZE,
     Colour,
+    Photo,
     build_network,
+    encode_png,
     make_photos,
     write_tiny_index,
     write_tiny_shards,
@@ -149,3 +152,17 @@ def write_evaluation(workspace: Workspace, variant: str, metrics: Mapping[str, f
     write_json(folder / "params.json", params)
     (folder / "reliability.png").write_bytes(b"\x89PNG of " + variant.encode())
     log_evaluation(read_receipt(workspace.reports / "train" / variant / "run.json"), metrics, folder, params)
+
+
+def write_shards_of_size(folder: Path, photos: Sequence[Photo], size: int) -> None:
+    """A test split of photos blown up to a size."""
+    repeats = size // SIZE
+    records = [
+        Record(photo.image_id, photo.label, encode_png(photo.pixels.repeat(repeats, 0).repeat(repeats, 1)), size)
+        for photo in photos
+    ]
+    path = folder / "test-00000-of-00001.tfrecord"
+    write_shard(path, records)
+    write_vocabulary(folder / "vocabulary.csv", LANDMARKS)
+    shard = Shard(path.name, len(records), path.stat().st_size, compute_sha256(path))
+    write_manifest(folder, size, "crop", len(LANDMARKS), {Split.TEST: [shard]})

@@ -177,7 +177,7 @@ def test_a_missing_alias_says_which_there_are(registered: RegisteredVersion) -> 
 
 def test_a_version_whose_files_are_lost_is_named(registered: RegisteredVersion, tmp_path: Path) -> None:
     gone = RegisteredVersion("tiny", "99", registered.run_id, "m-" + "0" * 32, {}, (), 0)
-    with pytest.raises(ArtifactError, match="tiny version 99 has no recognizer"):
+    with pytest.raises(ArtifactError, match="recognizer of tiny version 99 cannot be fetched"):
         download_recognizer(gone, tmp_path / "recognizer")
     assert list(tmp_path.iterdir()) == []
 

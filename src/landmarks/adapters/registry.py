@@ -171,9 +171,10 @@ def _download(store: Store, version: RegisteredVersion, path: str, folder: Path)
         with use_store(store):
             store.mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
     except (store.mlflow.MlflowException, OSError) as error:
+        reason = str(error).strip().splitlines()[-1].rstrip(".")
         raise ArtifactError(
-            f"{version.name} version {version.version} has no {path} in {store.uri}: {error} "
-            "Run `landmarks sync`, which mends it from the workspace it came from."
+            f"{path} of {version.name} version {version.version} cannot be fetched from {store.uri}: {reason}. "
+            "Run `landmarks sync` in the workspace it was registered from: that mends it."
         ) from error
 
 
