@@ -2,10 +2,10 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +216,8 @@ def test_with_nothing_to_do_it_is_quick_and_needs_no_tensorflow(workspace: Works
         "assert not sync(Path('models'), Path('reports')).changes\n"
         "assert not {'tensorflow', 'keras', 'faiss', 'ai_edge_litert'} & set(sys.modules)\n"
     )
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], cwd=workspace.root, env=dict(os.environ), check=True)
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 5
+    # processor time, because other work on the machine says nothing about the command
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code], cwd=workspace.root, env=dict(os.environ), check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5

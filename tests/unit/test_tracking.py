@@ -121,7 +121,7 @@ def dump(store: Store, run_id: str) -> dict[str, Any]:
 
 def test_a_run_holds_all_it_was_told(database: Path, reports: Path) -> None:
     receipt = train(reports)
-    log_evaluation(receipt, {"top1": 0.6, "test_photos": 144}, reports, {"evaluate.seed": 0})
+    log_evaluation(receipt, {"top1": 0.6, "top1_low": 0.5, "test_photos": 144}, reports, {"evaluate.seed": 0})
     store = open_store()
     run = store.client.get_run(receipt.run_id)
     assert (run.info.run_name, run.info.status) == ("plain", "FINISHED")
@@ -133,9 +133,10 @@ def test_a_run_holds_all_it_was_told(database: Path, reports: Path) -> None:
         "train.early_stopping_patience": "null",
         "network.dropout": "0.2",
     }
-    assert list_values(store, receipt.run_id, "val_accuracy") == [(1, 0.1 + 0.2), (2, 0.5), (3, 0.25)]
+    assert list_values(store, receipt.run_id, "epoch/val_accuracy") == [(1, 0.1 + 0.2), (2, 0.5), (3, 0.25)]
     assert run.data.metrics["final/best_epoch"] == 2
     assert (run.data.metrics["test/top1"], run.data.metrics["test/test_photos"]) == (0.6, 144)
+    assert run.data.metrics["test_intervals/top1_low"] == 0.5
     assert (run.data.tags["variant"], run.data.tags["purpose"], run.data.tags["evaluate.seed"]) == (
         "plain",
         "test",
@@ -165,8 +166,8 @@ def test_a_run_is_continued_after_a_kill_and_repeated_epochs_count_once(database
     receipt = run.finish({}, reports)
     store = open_store()
     assert receipt.run_id == killed.run_id
-    assert list_values(store, receipt.run_id, "train_loss") == [(1, 3.1), (2, 2.1), (3, 1.1)]
-    assert read_values(store, receipt.run_id)["images_per_second", 2] == 55.0
+    assert list_values(store, receipt.run_id, "epoch/train_loss") == [(1, 3.1), (2, 2.1), (3, 1.1)]
+    assert read_values(store, receipt.run_id)["epoch/images_per_second", 2] == 55.0
     assert get_run(store, receipt.run_id).info.status == "FINISHED"  # type: ignore[union-attr]
 
 
@@ -239,14 +240,14 @@ def test_an_evaluation_finds_the_run_that_was_logged_again(
     assert len(store.client.search_runs([run.info.experiment_id])) == 1
     run_id, changes = agree_run(store, receipt, read_history(reports / "history.csv"), reports)
     assert run_id == run.info.run_id
-    assert {"train_loss", "val_accuracy", "files of train"} <= set(changes)
+    assert {"epoch/train_loss", "epoch/val_accuracy", "files of train"} <= set(changes)
 
 
 def test_what_the_store_holds_differently_is_put_right(database: Path, reports: Path) -> None:  # noqa: ARG001
     receipt = train(reports)
     store = open_store()
     told = dump(store, receipt.run_id)
-    store.client.log_metric(receipt.run_id, "val_accuracy", 0.99, step=2)
+    store.client.log_metric(receipt.run_id, "epoch/val_accuracy", 0.99, step=2)
     store.client.log_metric(receipt.run_id, "final/best_epoch", 7)
     store.client.set_tag(receipt.run_id, "purpose", "another")
     store.client.set_terminated(receipt.run_id, "FAILED")
@@ -254,7 +255,7 @@ def test_what_the_store_holds_differently_is_put_right(database: Path, reports: 
     history = read_history(reports / "history.csv")
     run_id, changes = agree_run(store, receipt, history, reports)
     assert run_id == receipt.run_id
-    assert set(changes) == {"val_accuracy", "final/best_epoch", "purpose", "status", "name"}
+    assert set(changes) == {"epoch/val_accuracy", "final/best_epoch", "purpose", "status", "name"}
     assert dump(store, run_id) == told
     assert agree_run(store, receipt, history, reports) == (run_id, [])
 

@@ -8,18 +8,19 @@ from typing import Any
 from landmarks.adapters.receipts import EPOCH, Receipt
 from landmarks.adapters.runs import (
     EVALUATE_FILES,
-    FINAL,
     LISTING_FILE,
-    TEST,
     TRAIN_FILES,
     Store,
     find_run,
     list_files,
     log_dataset,
-    log_final,
+    log_figures,
     log_folder,
     log_metrics,
     log_params,
+    name_epoch,
+    name_final,
+    name_scores,
     now_ms,
     open_experiment,
     read_values,
@@ -54,7 +55,7 @@ def agree_run(store: Store, receipt: Receipt, history: Rows, folder: Path) -> tu
     run_id = run.info.run_id
     changes = [
         *_agree_facts(store, run, receipt),
-        *log_final(store, run_id, FINAL, receipt.metrics),
+        *log_figures(store, run_id, name_final(receipt.metrics)),
         *_agree_history(store, run_id, receipt, history),
         *_agree_folder(store, run_id, folder, TRAIN_FILES),
     ]
@@ -66,7 +67,7 @@ def agree_evaluation(
 ) -> list[str]:
     """Make a run hold an evaluation: its figures, its parameters as tags, its files. Return what was changed."""
     return [
-        *log_final(store, run_id, TEST, metrics),
+        *log_figures(store, run_id, name_scores(metrics)),
         *_agree_tags(store, store.client.get_run(run_id), params),
         *_agree_folder(store, run_id, folder, EVALUATE_FILES),
     ]
@@ -100,7 +101,8 @@ def _agree_history(store: Store, run_id: str, receipt: Receipt, history: Rows) -
     changed: set[str] = set()
     for position, row in enumerate(history, start=1):
         step = int(row[EPOCH])
-        other = {name: value for name, value in row.items() if name != EPOCH and known.get((name, step)) != value}
+        figures = name_epoch({name: value for name, value in row.items() if name != EPOCH})
+        other = {name: value for name, value in figures.items() if known.get((name, step)) != value}
         # a value that corrects another must be the later of the two
         is_correction = any((name, step) in known for name in other)
         spread = receipt.started_ms + (receipt.ended_ms - receipt.started_ms) * position // len(history)
@@ -110,16 +112,14 @@ def _agree_history(store: Store, run_id: str, receipt: Receipt, history: Rows) -
 
 
 def _agree_folder(store: Store, run_id: str, folder: Path, path: str) -> list[str]:
-    wanted = list_files(folder)
-    if _read_listing(store, run_id, path) == wanted and wanted.keys() <= _list_artifacts(store, run_id, path):
+    wanted, present = list_files(folder), _list_artifacts(store, run_id, path)
+    if {*wanted, LISTING_FILE} <= present and _read_listing(store, run_id, path) == wanted:
         return []
     log_folder(store, run_id, folder, path)
     return [f"files of {path}"]
 
 
 def _read_listing(store: Store, run_id: str, path: str) -> Any:
-    if LISTING_FILE not in _list_artifacts(store, run_id, path):
-        return None
     with tempfile.TemporaryDirectory() as scratch:
         try:
             return read_json(Path(store.client.download_artifacts(run_id, f"{path}/{LISTING_FILE}", scratch)))

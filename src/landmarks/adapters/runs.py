@@ -12,13 +12,16 @@ from landmarks.adapters.receipts import RECEIPT_FILE, DatasetInfo, Receipt
 from landmarks.files import compute_sha256, write_json
 
 RECEIPT_TAG = "landmarks.receipt_run_id"
-FINAL, TEST = "final/", "test/"
+EPOCH_PREFIX, FINAL_PREFIX, TEST_PREFIX, INTERVALS_PREFIX = "epoch/", "final/", "test/", "test_intervals/"
+_INTERVAL_ENDS = ("_low", "_high")
 TRAIN_FILES, EVALUATE_FILES = "train", "evaluate"
 LISTING_FILE = "files.json"
 ARTIFACTS_FOLDER = "mlartifacts"
 SQLITE = "sqlite:///"
+# the page then shows trainings and their charts, not conversations with language models
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _BATCH = 100  # MLflow takes so many parameters or tags at once
-_DIGEST_LENGTH = 36  # MLflow keeps no longer digest of a data set
+_DIGEST_LENGTH = 12  # enough to tell data sets apart on a page; the whole stands in the source
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def create_run(store: Store, receipt: Receipt, tags: Mapping[str, str] | None = 
 def restore_run(store: Store, receipt: Receipt) -> str:
     """Make a finished run of a receipt, tagged with the id the receipt has, and return its own id."""
     run_id = create_run(store, receipt, {RECEIPT_TAG: receipt.run_id})
-    log_final(store, run_id, FINAL, receipt.metrics)
+    log_figures(store, run_id, name_final(receipt.metrics))
     store.client.set_terminated(run_id, "FINISHED", receipt.ended_ms)
     return run_id
 
@@ -97,7 +100,7 @@ def open_experiment(store: Store, name: str) -> str:
     found = store.client.get_experiment_by_name(name)
     if found is None:
         experiment_id: str = store.client.create_experiment(
-            name, artifact_location=_choose_artifact_location(store.uri)
+            name, artifact_location=_choose_artifact_location(store.uri), tags=_EXPERIMENT_TAGS
         )
         return experiment_id
     if found.lifecycle_stage != "active":
@@ -126,13 +129,34 @@ def log_metrics(store: Store, run_id: str, metrics: Mapping[str, float], step: i
         store.client.log_batch(run_id, metrics=[entity(name, float(value), timestamp, step) for name, value in batch])
 
 
-def log_final(store: Store, run_id: str, prefix: str, metrics: Mapping[str, float]) -> list[str]:
+def log_figures(store: Store, run_id: str, metrics: Mapping[str, float]) -> list[str]:
     """Log figures that have one value each, unless the run has that value already; return the names logged."""
     known = store.client.get_run(run_id).data.metrics
-    named = {prefix + name: float(value) for name, value in metrics.items()}
-    new = {name: value for name, value in named.items() if known.get(name) != value}
+    new = {name: float(value) for name, value in metrics.items() if known.get(name) != value}
     log_metrics(store, run_id, new, 0, now_ms())
     return sorted(new)
+
+
+def name_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The figures of an epoch, by their names in the store."""
+    return {EPOCH_PREFIX + name: value for name, value in metrics.items()}
+
+
+def name_final(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The figures of a whole training, by their names in the store."""
+    return {FINAL_PREFIX + name: value for name, value in metrics.items()}
+
+
+def name_scores(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The figures of an evaluation, by their names in the store; the ends of intervals stand apart.
+
+    >>> name_scores({"top1": 0.5, "top1_low": 0.4})
+    {'test/top1': 0.5, 'test_intervals/top1_low': 0.4}
+    """
+    return {
+        (INTERVALS_PREFIX if name.endswith(_INTERVAL_ENDS) else TEST_PREFIX) + name: value
+        for name, value in metrics.items()
+    }
 
 
 def log_dataset(store: Store, run_id: str, dataset: DatasetInfo) -> None:

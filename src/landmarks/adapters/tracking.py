@@ -1,8 +1,8 @@
 """MLflow tracking: one run per training, with its parameters, its figures, its data set and its pictures.
 
-Names of metrics in the store: per epoch as in `history.csv` (`train_loss`, `val_accuracy`, …), figures of the whole
-training under `final/`, those of the test split under `test/`, so that the page that compares runs has one section of
-curves, one of facts and one of scores. Files stand under `train/` and `evaluate/`.
+Names of metrics in the store: `epoch/` and the columns of `history.csv`, `final/` for figures of the whole training,
+`test/` and the names in `metrics.json`, `test_intervals/` for the ends of intervals among them. The page that compares
+runs makes a section of each, in this order. Files stand under `train/` and `evaluate/`.
 """
 
 import logging
@@ -16,17 +16,18 @@ from landmarks.adapters.provenance import collect_tags
 from landmarks.adapters.receipts import DatasetInfo, Receipt, describe_params, read_receipt, write_receipt
 from landmarks.adapters.runs import (
     EVALUATE_FILES,
-    FINAL,
     SQLITE,
-    TEST,
     TRAIN_FILES,
     Store,
     create_run,
     find_run,
     get_run,
-    log_final,
+    log_figures,
     log_folder,
     log_metrics,
+    name_epoch,
+    name_final,
+    name_scores,
     now_ms,
     read_values,
     restore_run,
@@ -95,7 +96,7 @@ class TrackedRun:
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add the figures of an epoch. An epoch that is repeated after a kill adds only what came out differently."""
-        new = {name: value for name, value in metrics.items() if self._known.get((name, epoch)) != value}
+        new = {name: value for name, value in name_epoch(metrics).items() if self._known.get((name, epoch)) != value}
         log_metrics(self._store, self.run_id, new, epoch, now_ms())
         self._known |= {(name, epoch): value for name, value in new.items()}
 
@@ -106,7 +107,7 @@ class TrackedRun:
             The receipt, which is to be kept as `run.json` in that folder.
         """
         self._monitor.finish()
-        log_final(self._store, self.run_id, FINAL, metrics)
+        log_figures(self._store, self.run_id, name_final(metrics))
         log_folder(self._store, self.run_id, artifacts, TRAIN_FILES)
         receipt = replace(self._draft, metrics=dict(metrics), ended_ms=now_ms())
         self._store.client.set_terminated(self.run_id, "FINISHED", receipt.ended_ms)
@@ -162,7 +163,7 @@ def log_evaluation(
 
     Args:
         receipt: of the training.
-        metrics: of the test split; they get the prefix `test/`.
+        metrics: of the test split, by the names in `metrics.json`.
         reports: folder of tables and pictures.
         params: of the evaluation; they become tags, because MLflow keeps the first value of a parameter for ever.
 
@@ -172,7 +173,7 @@ def log_evaluation(
     store = open_store()
     run = find_run(store, receipt)
     run_id = run.info.run_id if run else restore_run(store, receipt)
-    log_final(store, run_id, TEST, metrics)
+    log_figures(store, run_id, name_scores(metrics))
     set_tags(store, run_id, describe_params(params or {}))
     log_folder(store, run_id, reports, EVALUATE_FILES)
 
