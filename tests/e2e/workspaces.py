@@ -23,7 +23,7 @@ TINY: dict[str, dict[str, Any]] = {
     },
     "validate": {"sample_photos": 10},
     "prepare": {"image_size": 32, "photos_per_shard": 16},
-    "train": {"epochs": 3, "batch_size": 16, "warmup_epochs": 1, "learning_rate": 0.05},
+    "train": {"epochs": 3, "batch_size": 16, "learning_rate": 1e-3},
     "evaluate": {"bootstrap_samples": 100, "gallery_photos": 4},
     "register": {"min_score": 0.0, "max_loss_to_champion": 1.0},
 }

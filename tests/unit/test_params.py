@@ -24,7 +24,7 @@ def change(tmp_path: Path, section: str, **values: object) -> Path:
 
 def test_default_experiment_reads_as_written() -> None:
     params = read_params(EXPERIMENTS / "default.yaml")
-    assert params.train.weight_decay == 5e-4
+    assert params.train.learning_rate == 1e-3
     assert params.select.min_images is None
     assert params.acquire.source == "demo"
 
