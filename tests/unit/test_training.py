@@ -251,7 +251,8 @@ from landmarks.modeling.training import choose_strategy, configure_runtime, trai
 from landmarks.params import TrainParams, read_params
 configure_runtime()
 defaults = read_params(Path({params!r}))
-recipe = defaults.train.model_copy(update=dict(optimizer="sgd", weight_decay=5e-4, epochs=1, batch_size=16, warmup_epochs=0.0, learning_rate=1e-4))
+changes = dict(optimizer="sgd", weight_decay=5e-4, epochs=1, batch_size=16, warmup_epochs=0.0, learning_rate=1e-4)
+recipe = defaults.train.model_copy(update=changes)
 network = defaults.network.model_copy(update=dict(dropout=0.0))
 random = np.random.default_rng(0)
 # photos unlike each other: where all look alike, normalisation magnifies rounding
