@@ -268,3 +268,7 @@ def _print_recognition(path: Path, answer: Any) -> None:
     click.echo(f"{path}: {'' if answer.is_landmark else 'no landmark (best guesses below)'}")
     for prediction in answer.predictions:
         click.echo(f"  {prediction.score:6.1%}  {prediction.name} ({prediction.landmark_id})")
+
+
+if __name__ == "__main__":
+    main()

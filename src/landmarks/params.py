@@ -230,9 +230,10 @@ def write_experiment(name: str, folder: Path = EXPERIMENTS_PATH, path: Path = PA
     Raises:
         ParamsError: the experiment is unknown, a variable is not set, or the result is not valid.
     """
+    experiment = _find_experiment(name, folder)
     merged = _read_yaml(_find_experiment(DEFAULT_EXPERIMENT, folder))
     if name != DEFAULT_EXPERIMENT:
-        _merge(merged, _expand(_read_yaml(_find_experiment(name, folder)), name))
+        _merge(merged, _expand(_read_yaml(experiment), name))
     params = _check(merged, folder / f"{name}.yaml")
     with replace_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
         _yaml().dump(merged, stream)
