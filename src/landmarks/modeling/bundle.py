@@ -11,23 +11,22 @@ import keras
 from landmarks.data.recognizer_files import BUNDLE_FILE, BUNDLE_FORMAT, SERVING_MODEL_FILE
 from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, write_vocabulary
 from landmarks.files import compute_fingerprint, compute_sha256, replace_folder, write_json
-from landmarks.modeling.networks import EMBEDDING, build_recognizer
+from landmarks.modeling.networks import EMBEDDING
 
 KERAS_MODEL_FILE = "model.keras"
 
 
 def write_bundle(
-    folder: Path, classifier: keras.Model, landmarks: Sequence[Landmark], facts: Mapping[str, str | int]
+    folder: Path, recognizer: keras.Model, landmarks: Sequence[Landmark], facts: Mapping[str, str | int]
 ) -> Path:
-    """Save the inference model of a classifier, its serving export and its vocabulary.
+    """Save an inference model, its serving export and its vocabulary.
 
     Args:
         folder: replaced as a whole.
-        classifier: in float32, because LiteRT cannot run a network of mixed precision.
+        recognizer: as `networks.build_recognizer` makes it, in float32; LiteRT cannot run mixed precision.
         landmarks: what the labels mean.
         facts: `variant`, `image_size`, `fit`, `max_pixels` and `shards_fingerprint`.
     """
-    recognizer = build_recognizer(classifier)
     with replace_folder(folder) as temporary:
         recognizer.save(temporary / KERAS_MODEL_FILE)
         _export(recognizer, temporary / SERVING_MODEL_FILE)

@@ -24,6 +24,7 @@ from landmarks.params import EvaluateParams
 from landmarks.recognition import Recognizer
 
 METRICS_FILE = "metrics.json"
+PARAMS_FILE = "params.json"
 _TABLES = ("per_landmark", "confusions", "predictions", "reliability")
 _TIMED_RUNS = 3
 
@@ -54,12 +55,14 @@ def evaluate(shards: Path, model_dir: Path, train_reports: Path, out: Path, para
         "model_bytes": float((model_dir / "bundle" / SERVING_MODEL_FILE).stat().st_size),
     }
     metrics = evaluation.metrics | facts
+    settings = {f"evaluate.{name}": value for name, value in params.model_dump().items()}
     with replace_folder(out) as temporary:
         write_json(temporary / METRICS_FILE, metrics)
+        write_json(temporary / PARAMS_FILE, settings)
         for name in _TABLES:
             getattr(evaluation, name).to_csv(temporary / f"{name}.csv", index=False, float_format="%.6g")
         _draw(temporary, evaluation, recognizer, shards, params)
-    log_evaluation(receipt, metrics, out, {f"evaluate.{name}": value for name, value in params.model_dump().items()})
+    log_evaluation(receipt, metrics, out, settings)
     return out
 
 

@@ -16,7 +16,7 @@ from landmarks.figures.training import draw_augmented, draw_learning_curves
 from landmarks.files import compute_fingerprint, hold_lock, read_json, replace_folder, write_json, write_text
 from landmarks.modeling.bundle import write_bundle
 from landmarks.modeling.initial_weights import load_initial_weights
-from landmarks.modeling.networks import Precision, Scaling, build_classifier
+from landmarks.modeling.networks import Precision, Scaling, build_classifier, build_recognizer
 from landmarks.modeling.training import (
     TrainingResult,
     choose_precision,
@@ -53,13 +53,14 @@ def train(variant: str, shards: Path, bundle: Path, reports: Path, params: Param
             result = _train_classifier(data, manifest, params, workplace, run)
             exported = _build(manifest, params, "float32")
             exported.set_weights(result.classifier.get_weights())
-            write_bundle(bundle, exported, landmarks, _describe_bundle(variant, manifest, params))
+            write_bundle(bundle, build_recognizer(exported), landmarks, _describe_bundle(variant, manifest, params))
         except BaseException:
             run.fail()
             raise
         with replace_folder(reports) as folder:
             _write_reports(folder, result, shards, manifest, augmentation)
-            metrics = {"best_epoch": result.best_epoch, **result.history[result.best_epoch - 1]}
+            best = result.history[result.best_epoch - 1]
+            metrics = {"best_epoch": result.best_epoch} | {name: best[name] for name in best if name != "epoch"}
             write_receipt(folder / "run.json", run.finish(metrics, folder))
         shutil.rmtree(workplace)
     return bundle
