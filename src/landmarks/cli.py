@@ -55,7 +55,7 @@ def main() -> None:
     Another data set:   landmarks params landmarks81 && dvc repro
     Name a landmark:    landmarks classify PHOTO
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @main.command()

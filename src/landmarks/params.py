@@ -46,8 +46,8 @@ class AcquireParams(Section):
     source: Literal["demo", "folder", "archive"]
     photos: str = Field(description="Root of the photo folder, or the Kaggle zip; empty for the demo.")
     train_csv: str = Field(description="Table of photos: id,landmark_id.")
-    names_csv: str = Field(description="Table of names: landmark_id,name; an empty file where there is none.")
-    distractors_csv: str = Field(description="Table of photos of no landmark: id,category; an empty file for none.")
+    names_csv: str = Field(description="Table of names: landmark_id,name; a blank file where there is none.")
+    distractors_csv: str = Field(description="Table of photos of no landmark: id,category; a blank file for none.")
     demo: DemoParams
 
 

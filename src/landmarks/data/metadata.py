@@ -25,6 +25,7 @@ SOURCE_FILE = "source.json"
 _PHOTO_COLUMNS = {"id": "image_id", "landmark_id": "landmark_id"}
 _NAME_COLUMNS = {"landmark_id": "landmark_id", "name": "name"}
 _DISTRACTOR_COLUMNS = {"id": "image_id", "category": "category"}
+_LONGEST_BLANK = 2
 _PLACE_COLUMNS = ("offset", "compressed_bytes", "method")
 _TYPES = {
     "image_id": pa.string(),
@@ -111,7 +112,7 @@ def build_places(table: pd.DataFrame) -> list[Place]:
 
 
 def _read_optional_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
-    if path.is_file() and path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size <= _LONGEST_BLANK and not path.read_bytes().strip():
         return pd.DataFrame({new: pd.Series([], dtype="str") for new in columns.values()})
     return _read_table(path, columns)
 
