@@ -1,9 +1,9 @@
-"""`make campaign`: the long runs behind docs/results.md, each a whole pipeline in a copy of this project.
+"""`make campaign`: the long runs behind docs/results.md, each a whole pipeline in a clone of this repository.
 
     python -m benchmarks.campaign [demo-0 demo-1 demo-2 landmarks81 landmarks10_64px] [--folder .work/campaign]
 
-A run that is there already is not run again. The sample sets are found through LANDMARKS_SAMPLES. At the end the figures
-of all runs are printed as a table.
+A run that is there already is not run again. The sample sets are found through LANDMARKS_SAMPLES. At the end the
+figures of all runs are printed as a table.
 """
 
 import argparse
@@ -19,18 +19,6 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RUNS = ("demo-0", "demo-1", "demo-2", "landmarks81", "landmarks10_64px")
 COLUMNS = ("top1", "top1_low", "top1_high", "top5", "macro_recall", "ece", "auroc")
-
-
-def copy_project(folder: Path) -> None:
-    """The files git tracks or would track, as they are now."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file() and name != "dvc.lock":
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
 
 
 def run_pipeline(name: str, folder: Path) -> None:
@@ -54,7 +42,7 @@ def describe(name: str, folder: Path) -> list[str]:
         metrics: dict[str, Any] = json.loads((folder / f"reports/evaluate/{variant}/metrics.json").read_text())
         run: dict[str, Any] = json.loads((folder / f"reports/train/{variant}/run.json").read_text())
         minutes = (run["ended_ms"] - run["started_ms"]) / 60_000
-        cells = [f"{metrics[column]:.3f}" if column in metrics else "–" for column in COLUMNS]
+        cells = [f"{metrics[column]:.3f}" if column in metrics else "-" for column in COLUMNS]
         epochs = f"{run['metrics']['best_epoch']:.0f}/{run['params']['train.epochs']}"
         rows.append(
             f"| {name} | {variant} | {metrics['test_photos']:.0f} | {' | '.join(cells)} | {epochs} | {minutes:.1f} |"
@@ -70,7 +58,8 @@ def main() -> None:
     for name in args.runs:
         folder = args.folder / name
         if not (folder / "minutes.json").exists():
-            copy_project(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
             run_pipeline(name, folder)
     print(f"| set | variant | test photos | {' | '.join(COLUMNS)} | best epoch | minutes of training |")
     print("|" + "---|" * (len(COLUMNS) + 5))
