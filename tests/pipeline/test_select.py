@@ -11,7 +11,8 @@ from PIL import Image
 from landmarks.data.metadata import read_photo_set
 from landmarks.data.vocabulary import Landmark, read_vocabulary
 from landmarks.errors import DataError
-from landmarks.figures.selection import draw_photos_per_landmark, draw_sample_photos, make_drawable
+from landmarks.figures.canvas import make_drawable
+from landmarks.figures.selection import draw_photos_per_landmark, draw_sample_photos
 from landmarks.files import compute_tree_sha256
 from landmarks.params import write_experiment
 from landmarks.stages.acquire import acquire

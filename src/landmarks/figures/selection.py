@@ -5,21 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import font_manager
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ft2font import FT2Font
 
 from landmarks.data.schema import LANDMARK_SPLITS
 from landmarks.data.vocabulary import Landmark
-from landmarks.files import replace_file
+from landmarks.figures.canvas import BLUE, RED, YELLOW, clear_axes, make_drawable, save_figure, wrap_text
 
 MOST_NAMED_BARS = 120
-_COLORS = ("#4477aa", "#ccbb44", "#ee6677")  # Tol's bright scheme, told apart by the colour-blind
+_COLORS = (BLUE, YELLOW, RED)
 _LONGEST_NAME = 32
 _GRID_BLOCKS = 2
-_DPI = 110
 
 
 def draw_photos_per_landmark(path: Path, landmarks: Sequence[Landmark]) -> Path:
@@ -27,7 +23,7 @@ def draw_photos_per_landmark(path: Path, landmarks: Sequence[Landmark]) -> Path:
     ordered = sorted(landmarks, key=lambda landmark: -_count(landmark))
     counts = np.array([[landmark.train, landmark.val, landmark.test] for landmark in ordered])
     figure = _draw_bars(ordered, counts) if len(ordered) <= MOST_NAMED_BARS else _draw_outline(ordered, counts)
-    return _save(path, figure)
+    return save_figure(path, figure)
 
 
 def draw_sample_photos(path: Path, rows: Sequence[tuple[Landmark, Sequence[npt.NDArray[np.uint8]]]]) -> Path:
@@ -57,14 +53,7 @@ def draw_sample_photos(path: Path, rows: Sequence[tuple[Landmark, Sequence[npt.N
         _write_name(figure.add_subplot(grid[row, left : left + 2]), landmark)
         for column, photo in enumerate(photos):
             _show_photo(figure.add_subplot(grid[row, left + 2 + column]), photo)
-    return _save(path, figure)
-
-
-def make_drawable(text: str, longest: int = _LONGEST_NAME) -> str:
-    """Shorten a name and put □ for letters that the font lacks."""
-    known = FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap()
-    drawn = "".join(letter if ord(letter) in known else "□" for letter in text)
-    return drawn if len(drawn) <= longest else f"{drawn[: longest - 1].rstrip()}…"
+    return save_figure(path, figure)
 
 
 def _count(landmark: Landmark) -> int:
@@ -115,32 +104,16 @@ def _finish(axes: Axes, landmarks: Sequence[Landmark], counts: npt.NDArray[np.in
         f"{total:,} {split.value}" for split, total in zip(LANDMARK_SPLITS, counts.sum(axis=0), strict=True)
     )
     axes.set_title(f"{len(landmarks):,} landmarks, {counts.sum():,} photos ({parts})", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
+    clear_axes(axes)
 
 
 def _write_name(axes: Axes, landmark: Landmark) -> None:
     axes.set_axis_off()
     name = make_drawable(landmark.name, 2 * _LONGEST_NAME)
-    text = f"{_wrap(name)}\n{_count(landmark)} photos"
+    text = f"{wrap_text(name, 22, 4)}\n{_count(landmark)} photos"
     axes.text(0.97, 0.5, text, ha="right", va="center", fontsize=8, parse_math=False, transform=axes.transAxes)
-
-
-def _wrap(name: str, width: int = 22) -> str:
-    lines = [""]
-    for word in name.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)
 
 
 def _show_photo(axes: Axes, photo: npt.NDArray[np.uint8]) -> None:
     axes.set_axis_off()
     axes.imshow(photo, interpolation="antialiased")
-
-
-def _save(path: Path, figure: Figure) -> Path:
-    FigureCanvasAgg(figure)
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DPI)
-    return path
