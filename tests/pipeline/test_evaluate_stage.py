@@ -133,7 +133,8 @@ def test_the_run_that_trained_the_model_gets_the_figures_and_files(evaluated: Pa
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{evaluated}/mlflow.db")
     run = client.get_run(read_json(evaluated / "reports/train/run.json")["run_id"])
     metrics = read_json(evaluated / "reports/evaluate/metrics.json")
-    assert {name: run.data.metrics[f"test/{name}"] for name in metrics} == metrics
+    section = {name: "test_intervals" if name.endswith(("_low", "_high")) else "test" for name in metrics}
+    assert {name: run.data.metrics[f"{section[name]}/{name}"] for name in metrics} == metrics
     assert {file.path for file in client.list_artifacts(run.info.run_id, "evaluate")} >= {
         f"evaluate/{path.name}" for path in (evaluated / "reports/evaluate").iterdir()
     }
