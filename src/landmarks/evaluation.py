@@ -33,7 +33,7 @@ class Answers:
         image_ids: of the n photos.
         labels: int (n,), the truth; -1 for photos of no landmark.
         probabilities: float32 (n, L).
-        scores: float32 (n,), how likely each photo shows a known landmark.
+        scores: float32 (n,), how much each photo looks like a known landmark.
     """
 
     image_ids: tuple[str, ...]
@@ -258,7 +258,8 @@ def _tabulate_predictions(test: Answers, near_duplicates: Bools, names: Sequence
             "image_id": test.image_ids,
             "actual": [names[label] for label in test.labels],
             "predicted": [names[label] for label in test.predicted],
-            "score": test.scores,
+            "score": test.probabilities.max(axis=1),
+            "landmark_score": test.scores,
             "actual_probability": own,
             "rank": compute_ranks(test.probabilities, test.labels) + 1,
             "near_duplicate": near_duplicates,

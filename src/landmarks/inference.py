@@ -10,7 +10,7 @@ import numpy.typing as npt
 from landmarks.data.schema import Split
 from landmarks.data.shards import ShardManifest, iterate_batches
 from landmarks.errors import ArtifactError
-from landmarks.recognition import Floats, ServingNetwork, compute_landmark_scores
+from landmarks.recognition import Floats, ServingNetwork
 
 BATCH = 256
 
@@ -24,14 +24,12 @@ class Batch:
         labels: int32 (n,), the truth; -1 for photos of no landmark.
         probabilities: float32 (n, L).
         embeddings: float32 (n, d), rows of unit length.
-        scores: float32 (n,), how likely each photo shows a known landmark.
     """
 
     image_ids: list[str]
     labels: npt.NDArray[np.int32]
     probabilities: Floats
     embeddings: Floats
-    scores: Floats
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
@@ -47,7 +45,7 @@ def run_split(network: ServingNetwork, shards: Path, split: Split) -> Iterator[B
     """
     for image_ids, labels, pixels in iterate_batches(shards, split, BATCH):
         probabilities, embeddings = network.run(pixels)
-        yield Batch(image_ids, labels, probabilities, embeddings, compute_landmark_scores(probabilities))
+        yield Batch(image_ids, labels, probabilities, embeddings)
 
 
 def check_fits(network: ServingNetwork, manifest: ShardManifest) -> None:

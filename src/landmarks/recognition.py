@@ -103,8 +103,8 @@ class Recognizer:
     def classify_pixels(self, pixels: Pixels, k: int = 5) -> list[Recognition]:
         """As `classify`, for images already decoded: uint8 (n, image_size, image_size, 3)."""
         _check_k(k)
-        probabilities, _ = self.network.run(pixels)
-        scores = compute_landmark_scores(probabilities)
+        probabilities, embeddings = self.network.run(pixels)
+        scores = compute_landmark_scores(self.gallery.index, embeddings)
         return [self._recognize(row, float(score), k) for row, score in zip(probabilities, scores, strict=True)]
 
     def search(self, photos: Sequence[bytes], k: int = 10) -> list[list[Neighbour]]:
@@ -234,13 +234,25 @@ class Gallery:
         return cls(index, image_ids, labels, float(facts["threshold"]))
 
 
-def compute_landmark_scores(probabilities: Floats) -> Floats:
-    """How likely each photo shows any known landmark: the best probability of float32 (n, L), as float32 (n,).
+def compute_landmark_scores(gallery: SimilarityIndex, embeddings: Floats) -> Floats:
+    """How much each photo looks like a known landmark: its cosine to the nearest gallery photo.
+
+    The classifier's own probability is no good witness here: it must choose among the landmarks it knows.
+
+    Args:
+        gallery: embeddings of the training photos.
+        embeddings: float32 (n, d), rows of unit length, or of zeros where the network finds nothing.
+
+    Returns:
+        scores: float32 (n,), at most 1; 0 where the network finds nothing.
 
     References:
-        Hendrycks and Gimpel, "A Baseline for Detecting Misclassified and Out-of-Distribution Examples", 2017.
+        Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors", 2022, with k = 1.
     """
-    scores: Floats = probabilities.max(axis=1)
+    scores = np.zeros(len(embeddings), np.float32)
+    seen = embeddings.any(axis=1)
+    if seen.any():
+        scores[seen] = gallery.search(embeddings[seen], 1)[0][:, 0]
     return scores
 
 

@@ -24,6 +24,16 @@ from landmarks.modeling.checkpoint import Checkpoint, Progress
 from landmarks.modeling.networks import Precision
 from landmarks.params import TrainParams
 
+HISTORY_COLUMNS = (
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "train_inference_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "images_per_second",
+)
 NO_IMPROVEMENT = {"val_loss": math.inf, "val_accuracy": -math.inf}
 
 

@@ -21,7 +21,7 @@ from landmarks.figures.evaluation import draw_confusion_matrix, draw_gallery, dr
 from landmarks.files import replace_folder, write_json
 from landmarks.inference import BATCH, check_fits, check_trained_on, run_split
 from landmarks.params import EvaluateParams
-from landmarks.recognition import Recognizer
+from landmarks.recognition import Recognizer, compute_landmark_scores
 
 METRICS_FILE = "metrics.json"
 PARAMS_FILE = "params.json"
@@ -96,7 +96,7 @@ def _collect_answers(recognizer: Recognizer, shards: Path, split: Split) -> Answ
         image_ids += batch.image_ids
         labels.append(batch.labels)
         probabilities.append(batch.probabilities)
-        scores.append(batch.scores)
+        scores.append(compute_landmark_scores(recognizer.gallery.index, batch.embeddings))
     return Answers(tuple(image_ids), np.concatenate(labels), np.concatenate(probabilities), np.concatenate(scores))
 
 

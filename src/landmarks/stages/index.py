@@ -13,8 +13,8 @@ from landmarks.files import compute_sha256, replace_folder, write_json
 from landmarks.inference import check_trained_on, run_split
 from landmarks.metrics import Calibration, calibrate_threshold
 from landmarks.params import IndexParams
-from landmarks.recognition import ServingNetwork
-from landmarks.retrieval.index import check_unit_rows
+from landmarks.recognition import ServingNetwork, compute_landmark_scores
+from landmarks.retrieval.index import SimilarityIndex, check_unit_rows
 
 
 def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
@@ -33,26 +33,28 @@ def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
     manifest = read_manifest(shards)
     check_trained_on(network, manifest)
     try:
-        calibration = calibrate(network, shards, params.precision_target)
         with replace_folder(model_dir / "index") as temporary:
             _write_gallery(temporary, network, shards, manifest)
+            gallery = SimilarityIndex.load(temporary / EMBEDDINGS_FILE)
+            calibration = calibrate(network, gallery, shards, params.precision_target)
             _write_facts(temporary, network, manifest, calibration, params)
     except ValueError as error:
         raise ArtifactError(f"{model_dir / 'bundle'} gives unusable answers: {error} Train it again.") from error
     return model_dir / "index"
 
 
-def calibrate(network: ServingNetwork, shards: Path, precision_target: float) -> Calibration:
+def calibrate(network: ServingNetwork, gallery: SimilarityIndex, shards: Path, precision_target: float) -> Calibration:
     """Find the threshold on val photos and the val part of the photos of no landmark; the latter are never right.
 
     Raises:
         DataError: there are no val photos.
     """
-    batches = [
-        (batch.scores, batch.correct)
-        for split in (Split.VAL, Split.DISTRACTORS_VAL)
-        for batch in run_split(network, shards, split)
-    ]
+    batches = []
+    for split in (Split.VAL, Split.DISTRACTORS_VAL):
+        for batch in run_split(network, shards, split):
+            if not np.isfinite(batch.probabilities).all():
+                raise ValueError("probabilities must be numbers without NaN.")
+            batches.append((compute_landmark_scores(gallery, batch.embeddings), batch.correct))
     if not batches:
         raise DataError("There are no val photos to calibrate the threshold on. Raise select.val_fraction.")
     scores, correct = (np.concatenate(parts) for parts in zip(*batches, strict=True))

@@ -18,6 +18,7 @@ from landmarks.modeling.bundle import write_bundle
 from landmarks.modeling.initial_weights import load_initial_weights
 from landmarks.modeling.networks import Precision, Scaling, build_classifier, build_recognizer
 from landmarks.modeling.training import (
+    HISTORY_COLUMNS,
     TrainingResult,
     choose_precision,
     choose_strategy,
@@ -128,7 +129,7 @@ def _write_reports(
     manifest: ShardManifest,
     augmentation: AugmentationParams | None,
 ) -> None:
-    history = pd.DataFrame(result.history)
+    history = pd.DataFrame(result.history, columns=list(HISTORY_COLUMNS))
     history.to_csv(folder / "history.csv", index=False)
     draw_learning_curves(folder / "learning_curves.png", history, result.best_epoch)
     lines: list[str] = []
