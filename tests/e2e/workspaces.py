@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,15 @@ class Workspace:
         if check and done.returncode:
             pytest.fail(f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout[-6000:]}")
         return done.stdout
+
+    def time(self, *command: str, times: int = 3) -> float:
+        """Seconds of the fastest of a few runs; the others met a busy machine."""
+        seconds = []
+        for _ in range(times):
+            started = time.perf_counter()
+            self.run(*command)
+            seconds.append(time.perf_counter() - started)
+        return min(seconds)
 
     def change_params(self, changes: dict[str, dict[str, Any]]) -> None:
         yaml = YAML()
