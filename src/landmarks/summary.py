@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from landmarks.adapters.receipts import METRICS_FILE
 from landmarks.files import read_json
 
 _METRICS = (
@@ -42,7 +43,7 @@ def describe_results(reports: Path, raw: Path) -> str:
 
 
 def _describe_scores(reports: Path, variants: list[str]) -> list[str]:
-    metrics = {variant: read_json(reports / "evaluate" / variant / "metrics.json") for variant in variants}
+    metrics = {variant: read_json(reports / "evaluate" / variant / METRICS_FILE) for variant in variants}
     photos = int(metrics[variants[0]]["test_photos"])
     lines = [f"{f'On {photos} test photos':<26}" + "".join(f"{variant:>12}" for variant in variants)]
     for key, title in _METRICS:

@@ -15,6 +15,8 @@ from landmarks.files import read_json, write_json
 
 RECEIPT_FILE = "run.json"
 HISTORY_FILE = "history.csv"
+METRICS_FILE = "metrics.json"
+EVALUATION_PARAMS_FILE = "params.json"
 EPOCH = "epoch"
 _LONGEST_PARAM = 6000  # as many characters as MLflow keeps
 

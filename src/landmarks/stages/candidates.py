@@ -6,15 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.adapters.agreement import agree_evaluation, agree_run
-from landmarks.adapters.receipts import HISTORY_FILE, RECEIPT_FILE, Receipt, describe_params, read_history, read_receipt
+from landmarks.adapters.receipts import (
+    EVALUATION_PARAMS_FILE,
+    HISTORY_FILE,
+    METRICS_FILE,
+    RECEIPT_FILE,
+    Receipt,
+    describe_params,
+    read_history,
+    read_receipt,
+)
 from landmarks.adapters.runs import Store
 from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
 from landmarks.errors import ArtifactError
 from landmarks.files import read_json
 from landmarks.model_card import ModelFacts, build_model_card
 
-METRICS_FILE = "metrics.json"
-EVALUATION_PARAMS_FILE = "params.json"
 REGISTRATION_FILE = "registration.json"
 CHAMPION, CHALLENGER = "champion", "challenger"
 _TAGGED_METRICS = (

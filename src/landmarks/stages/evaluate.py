@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from landmarks.adapters.receipts import EVALUATION_PARAMS_FILE, METRICS_FILE, RECEIPT_FILE
 from landmarks.adapters.tracking import log_evaluation, read_receipt
 from landmarks.data.images import Pixels
 from landmarks.data.recognizer_files import SERVING_MODEL_FILE
@@ -20,11 +21,9 @@ from landmarks.evaluation import evaluate as evaluate_answers
 from landmarks.figures.evaluation import draw_confusion_matrix, draw_gallery, draw_reliability
 from landmarks.files import replace_folder, write_json
 from landmarks.inference import BATCH, check_fits, check_trained_on, run_split
-from landmarks.params import EvaluateParams
+from landmarks.params import EvaluateParams, flatten_params
 from landmarks.recognition import Recognizer, compute_landmark_scores
 
-METRICS_FILE = "metrics.json"
-PARAMS_FILE = "params.json"
 _TABLES = ("per_landmark", "confusions", "predictions", "reliability")
 _TIMED_RUNS = 3
 
@@ -46,7 +45,7 @@ def evaluate(shards: Path, model_dir: Path, train_reports: Path, out: Path, para
         DataError: there are no test photos.
         LandmarksError: the tracking store cannot be used.
     """
-    receipt = read_receipt(train_reports / "run.json")
+    receipt = read_receipt(train_reports / RECEIPT_FILE)
     recognizer = Recognizer.load(model_dir)
     check_trained_on(recognizer.network, read_manifest(shards))
     evaluation = evaluate_recognizer(recognizer, shards, params)
@@ -55,10 +54,10 @@ def evaluate(shards: Path, model_dir: Path, train_reports: Path, out: Path, para
         "model_bytes": float((model_dir / "bundle" / SERVING_MODEL_FILE).stat().st_size),
     }
     metrics = evaluation.metrics | facts
-    settings = {f"evaluate.{name}": value for name, value in params.model_dump().items()}
+    settings = flatten_params(params, "evaluate")
     with replace_folder(out) as temporary:
         write_json(temporary / METRICS_FILE, metrics)
-        write_json(temporary / PARAMS_FILE, settings)
+        write_json(temporary / EVALUATION_PARAMS_FILE, settings)
         for name in _TABLES:
             getattr(evaluation, name).to_csv(temporary / f"{name}.csv", index=False, float_format="%.6g")
         _draw(temporary, evaluation, recognizer, shards, params)

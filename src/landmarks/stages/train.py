@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import pandas as pd
 
+from landmarks.adapters.receipts import HISTORY_FILE, RECEIPT_FILE
 from landmarks.adapters.tracking import DatasetInfo, TrackedRun, start_run, write_receipt
 from landmarks.data.batches import TrainingData, open_training_data, read_augmented_examples
 from landmarks.data.schema import Split
@@ -62,7 +63,7 @@ def train(variant: str, shards: Path, bundle: Path, reports: Path, params: Param
             _write_reports(folder, result, shards, manifest, augmentation)
             best = result.history[result.best_epoch - 1]
             metrics = {"best_epoch": result.best_epoch} | {name: best[name] for name in best if name != "epoch"}
-            write_receipt(folder / "run.json", run.finish(metrics, folder))
+            write_receipt(folder / RECEIPT_FILE, run.finish(metrics, folder))
         shutil.rmtree(workplace)
     return bundle
 
@@ -86,7 +87,7 @@ def _open_run(
     variant: str, workplace: Path, manifest: ShardManifest, settings: dict[str, Any], experiment: str
 ) -> TrackedRun:
     """Begin the MLflow run, or go on with the one that a killed training began."""
-    note = workplace / "run.json"
+    note = workplace / RECEIPT_FILE
     photos = manifest.count_photos(Split.TRAIN)
     run = start_run(
         experiment,
@@ -130,7 +131,7 @@ def _write_reports(
     augmentation: AugmentationParams | None,
 ) -> None:
     history = pd.DataFrame(result.history, columns=list(HISTORY_COLUMNS))
-    history.to_csv(folder / "history.csv", index=False)
+    history.to_csv(folder / HISTORY_FILE, index=False)
     draw_learning_curves(folder / "learning_curves.png", history, result.best_epoch)
     lines: list[str] = []
     result.classifier.summary(print_fn=lines.append, expand_nested=True, line_length=110)

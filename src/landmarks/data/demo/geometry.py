@@ -155,13 +155,6 @@ def move(solids: Iterable[Solid], x: float = 0, y: float = 0, z: float = 0, scal
     return transform(solids, lambda points: points * scale + (x, y, z))
 
 
-def rotate(solids: Iterable[Solid], radians: float) -> list[Solid]:
-    """The solids turned around the vertical axis."""
-    cos, sin = np.cos(radians), np.sin(radians)
-    matrix = np.array([(cos, sin, 0), (-sin, cos, 0), (0, 0, 1)])
-    return transform(solids, lambda points: points @ matrix)
-
-
 def lean(solids: Iterable[Solid], slope: float) -> list[Solid]:
     """The solids sheared to the right, the more the higher."""
     return transform(solids, lambda points: points + np.outer(points[:, 2], (slope, 0, 0)))
