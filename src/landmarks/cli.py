@@ -190,6 +190,8 @@ def search(photo: Path, as_json: bool, k: int, model: Path | None) -> None:
             click.echo(json.dumps(asdict(neighbour), ensure_ascii=False))
         else:
             click.echo(f"{neighbour.similarity:6.3f}  {neighbour.image_id}  {neighbour.name} ({neighbour.landmark_id})")
+            if credit := ", ".join(filter(None, (neighbour.author, neighbour.license, neighbour.url))):
+                click.echo(f"        {credit}")
 
 
 @main.command()
