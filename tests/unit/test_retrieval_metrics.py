@@ -175,13 +175,15 @@ def test_a_search_is_scored_as_its_rankings_are(gallery_photos: int, size: int) 
     assert (found.mean_first_hit, found.median_first_hit) == (expected.mean_first_hit, expected.median_first_hit)
 
 
-def test_a_query_without_anything_similar_finds_nothing() -> None:
+def test_a_query_without_anything_similar_or_relevant_finds_nothing() -> None:
     gallery = make_embeddings(1, 4)
     search = SimilarityIndex.from_embeddings(gallery).search
     queries = np.stack([gallery[0], np.zeros(8, np.float32), gallery[2]])
-    scores = score_search(search, np.array([0, 0, 1, 1]), [(queries, np.array([0, 0, 9]))])
-    assert scores.recall_at(1) == pytest.approx(1 / 3)
-    assert scores.queries == 3
+    scores = score_search(
+        search, np.array([0, 0, 1, 1]), [(queries, np.array([0, 0, 9])), (gallery[:1], np.array([-1]))]
+    )
+    assert scores.recall_at(1) == 1 / 4
+    assert scores.queries == 4
     blank = score_search(search, np.array([0, 0, 1, 1]), [(np.zeros((2, 8), np.float32), np.array([0, 1]))])
     assert (blank.mean_average_precision, blank.mean_first_hit) == (0.0, 101)
 

@@ -125,7 +125,7 @@ def score_search(
         search: as `SimilarityIndex.search`: embeddings (q, d) and k to similarities and rows (q, at most k).
         gallery_labels: int (n,), from 0, by row of the gallery.
         batches: of queries: embeddings float32 (q, d), rows of unit length, or of zeros where the network finds nothing
-            and so no photo is similar; labels int (q,), from 0.
+            and so no photo is similar; labels int (q,), of which the gallery may lack some.
         depth: places that count.
 
     Raises:
@@ -141,7 +141,7 @@ def score_search(
             if seen.any():
                 _, rows = search(embeddings[seen], depth)
                 hits[seen, : rows.shape[1]] = gallery_labels[rows] == labels[seen, None]
-            is_known = labels < len(photos_of_label)
+            is_known = (labels >= 0) & (labels < len(photos_of_label))
             yield hits, np.where(is_known, photos_of_label[np.where(is_known, labels, 0)], 0)
 
     return score_hits(iterate_batches(), depth)
