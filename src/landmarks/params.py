@@ -48,6 +48,7 @@ class AcquireParams(Section):
     train_csv: str = Field(description="Table of photos: id,landmark_id.")
     names_csv: str = Field(description="Table of names: landmark_id,name; a blank file where there is none.")
     distractors_csv: str = Field(description="Table of photos of no landmark: id,category; a blank file for none.")
+    attribution_csv: str = Field(description="Who made the photos: id,url,author,license,title; a blank file for none.")
     demo: DemoParams
 
 

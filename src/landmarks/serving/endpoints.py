@@ -35,7 +35,15 @@ _RECOGNITION = {
     "is_landmark": True,
     "threshold": 0.42,
 }
-_NEIGHBOUR = {"image_id": "17660ef415d37059", "landmark_id": 138982, "name": "Old Lighthouse", "similarity": 0.93}
+_NEIGHBOUR = {
+    "image_id": "17660ef415d37059",
+    "landmark_id": 138982,
+    "name": "Old Lighthouse",
+    "similarity": 0.93,
+    "author": "A. Photographer",
+    "license": "CC BY 3.0",
+    "url": "https://example.org/old-lighthouse.jpg",
+}
 
 
 def list_endpoints(limits: ServiceParams) -> tuple[Endpoint, ...]:
