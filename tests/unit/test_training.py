@@ -302,18 +302,30 @@ def test_averaged_weights_are_those_of_the_formula(tmp_path: Path) -> None:
         on_train_begin=lambda logs: seen.append(remember.model.get_weights()),  # noqa: ARG005
         on_train_batch_end=lambda batch, logs: seen.append(remember.model.get_weights()),  # noqa: ARG005
     )
-    params = make_params(epochs=1, weight_averaging=0.5, learning_rate=0.01)
-    averaged, _ = run(tmp_path / "averaged", params, callbacks=[remember])
+    params = make_params(epochs=3, weight_averaging=0.6, learning_rate=0.01, early_stopping_monitor="val_loss")
+    averaged, history = run(tmp_path / "averaged", params, callbacks=[remember])
+    best = 1 + min(range(3), key=lambda i: history[i]["val_loss"])
     expected = seen[0]
-    for step, weights in enumerate(seen[1:], 1):
-        kept = min(0.5, (1 + step) / (10 + step))
+    for update, weights in enumerate(seen[4 : 6 * best + 1 : 4], 1):
+        kept = min(0.6**4, update / (9 + update))
         expected = [kept * old + (1 - kept) * new for old, new in zip(expected, weights, strict=True)]
     for result, wanted in zip(averaged, expected, strict=True):
         np.testing.assert_allclose(result, wanted, rtol=1e-4, atol=1e-6)
-    live, _ = run(tmp_path / "live", params.model_copy(update={"weight_averaging": None}))
-    for result, last in zip(live, seen[-1], strict=True):
-        np.testing.assert_array_equal(result, last)
-    assert any((np.abs(a - b) > 1e-4).any() for a, b in zip(averaged, live, strict=True))
+    assert any((np.abs(a - b) > 1e-4).any() for a, b in zip(averaged, seen[6 * best], strict=True))
+
+
+def test_the_fused_optimizer_moves_weights_like_keras() -> None:
+    params = make_params(optimizer="adamw", weight_decay=0.1, learning_rate=0.01, epochs=2)
+    models = [build_small(), build_small()]
+    models[1].set_weights(models[0].get_weights())
+    random = np.random.default_rng(0)
+    optimizers = [build_optimizer(params, 3, fused=fused) for fused in (True, False)]
+    for _ in range(5):
+        gradients = [tf.constant(random.normal(size=v.shape).astype(np.float32)) for v in models[0].trainable_variables]
+        for model, optimizer in zip(models, optimizers, strict=True):
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+    for ours, theirs in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_margins_grow_over_their_epochs(tmp_path: Path) -> None:

@@ -6,11 +6,14 @@ from contextlib import contextmanager
 import keras
 import tensorflow as tf
 
+STEPS_BETWEEN = 4
+
 
 class WeightAverage:
     """Exponential moving average of variables, trained weights and moving statistics alike.
 
-    The decay grows towards its final value, so that the random weights of the beginning are soon forgotten.
+    The decay grows towards its final value, so that the random weights of the beginning are soon forgotten. Weights
+    are looked at every few steps, since a pass over all of them takes as long as the network takes for some photos.
 
     References:
         Tarvainen and Valpola, "Mean Teachers Are Better Role Models", 2017, section 2.
@@ -18,17 +21,24 @@ class WeightAverage:
 
     def __init__(self, variables: Sequence[keras.Variable], decay: float) -> None:
         self._live = list(variables)
-        self._steps = keras.Variable(0.0, trainable=False, dtype="float32", name="averaged_steps")
+        self._steps = keras.Variable(0, trainable=False, dtype="int32", name="steps")
         self._averages = [
-            keras.Variable(variable.value, trainable=False, dtype=variable.dtype, name="average")
+            # a tensor: Keras would share a variable that it is given
+            keras.Variable(tf.convert_to_tensor(variable.value), trainable=False, dtype=variable.dtype, name="average")
             for variable in self._live
         ]
-        self.update = self._build_update(decay)
+        self._update = self._build_update(decay**STEPS_BETWEEN)
 
     @property
     def variables(self) -> list[keras.Variable]:
         """All that a checkpoint has to hold."""
         return [self._steps, *self._averages]
+
+    def count_step(self) -> None:
+        """Tell of a step of the training; every few of them the averages move."""
+        self._steps.assign_add(1)
+        if int(self._steps) % STEPS_BETWEEN == 0:
+            self._update()
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -49,9 +59,8 @@ class WeightAverage:
     def _build_update(self, decay: float) -> Callable[[], None]:
         @tf.function(jit_compile=False)  # type: ignore[untyped-decorator, unused-ignore]
         def update() -> None:
-            steps = self._steps.value + 1.0
-            self._steps.assign(steps)
-            kept = tf.minimum(decay, (1.0 + steps) / (10.0 + steps))
+            updates = tf.cast(self._steps.value // STEPS_BETWEEN, tf.float32)
+            kept = tf.minimum(decay, updates / (9.0 + updates))
             for average, variable in zip(self._averages, self._live, strict=True):
                 if variable.dtype == "float32":
                     average.assign(average.value * kept + variable.value * (1.0 - kept))

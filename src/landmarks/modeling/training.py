@@ -24,6 +24,7 @@ from landmarks.modeling.averaging import WeightAverage
 from landmarks.modeling.checkpoint import Checkpoint, Progress
 from landmarks.modeling.losses import ClassificationLoss, compute_class_weights, compute_margins
 from landmarks.modeling.networks import Precision
+from landmarks.modeling.optimizers import FusedAdamW
 from landmarks.params import NetworkParams, TrainParams
 
 HISTORY_COLUMNS = (
@@ -129,7 +130,7 @@ def train_classifier(
     keras.utils.set_random_seed(params.seed)
     with strategy.scope():
         classifier = build()
-        optimizer = build_optimizer(params, data.steps)
+        optimizer = build_optimizer(params, data.steps, fused=strategy.num_replicas_in_sync == 1)
         optimizer.build(classifier.trainable_variables)
     average = WeightAverage(classifier.variables, params.weight_averaging) if params.weight_averaging else None
     variables = [*classifier.variables, *optimizer.variables, *(average.variables if average else ())]
@@ -143,7 +144,7 @@ def train_classifier(
     def advance(batch: Any, margin_strength: float) -> tf.Tensor:
         sums = step(batch, tf.constant(margin_strength))
         if average:
-            average.update()
+            average.count_step()
         return sums
 
     hooks.on_train_begin()
@@ -175,8 +176,11 @@ def train_classifier(
     return TrainingResult(classifier, tuple(progress.history), progress.best_epoch)
 
 
-def build_optimizer(params: TrainParams, steps: int) -> keras.optimizers.Optimizer:
-    """The optimizer with its learning-rate schedule over `params.epochs` epochs of `steps` steps."""
+def build_optimizer(params: TrainParams, steps: int, fused: bool = True) -> keras.optimizers.Optimizer:
+    """The optimizer with its learning-rate schedule over `params.epochs` epochs of `steps` steps.
+
+    `fused` is for one device; several need Keras's own update.
+    """
     rate = WarmupDecay(
         params.learning_rate, params.warmup_epochs * steps, params.epochs * steps, params.decay == "cosine"
     )
@@ -184,7 +188,8 @@ def build_optimizer(params: TrainParams, steps: int) -> keras.optimizers.Optimiz
         return keras.optimizers.SGD(rate, momentum=params.momentum, nesterov=params.momentum > 0)
     if params.optimizer == "adam":
         return keras.optimizers.Adam(rate)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=params.weight_decay)
+    kind = FusedAdamW if fused else keras.optimizers.AdamW
+    optimizer = kind(rate, weight_decay=params.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
