@@ -19,7 +19,11 @@ from PIL import Image
 from starlette.applications import Starlette
 
 from landmarks.data.vocabulary import Landmark, write_vocabulary
+from landmarks.adapters.bento import build_bento
 from landmarks.files import compute_fingerprint, compute_sha256, write_json
+from landmarks.params import ServiceParams
+from landmarks.retrieval.thumbnails import open_thumbnails
+from landmarks.serving.receipt import Origin, PackageReceipt
 
 SIZE = 16
 LANDMARKS = (
@@ -31,6 +35,15 @@ GALLERY = {"r0": (255, 0, 0), "r1": (255, 60, 0), "g0": (0, 255, 0), "b0": (0, 0
 THRESHOLD = 0.9
 RUN_ID = "0123456789abcdef0123456789abcdef"
 PROJECT = Path(__file__).parents[2]
+ORIGIN = Origin(
+    variant="plain",
+    registered="2026-01-31T12:00:00+00:00",
+    metrics={"top1": 0.75},
+    fingerprint="aa11",
+    data_fingerprint="bb22",
+    git_commit="cc33",
+    dvc_lock=None,
+)
 
 # A process of its own: TensorFlow would stay in this one.
 _EXPORT = f"""
@@ -84,6 +97,9 @@ def write_gallery(index: Path, fingerprint: str) -> None:
     np.save(index / "embeddings.npy", colours / np.linalg.norm(colours, axis=1, keepdims=True))
     rows = [f"{image_id},{'rgb'.index(image_id[0])}" for image_id in GALLERY]
     (index / "items.csv").write_text("\n".join(["image_id,label", *rows]) + "\n", encoding="utf-8")
+    with open_thumbnails(index) as thumbnails:
+        for colour in GALLERY.values():
+            thumbnails.add(np.full((SIZE, SIZE, 3), colour, np.uint8))
     facts = {
         "format": 1,
         "bundle_fingerprint": fingerprint,
@@ -93,6 +109,21 @@ def write_gallery(index: Path, fingerprint: str) -> None:
         "files": {path.name: compute_sha256(path) for path in index.iterdir()},
     }
     write_json(index / "index.json", facts)
+
+
+def pack(
+    model_tag: str, limits: ServiceParams, version: str = "3", origin: Origin = ORIGIN, project: Path = PROJECT
+) -> PackageReceipt:
+    return build_bento(
+        model_tag,
+        model_name="colours",
+        version=version,
+        run_id=RUN_ID,
+        alias="champion",
+        origin=origin,
+        service=limits,
+        project=project,
+    )
 
 
 class Client:

@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -33,21 +32,16 @@ NOT_FOR_SERVING = (
 )
 
 _LIST_MODULES = """
-import json, sys
+import asyncio, json, sys
 from pathlib import Path
 import bentoml
 from landmarks.service import Landmarks
-from landmarks.serving.requests import PhotoRequest
+from landmarks.serving.looking import Wish
 Landmarks.to_asgi()
-Landmarks().classify(PhotoRequest((Path(sys.argv[1]).read_bytes(),), 1))
+photo = Path(sys.argv[1]).read_bytes()
+asyncio.run(Landmarks().backend.look(photo, Wish(1, 1), "/classify"))
 print(json.dumps(sorted(sys.modules)))
 """
-
-
-@pytest.fixture(scope="module")
-def address(workspace: Path) -> Iterator[str]:
-    with serve([], workspace) as address:
-        yield address
 
 
 def test_classify_equals_the_recognizer(address: str, recognizer_folder: Path) -> None:
@@ -63,6 +57,7 @@ def test_classify_equals_the_recognizer(address: str, recognizer_folder: Path) -
         ("/classify", "image", "predictions"),
         ("/classify_batch", "images", "results"),
         ("/search", "image", "neighbours"),
+        ("/embed", "image", "embedding"),
     ],
 )
 def test_every_endpoint_answers(address: str, path: str, field: str, key: str) -> None:
@@ -79,7 +74,7 @@ def test_every_endpoint_answers(address: str, path: str, field: str, key: str) -
         ({"files": {"image": (None, "http://127.0.0.1:1/x.png")}}, 400),
         ({"files": {"image": RED}, "data": {"k": "nan"}}, 400),
         ({"content": b""}, 415),
-        ({"content": RED, "headers": {"content-type": "image/png"}}, 415),
+        ({"content": RED, "headers": {"content-type": "text/plain"}}, 415),
     ],
 )
 def test_bad_requests(address: str, content: dict[str, object], status: int) -> None:

@@ -1,0 +1,109 @@
+"""The description of the service: what it says is so, and schemathesis finds no request that proves otherwise."""
+
+import base64
+import json
+import shlex
+import shutil
+import subprocess
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import schemathesis
+from colours import Client, make_photo
+from hypothesis import strategies as st
+
+RED = make_photo((255, 0, 0))
+PHOTO_PATHS = ("/classify", "/classify_batch", "/search", "/embed")
+
+
+def test_the_description_speaks_of_us(client: Client) -> None:
+    document = client.get("/docs.json").json()
+    assert document["info"]["title"] == "landmarks"
+    assert document["info"]["description"].startswith("Names the landmark in a photo")
+    assert set(document["paths"]) == {
+        *PHOTO_PATHS,
+        "/landmarks",
+        "/model",
+        "/thumbnails/{image_id}",
+        "/livez",
+        "/readyz",
+        "/metrics",
+    }
+    for endpoint in (document["paths"][path]["post"] for path in PHOTO_PATHS):
+        assert endpoint["description"]
+        assert set(endpoint["responses"]) == {"200", "400", "401", "408", "413", "415", "503"}
+        assert endpoint["responses"]["200"]["content"]["application/json"]["example"]
+    assert "bentoml" not in json.dumps(document).lower()
+
+
+def test_every_reference_of_the_description_leads_somewhere(client: Client) -> None:
+    document = client.get("/docs.json").json()
+    text = json.dumps(document)
+    names = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert names == set(document["components"]["schemas"])
+
+
+@pytest.mark.parametrize("path", [*PHOTO_PATHS, "/landmarks", "/model"])
+def test_examples_of_answers_have_the_shape_described(client: Client, path: str) -> None:
+    document = client.get("/docs.json").json()
+    (operation,) = document["paths"][path].values()
+    described = operation["responses"]["200"]["content"]["application/json"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        jsonschema.validate(described["example"], {**described["schema"], "components": document["components"]})
+
+
+@pytest.mark.parametrize("path", PHOTO_PATHS)
+def test_the_examples_of_requests_are_answered(client: Client, path: str) -> None:
+    operation = client.get("/docs.json").json()["paths"][path]["post"]
+    example = operation["requestBody"]["content"]["application/json"]["example"]
+    answer = client.post(path, json=example)
+    assert answer.status_code == 200
+    assert "error" not in answer.text
+
+
+@pytest.mark.parametrize("path", PHOTO_PATHS)
+def test_the_commands_of_the_description_are_answered(address: str, client: Client, path: str, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    (tmp_path / "photo.jpg").write_bytes(make_photo((0, 0, 255), image_format="JPEG"))
+    lines = client.get("/docs.json").json()["paths"][path]["post"]["description"].splitlines()
+    commands = [
+        shlex.split(line.replace("http://127.0.0.1:3000", address)) for line in lines if line.startswith("curl")
+    ]
+    assert len(commands) == (2 if path == "/classify_batch" else 3)
+    for command in commands:
+        done = subprocess.run([*command, "--silent", "--fail"], cwd=tmp_path, check=True, capture_output=True)
+        assert "error" not in json.loads(done.stdout)
+
+
+def photos() -> st.SearchStrategy[bytes]:
+    return st.sampled_from([RED, make_photo((0, 0, 255), image_format="JPEG")])
+
+
+schemathesis.openapi.media_type("image/*", photos())
+schemathesis.openapi.media_type("application/octet-stream", photos())
+schemathesis.openapi.format("binary", photos().map(lambda photo: photo.decode("latin-1")))
+schemathesis.openapi.format("byte", photos().map(lambda photo: base64.b64encode(photo).decode()))
+
+
+@pytest.fixture(scope="session")
+def described(address: str) -> Any:
+    return schemathesis.openapi.from_url(f"{address}/docs.json")
+
+
+@schemathesis.pytest.from_fixture("described").parametrize()
+def test_the_service_keeps_to_its_description(case: schemathesis.Case) -> None:
+    case.call_and_validate()
+
+
+def test_the_page_loads_nothing_from_elsewhere(client: Client) -> None:
+    page = client.get("/").text
+    assert "swagger-ui" in page
+    assert "http" not in page
+    for part in page.split('"'):
+        if part.startswith("./"):
+            assert client.get(part[1:]).status_code == 200
