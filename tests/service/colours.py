@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,16 +15,17 @@ from typing import Any
 import anyio.from_thread
 import httpx
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
 
-from landmarks.data.vocabulary import Landmark, write_vocabulary
 from landmarks.adapters.bento import build_bento
+from landmarks.data.vocabulary import Landmark, write_vocabulary
 from landmarks.files import compute_fingerprint, compute_sha256, write_json
 from landmarks.params import ServiceParams
 from landmarks.retrieval.thumbnails import open_thumbnails
-from landmarks.serving.receipt import Origin, PackageReceipt
+from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt
 
 SIZE = 16
 LANDMARKS = (
@@ -124,6 +126,21 @@ def pack(
         service=limits,
         project=project,
     )
+
+
+def write_workspace(folder: Path, receipt: PackageReceipt) -> Path:
+    """A project's root as `bentoml serve` sees it."""
+    shutil.copy(PROJECT / "bentofile.yaml", folder)
+    write_json(folder / RECEIPT_PATH, receipt.model_dump(mode="json"))
+    return folder
+
+
+def find_worker(address: str) -> psutil.Process:
+    """The process that answers at an address."""
+    port = address.rsplit(":", 1)[1]
+    (server,) = (child for child in psutil.Process().children() if {port, "serve"} <= set(child.cmdline()))
+    (worker,) = (child for child in server.children() if "_bentoml_impl.worker.service" in child.cmdline())
+    return worker
 
 
 class Client:

@@ -1,7 +1,6 @@
 """One recognizer, packed once, for all tests of the service."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +9,12 @@ import pytest
 from bentoml._internal.bento import BentoStore
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
-from colours import PROJECT, RUN_ID, Client, pack, serve, write_recognizer
+from colours import RUN_ID, Client, pack, serve, write_recognizer, write_workspace
 
 from landmarks.adapters.bento import import_recognizer
-from landmarks.files import write_json
 from landmarks.params import ServiceParams
 from landmarks.service import build_service
-from landmarks.serving.receipt import RECEIPT_PATH, PackageReceipt
+from landmarks.serving.receipt import PackageReceipt
 
 
 @pytest.fixture(scope="session")
@@ -67,10 +65,7 @@ def receipt(model_tag: str, limits: ServiceParams) -> PackageReceipt:
 @pytest.fixture(scope="session")
 def workspace(receipt: PackageReceipt, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project's root as `bentoml serve` sees it."""
-    folder = tmp_path_factory.mktemp("workspace")
-    shutil.copy(PROJECT / "bentofile.yaml", folder)
-    write_json(folder / RECEIPT_PATH, receipt.model_dump(mode="json"))
-    return folder
+    return write_workspace(tmp_path_factory.mktemp("workspace"), receipt)
 
 
 @pytest.fixture(scope="session")

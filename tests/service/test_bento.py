@@ -9,7 +9,7 @@ from pathlib import Path
 
 import bentoml
 import pytest
-from colours import ORIGIN, PROJECT, RUN_ID, pack
+from colours import PROJECT, RUN_ID, pack
 from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
-from colours import make_photo, serve
+from colours import find_worker, make_photo, serve
 
 from landmarks.files import read_json, write_json
 from landmarks.params import ServiceParams
@@ -130,14 +129,7 @@ def test_the_target_may_be_named(workspace: Path) -> None:
 
 
 def test_the_serving_process_stays_small(address: str) -> None:
-    port = int(address.rsplit(":", 1)[1])
-    (server,) = (
-        process
-        for process in psutil.Process().children()
-        if f"{port}" in process.cmdline() and "serve" in process.cmdline()
-    )
-    workers = [child for child in server.children() if "_bentoml_impl.worker.service" in child.cmdline()]
-    assert [worker.memory_info().rss < 300e6 for worker in workers] == [True]
+    assert find_worker(address).memory_info().rss < 300e6
 
 
 def test_no_training_stack_is_imported(workspace: Path, tmp_path: Path) -> None:

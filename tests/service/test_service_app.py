@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import anyio.from_thread
 import pytest
 from colours import Client, make_photo
+from hostile_photos import make_bomb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,19 +22,6 @@ from landmarks.serving.receipt import PackageReceipt
 RED = make_photo((255, 0, 0))
 BLUE = make_photo((0, 0, 255), image_format="JPEG")
 PART = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-
-
-def make_bomb(side: int) -> bytes:
-    """A PNG of side x side white pixels in a few hundred kilobytes, written without making them."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
-
-    header = side.to_bytes(4, "big") * 2 + bytes([1, 0, 0, 0, 0])
-    squeeze = zlib.compressobj(9)
-    row = b"\0" + b"\xff" * ((side + 7) // 8)
-    packed = b"".join([squeeze.compress(row) for _ in range(side)]) + squeeze.flush()
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
 @pytest.fixture(autouse=True)

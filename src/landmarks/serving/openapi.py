@@ -198,7 +198,8 @@ def _describe_fact(name: str, summary: str, answer: type, example: object) -> di
 
 
 def _describe_thumbnails() -> dict[str, Any]:
-    image_id = {"name": "image_id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    form = {"type": "string", "pattern": "^[0-9A-Za-z_-]+$"}
+    image_id = {"name": "image_id", "in": "path", "required": True, "schema": form}
     content = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
     return {
         "operationId": THUMBNAILS_PATH,
