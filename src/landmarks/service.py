@@ -7,6 +7,7 @@ from typing import Any
 import bentoml
 from bentoml.exceptions import ImportServiceError
 
+from landmarks.data.recognizer_files import NOT_SERVED_SUFFIX, check_files, read_bundle_facts, read_index_facts
 from landmarks.errors import ArtifactError
 from landmarks.recognition import Recognizer
 from landmarks.serving.app import build_app
@@ -45,6 +46,12 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
             recognizer = Recognizer.load(Path(self.model.path))
             self.backend = Backend(recognizer, receipt.service, _open_log(receipt))
 
+        @bentoml.on_deployment  # type: ignore[untyped-decorator]
+        @staticmethod
+        def check() -> None:
+            """Run once, before any worker is started: one that cannot start is started again and again."""
+            _check(receipt)
+
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
         def close(self) -> None:
             self.backend.close()
@@ -62,6 +69,18 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
     service: DescribedService = decorate(Landmarks)
     service.mount_asgi_app(build_app(get_backend, receipt), name=TITLE)
     return service
+
+
+def _check(receipt: PackageReceipt) -> None:
+    folder = Path(bentoml.models.get(receipt.model_tag).path)
+    try:
+        for part, read in (("bundle", read_bundle_facts), ("index", read_index_facts)):
+            digests = read(folder / part)["files"]
+            check_files(folder / part, digests, tuple(name for name in digests if not name.endswith(NOT_SERVED_SUFFIX)))
+        if log := _open_log(receipt):
+            log.close()
+    except ArtifactError as error:
+        raise ImportServiceError(str(error)) from error
 
 
 def _open_log(receipt: PackageReceipt) -> RequestLog | None:

@@ -1,11 +1,13 @@
 """The index stage on tiny shards: what it writes, that it is repeatable, and what it refuses."""
 
 import csv
+import io
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from landmarks.data.schema import Split
 from landmarks.data.vocabulary import Landmark
@@ -74,6 +76,40 @@ def test_gallery_holds_every_training_photo_in_order(shards: Path, model_dir: Pa
     embeddings = np.load(model_dir / "index/embeddings.npy", allow_pickle=False)
     assert embeddings.dtype == np.float32
     np.testing.assert_allclose(embeddings, expected, atol=1e-6)
+
+
+def test_thumbnails_are_the_training_photos_in_order(shards: Path, model_dir: Path) -> None:
+    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True))
+    gallery = Recognizer.load(model_dir).gallery
+    assert gallery.thumbnails is not None
+    for photo in (TRAIN[0], TRAIN[150], TRAIN[-1]):
+        with Image.open(io.BytesIO(gallery.find_thumbnail(photo.image_id) or b"")) as image:
+            assert image.format == "JPEG"
+            pixels = np.asarray(image)
+        assert pixels.shape == photo.pixels.shape
+        np.testing.assert_allclose(pixels.mean(axis=(0, 1)), photo.pixels.mean(axis=(0, 1)), atol=3)
+    assert gallery.find_thumbnail("nobody") is None
+
+
+def test_without_thumbnails(shards: Path, model_dir: Path) -> None:
+    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=False))
+    assert {path.name for path in (model_dir / "index").iterdir()} == {"index.json", "items.csv", "embeddings.npy"}
+    assert Recognizer.load(model_dir).gallery.find_thumbnail(TRAIN[0].image_id) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("thumbnails.jpegs", b"", "is damaged"),
+        ("thumbnails.npy", b"", "is damaged"),
+        ("thumbnails.jpegs", None, "is missing"),
+    ],
+)
+def test_damaged_thumbnails(shards: Path, model_dir: Path, name: str, content: bytes | None, message: str) -> None:
+    path = index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True)) / name
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"{name} {message}"):
+        Recognizer.load(model_dir)
 
 
 def test_threshold_is_calibrated_on_val_and_its_distractors(shards: Path, model_dir: Path) -> None:

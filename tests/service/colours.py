@@ -3,12 +3,13 @@
 import contextlib
 import functools
 import io
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ GALLERY = {"r0": (255, 0, 0), "r1": (255, 60, 0), "g0": (0, 255, 0), "b0": (0, 0
 THRESHOLD = 0.9
 RUN_ID = "0123456789abcdef0123456789abcdef"
 PROJECT = Path(__file__).parents[2]
+BENTOML = Path(sys.executable).with_name("bentoml")
 ORIGIN = Origin(
     variant="plain",
     registered="2026-01-31T12:00:00+00:00",
@@ -135,11 +137,18 @@ def write_workspace(folder: Path, receipt: PackageReceipt) -> Path:
     return folder
 
 
-def find_worker(address: str) -> psutil.Process:
-    """The process that answers at an address."""
+def find_server(address: str) -> psutil.Process:
+    """The `bentoml serve` behind an address."""
     port = address.rsplit(":", 1)[1]
     (server,) = (child for child in psutil.Process().children() if {port, "serve"} <= set(child.cmdline()))
-    (worker,) = (child for child in server.children() if "_bentoml_impl.worker.service" in child.cmdline())
+    return server
+
+
+def find_worker(address: str) -> psutil.Process:
+    """The process that answers at an address."""
+    (worker,) = (
+        child for child in find_server(address).children() if "_bentoml_impl.worker.service" in child.cmdline()
+    )
     return worker
 
 
@@ -162,14 +171,20 @@ class Client:
 
 
 @contextlib.contextmanager
-def serve(arguments: list[str], folder: Path, program: Path = Path(sys.executable)) -> Iterator[str]:
+def serve(
+    arguments: list[str], folder: Path, program: Path = Path(sys.executable), settings: Mapping[str, str] = {}
+) -> Iterator[str]:
     """A real `bentoml serve` on a free port, once it is ready; gives its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [str(program.with_name("bentoml")), "serve", *arguments, "--host", "127.0.0.1", "--port", str(port)]
     log = folder / "serve.log"
-    with log.open("wb") as output, subprocess.Popen(command, cwd=folder, stdout=output, stderr=output) as process:
+    environment = os.environ | settings
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env=environment) as process,
+    ):
         try:
             wait_until_ready(f"http://127.0.0.1:{port}", process, log)
             yield f"http://127.0.0.1:{port}"

@@ -5,19 +5,21 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import bentoml
 import httpx
 import pytest
-from colours import find_worker, make_photo, serve
+from colours import BENTOML, find_worker, make_photo, serve
 
 from landmarks.files import read_json, write_json
 from landmarks.params import ServiceParams
 from landmarks.recognition import Recognizer
-from landmarks.serving.receipt import RECEIPT_PATH
+from landmarks.serving.receipt import RECEIPT_PATH, PackageReceipt
 
 RED = make_photo((255, 0, 0))
-BENTOML = Path(sys.executable).with_name("bentoml")
 NOT_FOR_SERVING = (
     "tensorflow",
     "keras",
@@ -32,7 +34,9 @@ NOT_FOR_SERVING = (
 
 _LIST_MODULES = """
 import asyncio, json, sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 import bentoml
 from landmarks.service import Landmarks
 from landmarks.serving.looking import Wish
@@ -146,6 +150,29 @@ def _fail_to_serve(folder: Path) -> str:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
     return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "mend", "words"),
+    [
+        ("bundle/serving.tflite", lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?"), "is damaged"),
+        ("bundle/serving.tflite", Path.unlink, "is missing"),
+        ("bundle/bundle.json", lambda path: path.write_text("{"), "is not valid JSON"),
+        ("index/embeddings.npy", Path.unlink, "is missing"),
+        ("index/thumbnails.jpegs", lambda path: path.write_bytes(b""), "is damaged"),
+    ],
+)
+def test_a_damaged_model(
+    workspace: Path, receipt: PackageReceipt, name: str, mend: Callable[[Path], Any], words: str, tmp_path: Path
+) -> None:
+    path = Path(bentoml.models.get(receipt.model_tag).path) / name
+    shutil.copy(path, tmp_path / "kept")
+    try:
+        mend(path)
+        assert words in (error := _fail_to_serve(workspace))
+        assert path.name in error
+    finally:
+        shutil.copy(tmp_path / "kept", path)
 
 
 @pytest.fixture

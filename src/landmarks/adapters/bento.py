@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
+from landmarks.data.recognizer_files import NOT_SERVED_SUFFIX
 from landmarks.errors import ArtifactError
 from landmarks.files import compute_fingerprint, compute_sha256, write_json
 from landmarks.params import ServiceParams
@@ -22,8 +23,7 @@ from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt
 
 BENTOFILE = "bentofile.yaml"
 _VERSION_DIGITS = 12
-# The Keras file is for further training; serving has no use for its weight.
-_NOT_SERVED = shutil.ignore_patterns("*.keras")
+_NOT_SERVED = shutil.ignore_patterns(f"*{NOT_SERVED_SUFFIX}")
 
 
 def find_recognizer(model_name: str, version: str, run_id: str) -> str | None:

@@ -65,8 +65,8 @@ def _route_endpoints(get_backend: Callable[[], Backend], receipt: PackageReceipt
     readers = anyio.CapacityLimiter(os.cpu_count() or 1)
 
     async def answer(endpoint: Endpoint, to_json: Callable[[Any], bytes], request: Request) -> Response:
-        with room.open_hold() as hold:
-            received = await receive(request, limits, hold)
+        with room.open_upload() as upload:
+            received = await receive(request, limits, upload)
             with room.take_place():
                 asked = await anyio.to_thread.run_sync(read_photos, received, endpoint, limits, limiter=readers)
                 backend = get_backend()

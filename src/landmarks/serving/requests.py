@@ -15,7 +15,7 @@ from landmarks.serving.endpoints import Endpoint
 from landmarks.serving.forms import MULTIPART, Part, parse_form
 from landmarks.serving.json_bodies import JSON, decode_photo, parse_json
 from landmarks.serving.problems import RequestError, shorten
-from landmarks.serving.room import Hold
+from landmarks.serving.room import Upload
 
 _RAW = re.compile(r"image/[^/]+|application/octet-stream")
 
@@ -37,7 +37,7 @@ class PhotoRequest:
     k: int
 
 
-async def receive(request: Request, limits: ServiceParams, hold: Hold) -> Received:
+async def receive(request: Request, limits: ServiceParams, upload: Upload) -> Received:
     """Read a request, its body within the limits of size, time and memory.
 
     A client that is still sending when the answer comes and the connection closes sees a broken connection in place
@@ -48,27 +48,24 @@ async def receive(request: Request, limits: ServiceParams, hold: Hold) -> Receiv
     """
     try:
         async with asyncio.timeout(limits.receive_seconds):
-            body = await _read_body(request, limits.max_body_bytes, hold)
+            await _read_body(request, limits.max_body_bytes, upload)
     except TimeoutError:
         raise RequestError(f"The body did not arrive within {limits.receive_seconds:g} seconds.", 408) from None
-    hold.check()
-    return Received(request.url.query, request.headers.get("content-type", ""), body)
+    return Received(request.url.query, request.headers.get("content-type", ""), upload.take_body())
 
 
-async def _read_body(request: Request, max_bytes: int, hold: Hold) -> bytes:
+async def _read_body(request: Request, max_bytes: int, upload: Upload) -> None:
     announced = request.headers.get("content-length", "")
     received = int(announced) if announced.isdecimal() and int(announced) > 2 * max_bytes else 0
-    body = bytearray()
     if not received:
         async for block in request.stream():
             received += len(block)
-            if received <= max_bytes and hold.add(len(block)):
-                body += block
+            if received <= max_bytes:
+                upload.add(block)
             elif received > 2 * max_bytes:
                 break
     if received > max_bytes:
         raise RequestError(f"The body is larger than {max_bytes} bytes. Send a smaller photo or fewer of them.", 413)
-    return bytes(body)
 
 
 def read_photos(received: Received, endpoint: Endpoint, limits: ServiceParams) -> PhotoRequest:

@@ -12,13 +12,15 @@ _BUSY = "The service is busy. Try again in a second."
 class Room:
     """Counts the requests that are being answered, and the bytes of all bodies in memory.
 
-    A body that is still coming in takes bytes but no place: slow clients keep nobody else out. Used in the event loop
-    alone.
+    A body that is still coming in takes bytes but no place, so slow clients keep nobody else out. Where the bytes run
+    out, the body that began to come in last has to go: were it the one that asks for more, many at once would all fail.
+    Used in the event loop alone.
     """
 
     def __init__(self, limits: ServiceParams) -> None:
         self._places = limits.max_waiting
         self._bytes = limits.max_waiting_bytes
+        self._incoming: list[Upload] = []
 
     @contextmanager
     def take_place(self) -> Iterator[None]:
@@ -36,41 +38,62 @@ class Room:
             self._places += 1
 
     @contextmanager
-    def open_hold(self) -> Iterator["Hold"]:
-        """Have a hold, which takes bytes as a body comes in and gives them back when the block ends."""
-        hold = Hold(self)
+    def open_upload(self) -> Iterator["Upload"]:
+        """Have an upload, whose bytes count until the block ends."""
+        upload = Upload(self)
+        self._incoming.append(upload)
         try:
-            yield hold
+            yield upload
         finally:
-            self._bytes += hold.bytes
+            self.drop(upload)
 
-    def take_bytes(self, count: int) -> bool:
-        """Whether so many bytes were left, and are now taken."""
-        if count > self._bytes:
+    def make_room(self, upload: "Upload", count: int) -> bool:
+        """Take bytes for an upload; whether there was room for them."""
+        while count > self._bytes and upload in self._incoming:
+            self.drop(self._incoming[-1])
+        if upload not in self._incoming:
             return False
         self._bytes -= count
         return True
 
+    def settle(self, upload: "Upload") -> bool:
+        """Let an upload keep its bytes, now that it is complete; whether it was there until now."""
+        if upload not in self._incoming:
+            return False
+        self._incoming.remove(upload)
+        return True
 
-class Hold:
-    """The bytes that one body has taken of the room."""
+    def drop(self, upload: "Upload") -> None:
+        """Give the bytes of an upload back."""
+        if upload in self._incoming:
+            self._incoming.remove(upload)
+        self._bytes += upload.counted
+        upload.counted = 0
+        upload.body.clear()
+
+
+class Upload:
+    """A body that comes in, for as long as there is room for it. `counted` is what it has taken of the room."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self.bytes = 0
-        self.refused = False
+        self.body = bytearray()
+        self.counted = 0
 
-    def add(self, count: int) -> bool:
-        """Take more bytes; once there were too few, none are taken any more."""
-        self.refused = self.refused or not self._room.take_bytes(count)
-        self.bytes += 0 if self.refused else count
-        return not self.refused
+    def add(self, block: bytes) -> None:
+        """Keep more of the body; where it had to go, forget it."""
+        if self._room.make_room(self, len(block)):
+            self.counted += len(block)
+            self.body += block
 
-    def check(self) -> None:
-        """Refuse the body that did not fit.
+    def take_body(self) -> bytes:
+        """The whole body.
 
         Raises:
             RequestError: there was too little room for it.
         """
-        if self.refused:
+        if not self._room.settle(self):
             raise RequestError(_BUSY, 503)
+        body = bytes(self.body)
+        self.body.clear()
+        return body
