@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from landmarks.data.schema import Split, build_photo_path
+from landmarks.data.schema import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE, Split, build_photo_path
 from landmarks.data.sources import locate_photos
 from landmarks.data.vocabulary import Landmark, write_vocabulary
 from landmarks.files import write_json
@@ -66,6 +66,8 @@ def write_selection(root: Path, count: int) -> Path:
     table = pa.table(columns)
     pq.write_table(table, selected / "images.parquet")
     pq.write_table(table.slice(0, 0), selected / "distractors.parquet")
+    texts = {name: [f"{name} {image_id}" for image_id in image_ids] for name in ATTRIBUTION_COLUMNS}
+    pq.write_table(pa.table({"image_id": image_ids} | texts), selected / ATTRIBUTIONS_FILE)
     rows = [Landmark(label, label, str(label), 1, 1, 1) for label in range(LANDMARKS)]
     write_vocabulary(selected / "vocabulary.csv", rows)
     return selected

@@ -52,13 +52,10 @@ def compare(model: Path, folder: Path, seconds: float) -> None:
                 rates[way, clients], medians[way, clients] = load.rate, float(np.median(load.seconds))
                 print(f"| {clients} | {way} | {load.describe()} |", flush=True)
         memory = ours.process.memory_info().rss / 1e6
-    print(
-        f"\nready after {ours.ready_seconds:.1f} s (plain {plain.ready_seconds:.1f} s), {memory:.0f} MB resident at the end"
-    )
-    print(
-        f"at 8 clients {rates['service', 8] / rates['plain', 8]:.1f} times the requests/s of the plain way (target 5)"
-    )
-    ratio = medians["service", 1] / bare
+    speedup, ratio = rates["service", 8] / rates["plain", 8], medians["service", 1] / bare
+    print(f"\nready after {ours.ready_seconds:.1f} s (plain {plain.ready_seconds:.1f} s)")
+    print(f"{memory:.0f} MB resident at the end")
+    print(f"at 8 clients {speedup:.1f} times the requests/s of the plain way (target 5)")
     print(
         f"at 1 client p50 {ratio:.2f} times decoding and one run of the network, {1000 * bare:.1f} ms (target under 2)"
     )

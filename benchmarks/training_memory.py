@@ -56,6 +56,7 @@ def train(folder: Path, image_size: int) -> None:
             lambda: build_classifier(image_size, LABELS, params.network),
             data,
             recipe,
+            params.network,
             choose_strategy("one"),
             Path(work),
         )

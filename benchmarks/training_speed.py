@@ -50,7 +50,7 @@ def prepare_ours(data: TrainingData, image_size: int) -> Callable[[], float]:
 
     def measure() -> float:
         with tempfile.TemporaryDirectory() as work:
-            result = train_classifier(build, data, recipe, choose_strategy("one"), Path(work))
+            result = train_classifier(build, data, recipe, params.network, choose_strategy("one"), Path(work))
         return result.history[1]["images_per_second"]
 
     return measure

@@ -29,9 +29,15 @@ def make_raw(folder: Path, broken: bool) -> Path:
     distractors = make_photos(ROWS, DISTRACTORS, broken).assign(category="thing")
     numbers = pd.Series(np.arange(LANDMARKS)).astype("str")
     names = pd.DataFrame({"landmark_id": numbers, "name": "Landmark_" + numbers})
+    attributions = images[["image_id"]].assign(
+        author="Author " + pd.Series(np.arange(ROWS) % 50_000).astype("str"),
+        license="CC BY-SA 3.0",
+        url="https://upload.wikimedia.org/wikipedia/commons/7/70/" + images["image_id"] + "_photo_of_a_landmark.jpg",
+        title="File:" + images["image_id"] + " photo of a landmark.jpg",
+    )
     sources = {kind: {"kind": "folder", "path": str(folder)} for kind in ("photos", "distractors")}
     folder.mkdir()
-    return write_photo_set(folder, PhotoSet(images, distractors, names, sources))
+    return write_photo_set(folder, PhotoSet(images, distractors, names, attributions, sources))
 
 
 def make_photos(start: int, count: int, broken: bool) -> pd.DataFrame:

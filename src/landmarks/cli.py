@@ -45,7 +45,7 @@ def _fail(message: str) -> NoReturn:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__)
 def main() -> None:
-    r"""Learn to name the landmark in a photo: from raw photos to a deployed service.
+    """Learn to name the landmark in a photo: from raw photos to a deployed service.
 
     The first nine commands are the stages of the pipeline, in order. `dvc repro` runs those whose inputs or parameters
     changed; call one by hand to see it alone. Their parameters stand in params.yaml.
@@ -54,7 +54,7 @@ def main() -> None:
     A first run:        dvc repro
     Another data set:   landmarks params landmarks81 && dvc repro
     Name a landmark:    landmarks classify PHOTO
-    """
+    """  # noqa: D301 - click wants the character
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -190,6 +190,76 @@ def search(photo: Path, as_json: bool, k: int, model: Path | None) -> None:
             click.echo(json.dumps(asdict(neighbour), ensure_ascii=False))
         else:
             click.echo(f"{neighbour.similarity:6.3f}  {neighbour.image_id}  {neighbour.name} ({neighbour.landmark_id})")
+            if credit := ", ".join(filter(None, (neighbour.author, neighbour.license, neighbour.url))):
+                click.echo(f"        {credit}")
+
+
+@main.command()
+@click.argument("photos", type=click.Path(path_type=Path, exists=True))
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--retrieval", is_flag=True, help="Write similar gallery photos in place of landmarks.")
+@click.option("--threshold", type=float, help="Leave the cell empty below this score; every photo is answered without.")
+@click.option("--model", type=FOLDER, help="Recognizer directory; the champion where not given.")
+def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, model: Path | None) -> None:
+    """Answer a folder of test photos in a file that Kaggle takes.
+
+    PHOTOS is searched with everything below it, so Kaggle's test/a/b/c/<id>.jpg and a flat folder both work. The id of
+    a photo is its file name without the suffix. OUT gets one row for every photo:
+
+    \b
+    id,landmarks                      with --retrieval:  id,images
+    00016575233bc956,138982 0.8731                       00016575233bc956,17660ef415d37059 92b6290d571448f6
+
+    that is, the most likely landmark with its score, or up to 100 similar photos of the gallery, closest first. A photo
+    that cannot be read gets an empty cell and is named on stderr. OUT is written at the end, whole or not at all.
+
+    GAP puts all predictions in order by score and loses nothing by doubtful ones at the end, so --threshold only makes
+    the file smaller. `landmarks score` measures the result where the solution is known.
+
+    \b
+    landmarks submit /data/test submission.csv
+    landmarks submit --retrieval /data/queries submission.csv --model models/plain
+    """  # noqa: D301 - click wants the character
+    from landmarks.submission import submit_recognition, submit_retrieval
+
+    if retrieval and threshold is not None:
+        raise click.UsageError("--threshold is about landmarks; it cannot be used with --retrieval.")
+    files = _find_photos((photos,))
+    recognizer = _load_recognizer(model)
+    if retrieval:
+        unanswered = submit_retrieval(recognizer, files, out)
+    else:
+        unanswered = submit_recognition(recognizer, files, out, threshold)
+    for photo in unanswered:
+        click.echo(f"{photo.path}: {photo.reason}", err=True)
+    click.echo(f"Wrote {out}: {len(files):,} photos, {len(unanswered):,} of them unreadable with an empty cell.")
+
+
+@main.command()
+@click.argument("submission", type=click.Path(path_type=Path))
+@click.argument("solution", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="All figures as one JSON object.")
+def score(submission: Path, solution: Path, as_json: bool) -> None:
+    """Score a Kaggle submission against its solution.
+
+    The header of SOLUTION tells what is scored:
+
+    \b
+    id,landmarks,Usage   recognition: GAP, GAP without the photos of no landmark, top-1
+    id,images,Usage      retrieval: mAP@100, precision and recall, the place of the first hit
+
+    as published with Google Landmarks v2: recognition_solution_v2.1.csv and retrieval_solution_v2.1.csv. There are
+    figures for the rows of Usage Public, of Private, and for all; rows that are Ignored do not count. GAP puts all
+    predictions in order by score, so a confident wrong answer costs more than a doubtful one; a photo of no landmark
+    should have a low score or an empty cell.
+
+    \b
+    landmarks score submission.csv recognition_solution_v2.1.csv
+    """  # noqa: D301 - click wants the character
+    from landmarks.scoring import score_submission
+
+    scores = score_submission(submission, solution)
+    click.echo(json.dumps(scores.as_json()) if as_json else scores.describe())
 
 
 @main.command()

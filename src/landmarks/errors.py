@@ -17,6 +17,10 @@ class DataError(LandmarksError):
     """A table, a photo source or a selection cannot be used."""
 
 
+class ScoringError(DataError, ValueError):
+    """Answers cannot be scored: the file or the numbers are malformed, or the figure is not defined for them."""
+
+
 class ImageError(LandmarksError):
     """One image cannot be decoded within the limits."""
 

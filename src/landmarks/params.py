@@ -48,6 +48,7 @@ class AcquireParams(Section):
     train_csv: str = Field(description="Table of photos: id,landmark_id.")
     names_csv: str = Field(description="Table of names: landmark_id,name; a blank file where there is none.")
     distractors_csv: str = Field(description="Table of photos of no landmark: id,category; a blank file for none.")
+    attribution_csv: str = Field(description="Who made the photos: id,url,author,license,title; a blank file for none.")
     demo: DemoParams
 
 
@@ -95,10 +96,37 @@ class PrepareParams(Section):
     near_duplicate_bits: Annotated[int, Field(ge=0, le=64, description="Most differing bits of two 64-bit hashes.")]
 
 
+class ArcFaceParams(Section):
+    """The cosine classifier with an additive angular margin; `network.head: arcface` alone."""
+
+    scale: Annotated[float, Field(gt=0, description="Logits are this times the cosine.")]
+    min_margin_radians: Annotated[float, Field(ge=0, le=1.5, description="Of the landmark with the most photos.")]
+    max_margin_radians: Annotated[float, Field(ge=0, le=1.5, description="Of the landmark with the fewest photos.")]
+    margin_warmup_epochs: Annotated[float, Field(ge=0, description="Epochs over which the margins grow from zero.")]
+    subcenters: Annotated[int, Field(ge=1, description="Directions a landmark may have; the closest counts.")]
+
+    @pydantic.model_validator(mode="after")
+    def _order_margins(self) -> "ArcFaceParams":
+        if self.min_margin_radians > self.max_margin_radians:
+            raise ValueError(
+                f"min_margin_radians {self.min_margin_radians} is above max_margin_radians {self.max_margin_radians}"
+            )
+        return self
+
+
 class NetworkParams(Section):
     """The shape of the ResNet-50 and its head."""
 
-    pooling: Literal["average", "flatten"]
+    stem: Literal["standard", "small"] = Field(
+        description="standard: 7x7 at stride 2, then pooling; small: 3x3 at stride 1, then pooling, four times as slow."
+    )
+    pooling: Literal["average", "gem", "flatten"]
+    gem_power: Annotated[float, Field(ge=1, le=10, description="1 is the average, higher is closer to the maximum.")]
+    embedding_dim: Positive | None = Field(
+        description="Length of the layer before the head; null: the pooled features."
+    )
+    head: Literal["softmax", "arcface"]
+    arcface: ArcFaceParams
     dropout: Annotated[float, Field(ge=0, lt=1)]
     batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)]
     zero_init_residual: bool = Field(description="Start every residual branch at zero (Goyal et al. 2017).")
@@ -113,6 +141,25 @@ class AugmentationParams(Section):
     brightness: Fraction = Field(description="Largest change, as a fraction of the full range.")
     contrast: Annotated[float, Field(ge=0, lt=1)] = Field(description="Largest relative change.")
     saturation: Annotated[float, Field(ge=0, lt=1)] = Field(description="Largest relative change.")
+    mixup_fraction: Fraction = Field(description="Of the batches, this part is blended pairwise.")
+    mixup_alpha: Annotated[float, Field(gt=0)] = Field(description="Shape of the Beta distribution of the shares.")
+    cutmix_fraction: Fraction = Field(description="Of the batches, this part gets rectangles of other photos.")
+
+    @pydantic.model_validator(mode="after")
+    def _leave_room(self) -> "AugmentationParams":
+        if self.mixup_fraction + self.cutmix_fraction > 1:
+            raise ValueError(
+                "mixup_fraction + cutmix_fraction must not be above 1, "
+                f"received {self.mixup_fraction} + {self.cutmix_fraction}"
+            )
+        return self
+
+
+class ResizingStep(Section):
+    """A part of the training with smaller photos."""
+
+    until: Annotated[float, Field(gt=0, lt=1, description="End of this part, as a fraction of the epochs.")]
+    image_size: Annotated[int, Field(ge=32, le=1024, description="In pixels.")]
 
 
 class TrainParams(Section):
@@ -127,6 +174,10 @@ class TrainParams(Section):
     weight_decay: Annotated[float, Field(ge=0, description="Per step: L2 for sgd, decoupled for adamw.")]
     warmup_epochs: Annotated[float, Field(ge=0)]
     decay: Literal["cosine", "constant"]
+    resizing: tuple[ResizingStep, ...] = Field(description="Smaller photos at first; then those of the shards.")
+    weight_averaging: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        description="Decay per step of the running average of weights that is measured and kept; null: none."
+    )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     class_weighting: Literal["none", "sqrt", "inverse"] = Field(description="Weight of a class by its photo count.")
     early_stopping_patience: Positive | None = Field(description="Epochs without a better monitored value.")
@@ -135,6 +186,13 @@ class TrainParams(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     devices: Literal["auto", "one", "mirrored"] = Field(description="auto mirrors where there are several GPUs.")
     seed: Count
+
+    @pydantic.model_validator(mode="after")
+    def _order_resizing(self) -> "TrainParams":
+        ends = [step.until for step in self.resizing]
+        if ends != sorted(set(ends)):
+            raise ValueError(f"resizing: `until` must rise from step to step, received {ends}")
+        return self
 
 
 class IndexParams(Section):
@@ -217,6 +275,12 @@ class Params(Section):
     service: ServiceParams
     tracking: TrackingParams
 
+    @pydantic.model_validator(mode="after")
+    def _keep_one_size_when_flattened(self) -> "Params":
+        if self.train.resizing and self.network.pooling == "flatten":
+            raise ValueError("train.resizing needs network.pooling: average or gem; flatten takes one image size")
+        return self
+
 
 def read_params(path: Path = PARAMS_PATH) -> Params:
     """Read and check a params file.
@@ -259,8 +323,16 @@ def flatten_params(section: Section, prefix: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in section:
         key = f"{prefix}.{name}"
-        flat |= flatten_params(value, key) if isinstance(value, Section) else {key: value}
+        flat |= flatten_params(value, key) if isinstance(value, Section) else {key: _simplify(value)}
     return flat
+
+
+def _simplify(value: Any) -> Any:
+    return (
+        [_simplify(item) for item in value]
+        if isinstance(value, tuple)
+        else (value.model_dump() if isinstance(value, Section) else value)
+    )
 
 
 def list_experiments(folder: Path = EXPERIMENTS_PATH) -> list[str]:

@@ -3,7 +3,6 @@
 It reads the recognizer directory of docs/pipeline.md and needs neither TensorFlow nor Keras.
 """
 
-import csv
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,11 @@ from landmarks.data.recognizer_files import (
     ITEMS_FILE,
     MEND,
     SERVING_MODEL_FILE,
+    Credit,
     check_files,
     read_bundle_facts,
     read_index_facts,
+    read_items,
 )
 from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.errors import ArtifactError, ImageError, LandmarksError
@@ -56,12 +57,18 @@ class Recognition:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A photo of the gallery; `similarity` is the cosine, higher is closer."""
+    """A photo of the gallery; `similarity` is the cosine, higher is closer.
+
+    `author`, `license` and `url` tell where the photo is from; they are empty where that is not known.
+    """
 
     image_id: str
     landmark_id: int
     name: str
     similarity: float
+    author: str
+    license: str
+    url: str
 
 
 class Recognizer:
@@ -150,7 +157,8 @@ class Recognizer:
 
     def _neighbour(self, row: int, similarity: float) -> Neighbour:
         landmark = self.landmarks[self.gallery.labels[row]]
-        return Neighbour(self.gallery.image_ids[row], landmark.landmark_id, landmark.name, similarity)
+        image_id, credit = self.gallery.image_ids[row], self.gallery.credits[row]
+        return Neighbour(image_id, landmark.landmark_id, landmark.name, similarity, *credit)
 
 
 class ServingNetwork:
@@ -208,6 +216,8 @@ class ServingNetwork:
             with self._lock:
                 outputs = self._runner(**{self._input: pixels[batch]})
             probabilities[batch], embeddings[batch] = outputs["probabilities"], outputs["embedding"]
+        # where the network finds nothing LiteRT divides zero by zero, Keras gives zeros
+        embeddings[np.isnan(embeddings).all(axis=1) & np.isfinite(probabilities).all(axis=1)] = 0.0
         return probabilities, embeddings
 
 
@@ -218,6 +228,7 @@ class Gallery:
     index: SimilarityIndex
     image_ids: tuple[str, ...]
     labels: tuple[int, ...]
+    credits: tuple[Credit, ...]
     threshold: float
     thumbnails: Thumbnails | None = None
 
@@ -232,15 +243,16 @@ class Gallery:
         check_files(folder, facts.get("files", {}), (ITEMS_FILE, EMBEDDINGS_FILE))
         if facts["bundle_fingerprint"] != network.fingerprint:
             raise ArtifactError(f"{folder} was made with another bundle. Run the index stage again: `dvc repro`.")
-        image_ids, labels = _read_items(folder / ITEMS_FILE)
+        items = read_items(folder / ITEMS_FILE)
         index = SimilarityIndex.load(folder / EMBEDDINGS_FILE, threads)
-        if not len(index) == len(image_ids) == facts["photos"]:
+        photos = len(items.image_ids)
+        if not len(index) == photos == facts["photos"]:
             raise ArtifactError(
-                f"{folder} has {len(index)} embeddings and {len(image_ids)} photos, expected {facts['photos']}. {MEND}"
+                f"{folder} has {len(index)} embeddings and {photos} photos, expected {facts['photos']}. {MEND}"
             )
-        if index.dimension != network.embedding_dim or not set(labels) <= set(range(network.labels)):
+        if index.dimension != network.embedding_dim or not set(items.labels) <= set(range(network.labels)):
             raise ArtifactError(f"{folder} does not fit its network: other dimensions or labels. {MEND}")
-        return cls(index, image_ids, labels, float(facts["threshold"]), _load_thumbnails(folder, facts))
+        return cls(index, *items, float(facts["threshold"]), _load_thumbnails(folder, facts))
 
     def find_thumbnail(self, image_id: str) -> bytes | None:
         """A small JPEG of a gallery photo; None where there is no such photo, or no thumbnails."""
@@ -291,12 +303,3 @@ def _load_thumbnails(folder: Path, facts: dict[str, Any]) -> Thumbnails | None:
 
 def _count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _read_items(path: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            items = [(row["image_id"], int(row["label"])) for row in csv.DictReader(stream)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path} is not a table of image_id,label ({error}). {MEND}") from error
-    return tuple(image_id for image_id, _ in items), tuple(label for _, label in items)

@@ -40,6 +40,9 @@ def make_folder(root: Path, counts: Mapping[int, int], distractors: Mapping[str,
     for seed, (image_id, _) in enumerate(others):
         put_photo(root / "others", image_id, make_photo(10_000 + seed))
     (root / "others").mkdir(exist_ok=True)
+    owners = [f"{i},https://photos/{i},Author of {i},CC BY {n}.0,\n" for n, (i, _) in enumerate([*rows, *others])]
+    stranger = f"{make_id('stranger')},https://photos/x,Nobody,,Title\n"
+    (root / "attribution.csv").write_text("id,url,author,license,title\n" + "".join([stranger, *owners]))
     (root / "train.csv").write_text("id,landmark_id\n" + "".join(f"{i},{landmark}\n" for i, landmark in rows))
     (root / "names.csv").write_text("landmark_id,name\n" + "".join(f"{i},Place_No._{i}\n" for i in counts))
     (root / "others/images.csv").write_text("id,category,origin\n" + "".join(f"{i},{name},x\n" for i, name in others))
@@ -54,6 +57,7 @@ def make_acquire_params(root: Path, **changes: Any) -> AcquireParams:
         "train_csv": str(root / "train.csv"),
         "names_csv": str(root / "names.csv"),
         "distractors_csv": str(root / "others/images.csv"),
+        "attribution_csv": str(root / "attribution.csv"),
         "demo": demo,
     }
     return AcquireParams.model_validate(values | changes)

@@ -24,6 +24,14 @@ def test_a_folder_becomes_a_photo_set_whose_photos_can_be_read(tmp_path: Path) -
     source = open_source(photo_set.sources["photos"])
     assert [source.read(place) for place in build_places(photo_set.images)] == [make_photo(seed) for seed in range(3)]
     assert photo_set.distractors[["image_id", "category"]].to_numpy().tolist() == [[make_id("animal/0"), "animal"]]
+    everyone = [*ids, make_id("animal/0")]
+    assert photo_set.attributions.to_dict("list") == {
+        "image_id": everyone,
+        "author": [f"Author of {image_id}" for image_id in everyone],
+        "license": ["CC BY 0.0", "CC BY 1.0", "CC BY 2.0", "CC BY 3.0"],
+        "url": [f"https://photos/{image_id}" for image_id in everyone],
+        "title": [""] * 4,
+    }
     (place,) = build_places(photo_set.distractors)
     assert open_source(photo_set.sources["distractors"]).read(place) == make_photo(10_000)
 
@@ -61,15 +69,15 @@ def test_relative_paths_are_recorded_as_absolute(tmp_path: Path, monkeypatch: py
     }
 
 
-def test_empty_files_mean_no_names_and_no_distractors(tmp_path: Path) -> None:
+def test_blank_files_mean_no_names_no_distractors_and_no_attributions(tmp_path: Path) -> None:
     make_folder(tmp_path, {7: 1, 9: 1}, {"animal": 1})
     (tmp_path / "none.csv").touch()
-    params = make_acquire_params(
-        tmp_path, names_csv=str(tmp_path / "none.csv"), distractors_csv=str(tmp_path / "none.csv")
-    )
+    none = str(tmp_path / "none.csv")
+    params = make_acquire_params(tmp_path, names_csv=none, distractors_csv=none, attribution_csv=none)
     photo_set = read_photo_set(acquire(tmp_path / "raw", params))
     assert photo_set.names.empty
     assert photo_set.distractors.empty
+    assert photo_set.attributions.empty
     assert len(photo_set.images) == 2
 
 
@@ -93,6 +101,7 @@ def test_ids_that_are_paths_reach_no_file(tmp_path: Path) -> None:
         ({"train_csv": "absent.csv"}, DataError, "absent.csv is missing"),
         ({"names_csv": "absent.csv"}, DataError, "absent.csv is missing"),
         ({"distractors_csv": "absent.csv"}, DataError, "absent.csv is missing"),
+        ({"attribution_csv": "absent.csv"}, DataError, "absent.csv is missing"),
         ({"photos": "absent"}, DataError, "absent"),
         ({"photos": ""}, ParamsError, "acquire.photos is empty"),
         ({"source": "archive"}, DataError, "photos"),
@@ -104,7 +113,9 @@ def test_what_is_missing_is_named_and_nothing_is_written(
     make_folder(tmp_path, {7: 1, 9: 1})
     with pytest.raises(error, match=words):
         acquire(tmp_path / "raw", make_acquire_params(tmp_path, **changes))
-    assert {path.name for path in tmp_path.iterdir()} == {"photos", "others", "train.csv", "names.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "photos", "others", "train.csv", "names.csv", "attribution.csv",
+    }  # fmt: skip
 
 
 def test_the_demo_draws_photos_that_can_be_read_and_records_where_they_end_up(
@@ -116,6 +127,9 @@ def test_the_demo_draws_photos_that_can_be_read_and_records_where_they_end_up(
     assert photo_set.sources["photos"] == {"kind": "archive", "path": "data/raw/photos.zip"}
     assert photo_set.images["landmark_id"].value_counts().tolist() == [3, 3]
     assert len(photo_set.distractors) == 4
+    assert photo_set.attributions["image_id"].tolist() == photo_set.images["image_id"].tolist()
+    assert set(photo_set.attributions["author"]) == {"landmarks demo"}
+    assert set(photo_set.attributions["license"]) == {"Apache-2.0"}
     for kind, table in (("photos", photo_set.images), ("distractors", photo_set.distractors)):
         source = open_source(photo_set.sources[kind])
         assert all(source.read(place).startswith(b"\xff\xd8") for place in build_places(table))

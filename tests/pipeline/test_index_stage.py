@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -28,6 +29,7 @@ from tiny_recognizers import (
     Photo,
     build_network,
     encode_png,
+    make_attribution,
     make_photos,
     write_tiny_bundle,
     write_tiny_shards,
@@ -110,6 +112,34 @@ def test_damaged_thumbnails(shards: Path, model_dir: Path, name: str, content: b
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(ArtifactError, match=f"{name} {message}"):
         Recognizer.load(model_dir)
+
+
+def test_the_gallery_names_who_made_its_photos(shards: Path, model_dir: Path) -> None:
+    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True))
+    with (model_dir / "index/items.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [list(row.values())[2:] for row in rows] == [
+        [make_attribution(photo.image_id, column) for column in ("author", "license", "url", "title")]
+        for photo in TRAIN
+    ]
+    assert rows[1]["author"] == 'author of "0000000000000101", ä'
+    found = Recognizer.load(model_dir).search([encode_png(TRAIN[1].pixels)], k=1)[0][0]
+    assert (found.author, found.license, found.url) == tuple(rows[1][name] for name in ("author", "license", "url"))
+
+
+@pytest.mark.parametrize("damage", ["order", "column", "row", "file"])
+def test_refuses_a_table_of_photos_that_does_not_fit_the_shards(tmp_path: Path, damage: str) -> None:
+    shards = tmp_path / "shards"
+    manifest = write_tiny_shards(shards, PHOTOS)
+    write_tiny_bundle(tmp_path / "bundle", shards_fingerprint=manifest.fingerprint)
+    table = pd.read_parquet(shards / "photos.parquet")
+    damaged = {"order": table[::-1], "column": table.drop(columns="author"), "row": table[1:], "file": table}[damage]
+    damaged.to_parquet(shards / "photos.parquet", index=False)
+    if damage == "file":
+        (shards / "photos.parquet").unlink()
+    with pytest.raises(ArtifactError, match=r"(photos\.parquet|table of photos has) .*prepare"):
+        index(shards, tmp_path, IndexParams(precision_target=0.75, thumbnails=True))
+    assert {path.name for path in tmp_path.iterdir()} == {"shards", "bundle"}
 
 
 def test_threshold_is_calibrated_on_val_and_its_distractors(shards: Path, model_dir: Path) -> None:

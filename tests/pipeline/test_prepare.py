@@ -88,10 +88,18 @@ class Selection:
         distractors = [i for i, (_, label, _) in self.photos.items() if label < 0]
         self._write_table(folder / "images.parquet", images, source["photos"])
         self._write_table(folder / "distractors.parquet", distractors, source["distractors"])
+        self._write_attributions(folder / "attributions.parquet")
         counts = [[self._count(label, split) for split in LANDMARK_SPLITS] for label in range(self.landmarks)]
         rows = [Landmark(label, 7 * label + 3, f"Tower {label}", *counts[label]) for label in range(self.landmarks)]
         write_vocabulary(folder / "vocabulary.csv", rows)
         return folder
+
+    def _write_attributions(self, path: Path) -> None:
+        """Every other photo has one, in another order than the tables, and a photo that is not selected too."""
+        image_ids = ["f" * 16, *list(self.photos)[::-2]]
+        texts = {name: [f"{name} of {i}" for i in image_ids] for name in ("author", "license", "url", "title")}
+        columns = {name: pa.array(values, pa.string()) for name, values in ({"image_id": image_ids} | texts).items()}
+        pq.write_table(pa.table(columns), path)
 
     def _count(self, label: int, split: Split) -> int:
         return sum(entry[1:] == (label, split) for entry in self.photos.values())
@@ -189,10 +197,15 @@ def test_the_artefacts_are_as_the_contract_says(tmp_path: Path) -> None:
         "status": "string",
         "perceptual_hash": "uint64",
         "near_duplicate": "bool",
+        **dict.fromkeys(("author", "license", "url", "title"), "string"),
     }
     assert {row["image_id"]: (row["label"], row["split"], row["status"]) for row in table.to_pylist()} == {
         image_id: (label, split.value, "ok") for image_id, (_, label, split) in selection.photos.items()
     }
+    attributed = set(list(selection.photos)[::-2])
+    for row in table.to_pylist():
+        for name in ("author", "license", "url", "title"):
+            assert row[name] == (f"{name} of {row['image_id']}" if row["image_id"] in attributed else "")
 
 
 def test_the_order_is_mixed_and_depends_on_the_ids_alone(tmp_path: Path) -> None:
@@ -487,7 +500,7 @@ def test_a_killed_worker_is_a_clear_error(tmp_path: Path) -> None:
 def test_inputs_that_cannot_be_used(tmp_path: Path) -> None:
     selection = Selection(tmp_path).fill()
     selected = selection.write()
-    for name in ("images.parquet", "distractors.parquet", "source.json", "vocabulary.csv"):
+    for name in ("images.parquet", "distractors.parquet", "source.json", "vocabulary.csv", "attributions.parquet"):
         whole = (selected / name).read_bytes()
         (selected / name).write_bytes(b"junk" * 10)
         with pytest.raises(ArtifactError, match=name):

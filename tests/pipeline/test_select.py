@@ -46,6 +46,11 @@ def test_a_selection_holds_all_that_prepare_needs(tmp_path: Path) -> None:
     assert [one.train + one.val + one.test for one in vocabulary] == [10, 12]
     kinds = photo_set.distractors.groupby("split")["category"].unique().map(list)
     assert sorted(kinds["distractors_val"] + kinds["distractors_test"]) == ["animal", "food"]
+    assert set(photo_set.attributions["image_id"]) == {
+        *photo_set.images["image_id"],
+        *photo_set.distractors["image_id"],
+    }
+    assert photo_set.attributions["author"].tolist() == [f"Author of {i}" for i in photo_set.attributions["image_id"]]
     places = ["image_id", "offset", "compressed_bytes", "method"]
     merged = photo_set.images[places].merge(validated.images[places], on=places)
     assert len(merged) == 22

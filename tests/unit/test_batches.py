@@ -6,15 +6,33 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from landmarks.data.batches import augment, read_batches, read_training_batches
+from landmarks.data.batches import augment, blend, choose_image_size, read_batches, read_training_batches
 from landmarks.data.images import encode_png
 from landmarks.data.shards import Record, write_shard
-from landmarks.params import AugmentationParams
+from landmarks.params import AugmentationParams, ResizingStep, read_params
+
+ROOT = Path(__file__).parents[2]
 
 SIZE = 32
 NOTHING = AugmentationParams(
-    flip=False, min_crop_area_fraction=1.0, max_aspect_ratio=1.0, brightness=0.0, contrast=0.0, saturation=0.0
+    flip=False,
+    min_crop_area_fraction=1.0,
+    max_aspect_ratio=1.0,
+    brightness=0.0,
+    contrast=0.0,
+    saturation=0.0,
+    mixup_fraction=0.0,
+    mixup_alpha=0.2,
+    cutmix_fraction=0.0,
 )
+STRONG = {
+    "flip": True, "min_crop_area_fraction": 0.5, "max_aspect_ratio": 1.3,
+    "brightness": 0.2, "contrast": 0.3, "saturation": 0.3, "mixup_fraction": 0.4, "cutmix_fraction": 0.4,
+}  # fmt: skip
+
+
+def make_params(**changes: object) -> AugmentationParams:
+    return AugmentationParams.model_validate(NOTHING.model_dump() | changes)
 
 
 def make_photos(count: int) -> np.ndarray:
@@ -57,11 +75,9 @@ def test_photos_arrive_as_they_were_stored(shards: list[Path]) -> None:
 
 
 def test_augmented_epochs_repeat_exactly_and_differ_from_each_other(shards: list[Path]) -> None:
-    strong = AugmentationParams(
-        flip=True, min_crop_area_fraction=0.5, max_aspect_ratio=1.3, brightness=0.2, contrast=0.3, saturation=0.3
-    )
+    strong = make_params(**STRONG)
     once, again, later = (
-        np.concatenate([b for b, _ in read_training_batches(shards, SIZE, 10, 3, epoch, strong).as_numpy_iterator()])
+        np.concatenate([b for b, *_ in read_training_batches(shards, SIZE, 10, 3, epoch, strong).as_numpy_iterator()])
         for epoch in (0, 0, 1)
     )
     np.testing.assert_array_equal(once, again)
@@ -69,8 +85,7 @@ def test_augmented_epochs_repeat_exactly_and_differ_from_each_other(shards: list
 
 
 def change(photos: np.ndarray, seed: int = 0, **changes: object) -> np.ndarray:
-    params = AugmentationParams.model_validate(NOTHING.model_dump() | changes)
-    changed: np.ndarray = augment(tf.constant(photos), params, tf.constant([seed, 0], tf.int64)).numpy()
+    changed: np.ndarray = augment(tf.constant(photos), make_params(**changes), tf.constant([seed, 0], tf.int64)).numpy()
     assert changed.dtype == np.uint8
     return changed
 
@@ -111,3 +126,66 @@ def test_saturation_leaves_grey_alone_and_contrast_keeps_the_mean() -> None:
     contrasted = change(grey, contrast=0.3)
     assert np.abs(contrasted.mean(axis=(1, 2, 3)) - grey.mean(axis=(1, 2, 3))).max() < 0.6
     assert np.abs(contrasted.std(axis=(1, 2, 3)) / grey.std(axis=(1, 2, 3)) - 1).max() > 0.1
+
+
+def mix(photos: np.ndarray, labels: np.ndarray, seed: int = 0, **changes: object) -> list[np.ndarray]:
+    params = make_params(**changes)
+    mixed = blend(tf.constant(photos), tf.constant(labels), params, tf.constant([seed, 1], tf.int64))
+    return [part.numpy() for part in mixed]
+
+
+def test_mixup_blends_each_photo_with_its_partner_by_its_share() -> None:
+    photos, labels = make_photos(40), np.arange(40, dtype=np.int32)
+    mixed, own, others, shares = mix(photos, labels, mixup_fraction=1.0, mixup_alpha=0.5)
+    np.testing.assert_array_equal(own, labels)
+    np.testing.assert_array_equal(others, labels[::-1])
+    assert (shares >= 0.5).all()
+    assert shares.min() < 0.9
+    weights = shares[:, None, None, None]
+    expected = photos * weights + photos[::-1] * (1 - weights)
+    np.testing.assert_allclose(mixed, expected, atol=0.51)
+
+
+def test_cutmix_replaces_a_rectangle_of_the_area_it_tells() -> None:
+    photos, labels = make_photos(60), np.arange(60, dtype=np.int32)
+    mixed, _, _, shares = mix(photos, labels, cutmix_fraction=1.0)
+    from_partner = (mixed == photos[::-1]).all(axis=3) & (photos != photos[::-1]).any(axis=3)
+    assert ((mixed == photos).all(axis=3) | from_partner).all()
+    for mask, share in zip(from_partner, shares, strict=True):
+        assert abs(1 - mask.mean() - share) < 0.02
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if len(rows):
+            assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.98
+    assert shares.min() < 0.4
+    assert shares.max() > 0.9
+
+
+def test_the_given_fractions_of_the_batches_are_mixed() -> None:
+    photos, labels = make_photos(4), np.arange(4, dtype=np.int32)
+    kinds = []
+    for seed in range(200):
+        mixed, _, _, shares = mix(photos, labels, seed, mixup_fraction=0.3, cutmix_fraction=0.2)
+        kept = (shares == 1).all()
+        kinds.append("kept" if kept and (mixed == photos).all() else "mixed")
+    assert 70 < kinds.count("mixed") < 130
+    assert (mix(photos, labels)[0] == photos).all()
+
+
+def test_photos_are_smaller_in_the_epochs_that_the_params_name(shards: list[Path]) -> None:
+    steps = (ResizingStep(until=0.5, image_size=32), ResizingStep(until=0.75, image_size=48))
+    params = read_params(ROOT / "experiments" / "default.yaml").train.model_copy(
+        update={"epochs": 8, "resizing": steps}
+    )
+    assert [choose_image_size(64, params, epoch) for epoch in range(8)] == [32] * 4 + [48] * 2 + [64] * 2
+    assert choose_image_size(40, params, 4) == 40
+    for augmentation in (None, make_params(**STRONG)):
+        photos, *_ = next(iter(read_training_batches(shards, SIZE, 10, 0, 0, augmentation, reduced_size=16)))
+        assert photos.shape == (10, 16, 16, 3)
+
+
+def test_a_smaller_photo_is_the_photo_averaged(shards: list[Path]) -> None:
+    photos = make_photos(50).astype(float)
+    small, labels = next(iter(read_training_batches(shards, SIZE, 10, 0, 0, reduced_size=16)))
+    averaged = photos[labels].reshape(10, 16, 2, 16, 2, 3).mean(axis=(2, 4))
+    # the filter is wider than its block
+    assert np.corrcoef(small.numpy().ravel(), averaged.ravel())[0, 1] > 0.9

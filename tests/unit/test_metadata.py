@@ -8,6 +8,7 @@ import pytest
 from landmarks.data.metadata import (
     PhotoSet,
     build_places,
+    read_attribution_table,
     read_distractor_table,
     read_name_table,
     read_photo_set,
@@ -26,7 +27,8 @@ def make_photo_set() -> PhotoSet:
     images = pd.DataFrame({"image_id": [ID, "0" * 16], "landmark_id": ["1", None], **places})
     empty = pd.DataFrame({"image_id": [], "category": [], "offset": [], "compressed_bytes": [], "method": []})
     names = pd.DataFrame({"landmark_id": ["1"], "name": ["Göttingen"]})
-    return PhotoSet(images, empty, names, {"photos": {"kind": "folder", "path": "x"}, "distractors": {}})
+    attributions = pd.DataFrame({"image_id": [ID], "author": ["Ä"], "license": ["CC0"], "url": ["u"], "title": [""]})
+    return PhotoSet(images, empty, names, attributions, {"photos": {"kind": "folder", "path": "x"}, "distractors": {}})
 
 
 @pytest.mark.parametrize(
@@ -120,11 +122,57 @@ def test_names_may_hold_commas_and_quotes(tmp_path: Path) -> None:
     assert read_name_table(path)["name"].tolist() == ["Sparkassen-Arena,_G%C3%B6ttingen", 'the "Egg"']
 
 
+def test_attributions_of_given_photos_are_read_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"{number:016x}" for number in range(2000)]
+    rows = [f'{i},http://x/{i},"A, {n}\nB",CC BY 3.0,File:{n}.jpg' for n, i in enumerate(ids)]
+    path = tmp_path / "attribution.csv"
+    path.write_text("\n".join(["id,url,author,license,title", *rows]) + "\n")
+    monkeypatch.setattr("landmarks.data.metadata._BLOCK_BYTES", 4096)
+    wanted = pd.Series([ids[1999], "not listed", ids[3], None, ids[3]], dtype="str")
+    table = read_attribution_table(path, (wanted, pd.Series([ids[1000]], dtype="str")))
+    assert table.to_dict("list") == {
+        "image_id": [ids[3], ids[1000], ids[1999]],
+        "author": ["A, 3\nB", "A, 1000\nB", "A, 1999\nB"],
+        "license": ["CC BY 3.0"] * 3,
+        "url": [f"http://x/{ids[n]}" for n in (3, 1000, 1999)],
+        "title": ["File:3.jpg", "File:1000.jpg", "File:1999.jpg"],
+    }
+
+
+def test_what_an_attribution_does_not_say_is_empty_and_other_columns_do_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "attribution.csv"
+    path.write_text(f"title,license,size,author,url,id\n,,7,,,{ID}\n,CC0,7,,,\n")
+    (row,) = read_attribution_table(path, [pd.Series([ID])]).to_dict("records")
+    assert row == {"image_id": ID, "author": "", "license": "", "url": "", "title": ""}
+    path.write_text("\n")
+    assert list(read_attribution_table(path, [pd.Series([ID])]).columns) == list(row)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (f"id,url,author,license,title\n{ID},u,a,l,t\n{ID},u,b,l,t\n", f"lists 1 photos twice, for example '{ID}'"),
+        (f"id,url,author,license\n{ID},u,a,l\n", "lacks the column title"),
+        (f"id,url,author,license,title\n{ID},u,a\n", "is not a table of id,author,license,url,title"),
+    ],
+)
+def test_attributions_that_cannot_be_used_are_refused(tmp_path: Path, content: str, words: str) -> None:
+    path = tmp_path / "attribution.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=words) as caught:
+        read_attribution_table(path, [pd.Series([ID])])
+    assert str(path) in str(caught.value)
+    path.unlink()
+    with pytest.raises(DataError, match="is missing"):
+        read_attribution_table(path, [pd.Series([ID])])
+
+
 def test_a_photo_set_comes_back_as_it_was_written(tmp_path: Path) -> None:
     photo_set = make_photo_set()
     read = read_photo_set(write_photo_set(tmp_path, photo_set))
     pd.testing.assert_frame_equal(read.images, photo_set.images)
     pd.testing.assert_frame_equal(read.names, photo_set.names)
+    pd.testing.assert_frame_equal(read.attributions, photo_set.attributions)
     assert read.distractors.dtypes.astype(str).to_dict() == {
         "image_id": "str", "category": "str", "offset": "int64", "compressed_bytes": "int64", "method": "int8",
     }  # fmt: skip
@@ -142,7 +190,9 @@ def test_equal_sets_give_equal_bytes_whatever_their_index(tmp_path: Path) -> Non
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("name", ["images.parquet", "distractors.parquet", "names.parquet", "source.json"])
+@pytest.mark.parametrize(
+    "name", ["images.parquet", "distractors.parquet", "names.parquet", "attributions.parquet", "source.json"]
+)
 def test_a_damaged_photo_set_is_refused_by_the_name_of_the_file(tmp_path: Path, name: str) -> None:
     path = write_photo_set(tmp_path, make_photo_set()) / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

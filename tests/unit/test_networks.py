@@ -7,13 +7,31 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from landmarks.data.vocabulary import Landmark
 from landmarks.errors import ArtifactError
+from landmarks.modeling.bundle import write_bundle
+from landmarks.modeling.layers import FusedBatchNormalization
 from landmarks.modeling.networks import build_backbone, build_classifier, build_recognizer, load_backbone_weights
-from landmarks.params import NetworkParams
+from landmarks.params import NetworkParams, read_params
+from landmarks.recognition import ServingNetwork
 
-STUDY = NetworkParams(pooling="flatten", dropout=0.2, batch_norm_momentum=0.99, zero_init_residual=False)
-OURS = NetworkParams(pooling="average", dropout=0.2, batch_norm_momentum=0.9, zero_init_residual=True)
+ROOT = Path(__file__).parents[2]
+DEFAULTS = read_params(ROOT / "experiments" / "default.yaml").network
+
+
+def make_params(**changes: object) -> NetworkParams:
+    return NetworkParams.model_validate(DEFAULTS.model_dump() | {"head": "softmax", "embedding_dim": None} | changes)
+
+
+def make_cosine_params(**changes: object) -> NetworkParams:
+    arcface = DEFAULTS.arcface.model_dump() | changes
+    return make_params(head="arcface", embedding_dim=16, arcface=arcface)
+
+
+STUDY = make_params(pooling="flatten", batch_norm_momentum=0.99, zero_init_residual=False)
+OURS = make_params(pooling="average", batch_norm_momentum=0.9, zero_init_residual=True)
 
 
 def make_photos(count: int, size: int) -> np.ndarray:
@@ -110,3 +128,79 @@ def test_a_saved_recognizer_loads_where_landmarks_is_unknown(tmp_path: Path) -> 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     expected = build_recognizer(classifier)(np.full((1, 32, 32, 3), 7, np.uint8))["probabilities"][0, 0]
     assert float(done.stdout) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_fused_normalisation_answers_and_remembers_like_keras() -> None:
+    random = np.random.default_rng(0)
+    features = tf.constant(random.normal(2, 3, (4, 3, 3, 5)).astype(np.float32))
+    layers = [kind(momentum=0.9, epsilon=1e-3) for kind in (keras.layers.BatchNormalization, FusedBatchNormalization)]
+    for layer in layers:
+        layer.build(features.shape)
+        layer.set_weights([random.uniform(0.5, 1.5, 5) for _ in range(4)])
+    layers[1].set_weights(layers[0].get_weights())
+    results = []
+    for layer in layers:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            trained = layer(features, training=True)
+            loss = tf.reduce_sum(trained**3)
+        gradients = tape.gradient(loss, [features, *(variable.value for variable in layer.trainable_variables)])
+        results.append([trained, *gradients, *layer.get_weights(), layer(features, training=False)])
+    for theirs, ours in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_gem_pooling_lies_between_average_and_maximum() -> None:
+    photos = make_photos(2, 64)
+    classifier = build_classifier(64, 3, make_params(pooling="gem", gem_power=3.0))
+    wanted = [classifier.get_layer("features").output, classifier.get_layer("rows").output]
+    features, rows = (np.asarray(output, np.float64) for output in keras.Model(classifier.input, wanted)(photos))
+    expected = (np.maximum(features, 1e-6) ** 3).mean(axis=(1, 2)) ** (1 / 3)
+    np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-5)
+    assert (rows >= features.mean(axis=(1, 2)) - 1e-4).all()
+
+
+@pytest.mark.parametrize("subcenters", [1, 3])
+def test_the_cosine_head_gives_scaled_cosines_of_the_closest_direction(subcenters: int) -> None:
+    classifier = build_classifier(32, 4, make_cosine_params(subcenters=subcenters, scale=10.0))
+    photos = make_photos(3, 32)
+    directions = classifier.get_layer("directions")
+    directions.set_weights([np.random.default_rng(1).normal(size=directions.kernel.shape)])
+    directions.kernel.assign(directions.kernel_constraint(directions.kernel))
+    rows = np.asarray(keras.Model(classifier.input, classifier.get_layer("rows").output)(photos), np.float64)
+    kernel = np.asarray(directions.kernel, np.float64)
+    expected = np.empty((3, 4))
+    for photo, row in enumerate(rows):
+        for label in range(4):
+            columns = kernel[:, label::4].T
+            expected[photo, label] = 10 * max(row @ c / np.linalg.norm(row) / np.linalg.norm(c) for c in columns)
+    np.testing.assert_allclose(classifier(photos), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("params", [make_cosine_params(subcenters=2), make_params(pooling="gem", embedding_dim=8)])
+def test_every_head_is_exported_and_saved_with_equal_answers(tmp_path: Path, params: NetworkParams) -> None:
+    recognizer = build_recognizer(build_classifier(32, 5, params))
+    landmarks = [Landmark(label, label, "", 1, 1, 1) for label in range(5)]
+    facts = {"variant": "plain", "image_size": 32, "fit": "crop", "max_pixels": 10, "shards_fingerprint": ""}
+    bundle = write_bundle(tmp_path / "bundle", recognizer, landmarks, facts)
+    photos = make_photos(3, 32)
+    expected = recognizer(photos)
+    probabilities, embeddings = ServingNetwork.load(bundle).run(photos)
+    np.testing.assert_allclose(probabilities, expected["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(embeddings, expected["embedding"], atol=1e-5)
+    again = keras.saving.load_model(bundle / "model.keras", safe_mode=True)(photos)
+    np.testing.assert_allclose(again["embedding"], expected["embedding"], atol=1e-6)
+
+
+def test_an_open_image_size_takes_weights_to_a_fixed_one() -> None:
+    params = make_params(embedding_dim=8)
+    trained, fixed = build_classifier(None, 3, params, normalization="fused"), build_classifier(64, 3, params)
+    fixed.set_weights(trained.get_weights())
+    photos = make_photos(2, 64)
+    np.testing.assert_allclose(fixed(photos), trained(photos), atol=1e-4)
+    assert trained(make_photos(2, 32)).shape == (2, 3)
+
+
+def test_the_small_stem_keeps_twice_the_height_and_width() -> None:
+    assert build_backbone(64, OURS).output.shape[1:] == (2, 2, 2048)
+    assert build_backbone(64, make_params(stem="small")).output.shape[1:] == (4, 4, 2048)

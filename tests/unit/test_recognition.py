@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from landmarks.cli import main
 from landmarks.errors import ArtifactError, ImageError, LandmarksError
 from landmarks.files import compute_sha256, read_json, write_json
 from landmarks.recognition import Recognition, Recognizer
@@ -108,6 +110,34 @@ def test_finds_the_most_similar_photos_of_the_gallery(recognizer: Recognizer) ->
         assert [neighbour.image_id for neighbour in found] == [GALLERY[row].image_id for row in expected[:3]]
         assert [neighbour.similarity for neighbour in found] == pytest.approx(similarities[expected[:3]], abs=1e-6)
         assert [neighbour.name for neighbour in found[:2]] == [names] * 2
+
+
+def write_credits(path: Path) -> None:
+    rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
+    lines = [f'{image_id},{label},"Müller, {n % 2}",CC0,https://x/{n},T' for n, (image_id, label) in enumerate(rows)]
+    path.write_text("\n".join(["image_id,label,author,license,url,title", *lines, ""]), encoding="utf-8")
+
+
+def test_similar_photos_come_with_their_credits(folder: Path) -> None:
+    photo = encode_png(GALLERY[3].pixels)
+    earlier = Recognizer.load(folder).search([photo], k=1)[0][0]
+    assert (earlier.author, earlier.license, earlier.url) == ("", "", "")
+    change_listed(folder / "index/items.csv", write_credits)
+    found = Recognizer.load(folder).search([photo], k=1)[0][0]
+    assert (found.image_id, found.author, found.license, found.url) == (
+        GALLERY[3].image_id, "Müller, 1", "CC0", "https://x/3",
+    )  # fmt: skip
+
+
+def test_the_command_shows_the_credits(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(encode_png(GALLERY[3].pixels))
+    arguments = ["search", str(tmp_path / "photo.png"), "-k", "1", "--model", str(folder)]
+    assert len(CliRunner().invoke(main, arguments).output.splitlines()) == 1
+    change_listed(folder / "index/items.csv", write_credits)
+    lines = CliRunner().invoke(main, arguments).output.splitlines()
+    assert lines[0].split() == ["1.000", GALLERY[3].image_id, "Grüne", "Brücke", "(11)"]
+    assert lines[1].strip() == "Müller, 1, CC0, https://x/3"
+    assert json.loads(CliRunner().invoke(main, [*arguments, "--json"]).output)["license"] == "CC0"
 
 
 def test_k_is_cut_to_what_there_is(recognizer: Recognizer) -> None:

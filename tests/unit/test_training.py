@@ -19,7 +19,6 @@ from landmarks.modeling.training import (
     build_optimizer,
     choose_precision,
     choose_strategy,
-    compute_class_weights,
     configure_runtime,
     train_classifier,
 )
@@ -27,6 +26,7 @@ from landmarks.params import TrainParams, read_params
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = read_params(ROOT / "experiments" / "default.yaml").train
+NETWORK = read_params(ROOT / "experiments" / "default.yaml").network
 LABELS = 3
 
 
@@ -39,6 +39,7 @@ def make_params(**changes: object) -> TrainParams:
         "learning_rate": 0.05,
         "optimizer": "sgd",
         "weight_decay": 5e-4,
+        "weight_averaging": None,
     }
     return TrainParams.model_validate(DEFAULTS.model_dump() | values | changes)
 
@@ -83,7 +84,7 @@ def build_small() -> keras.Model:
 
 def run(work: Path, params: TrainParams, **options: object) -> tuple[list[np.ndarray], list[dict[str, float]]]:
     configure_runtime()
-    result = train_classifier(build_small, make_data(), params, choose_strategy("one"), work, **options)  # type: ignore[arg-type]
+    result = train_classifier(build_small, make_data(), params, NETWORK, choose_strategy("one"), work, **options)  # type: ignore[arg-type]
     figures = [{key: value for key, value in row.items() if key != "images_per_second"} for row in result.history]
     return result.classifier.get_weights(), figures
 
@@ -96,9 +97,11 @@ def test_it_learns_and_says_what_it_measured(tmp_path: Path) -> None:
     assert history[-1]["train_loss"] < history[0]["train_loss"]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path: Path, optimizer: str) -> None:
-    params = make_params(optimizer=optimizer, epochs=4, learning_rate=0.01)
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "sgd", "weight_averaging": 0.9}, {"optimizer": "adam"}, {"optimizer": "adamw"}]
+)
+def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path: Path, changes: dict[str, object]) -> None:
+    params = make_params(epochs=4, learning_rate=0.01, **changes)
     whole = run(tmp_path / "whole", params)
 
     class Interrupt(keras.callbacks.Callback):  # type: ignore[misc]
@@ -167,7 +170,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
         return keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(LABELS)])
 
     with pytest.raises(ArtifactError, match=r"belongs to another network|is damaged"):
-        train_classifier(build_other, make_data(), make_params(epochs=2), choose_strategy("one"), tmp_path)
+        train_classifier(build_other, make_data(), make_params(epochs=2), NETWORK, choose_strategy("one"), tmp_path)
 
 
 def test_a_diverging_training_says_so(tmp_path: Path) -> None:
@@ -182,14 +185,6 @@ def test_warmup_and_cosine_follow_their_formula() -> None:
     expected = [0.2 * (1 + np.cos(np.pi * (step - 4) / 16)) for step in range(4, 21)]
     np.testing.assert_allclose(rates[4:], expected, atol=1e-7)
     assert float(WarmupDecay(0.4, 4, 20, cosine=False)(19)) == pytest.approx(0.4)
-
-
-@pytest.mark.parametrize(("weighting", "power"), [("none", 0.0), ("sqrt", 0.5), ("inverse", 1.0)])
-def test_class_weights_have_mean_one_over_photos(weighting: str, power: float) -> None:
-    counts = np.array([1, 10, 100])
-    weights = compute_class_weights(counts, weighting)
-    assert (weights * counts).sum() / counts.sum() == pytest.approx(1, abs=1e-6)
-    assert weights[0] / weights[2] == pytest.approx(100**power, rel=1e-5)
 
 
 def test_sgd_decay_is_an_l2_penalty_on_kernels_alone(tmp_path: Path) -> None:
@@ -216,7 +211,7 @@ def test_sgd_decay_is_an_l2_penalty_on_kernels_alone(tmp_path: Path) -> None:
     logits = inputs @ kernel + bias
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     error = (softmax - np.eye(LABELS)[labels]) / 48
-    result = train_classifier(build, data, params, choose_strategy("one"), tmp_path)
+    result = train_classifier(build, data, params, NETWORK, choose_strategy("one"), tmp_path)
     new_kernel, new_bias = result.classifier.get_weights()
     np.testing.assert_allclose(new_kernel, kernel - 0.05 * (inputs.T @ error + 0.1 * kernel), atol=1e-5)
     np.testing.assert_allclose(new_bias, bias - 0.05 * error.sum(axis=0), atol=1e-5)
@@ -251,9 +246,10 @@ from landmarks.modeling.training import choose_strategy, configure_runtime, trai
 from landmarks.params import TrainParams, read_params
 configure_runtime()
 defaults = read_params(Path({params!r}))
-changes = dict(optimizer="sgd", weight_decay=5e-4, epochs=1, batch_size=16, warmup_epochs=0.0, learning_rate=1e-4)
+changes = dict(optimizer="sgd", weight_decay=5e-4, epochs=1, batch_size=16, warmup_epochs=0.0, learning_rate=1e-4,
+    weight_averaging=None)
 recipe = defaults.train.model_copy(update=changes)
-network = defaults.network.model_copy(update=dict(dropout=0.0))
+network = defaults.network.model_copy(update=dict(dropout=0.0, embedding_dim=None, head="softmax"))
 random = np.random.default_rng(0)
 # photos unlike each other: where all look alike, normalisation magnifies rounding
 photos = np.kron(random.integers(0, 256, (80, 4, 4, 3)), np.ones((1, 16, 16, 1))).astype(np.uint8)
@@ -264,11 +260,11 @@ data = TrainingData(read, read, read, 16, 5, np.bincount(labels))
 strategy = choose_strategy("mirrored" if {mirrored} else "one")
 assert strategy.num_replicas_in_sync == (2 if {mirrored} else 1)
 def build():
-    return build_classifier(64, 4, network, synchronized={mirrored})
+    return build_classifier(64, 4, network, normalization="synchronized" if {mirrored} else "portable")
 before = []
 remember = keras.callbacks.LambdaCallback()
 remember.on_train_begin = lambda logs=None: before.extend(remember.model.get_weights())
-result = train_classifier(build, data, recipe, strategy, Path({work!r}), [remember])
+result = train_classifier(build, data, recipe, network, strategy, Path({work!r}), [remember])
 np.savez({out!r}, before=before[0], *result.classifier.get_weights())
 """
 
@@ -298,3 +294,46 @@ def test_two_devices_train_as_one(trained_on: Callable[[bool], dict[str, np.ndar
     assert one.keys() == two.keys()
     assert np.abs(one["arr_0"] - one["before"]).max() > 1e-4
     assert max(float(np.abs(one[name] - two[name]).max()) for name in one) < 1e-5
+
+
+def test_averaged_weights_are_those_of_the_formula(tmp_path: Path) -> None:
+    seen: list[list[np.ndarray]] = []
+    remember = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: seen.append(remember.model.get_weights()),  # noqa: ARG005
+        on_train_batch_end=lambda batch, logs: seen.append(remember.model.get_weights()),  # noqa: ARG005
+    )
+    params = make_params(epochs=1, weight_averaging=0.5, learning_rate=0.01)
+    averaged, _ = run(tmp_path / "averaged", params, callbacks=[remember])
+    expected = seen[0]
+    for step, weights in enumerate(seen[1:], 1):
+        kept = min(0.5, (1 + step) / (10 + step))
+        expected = [kept * old + (1 - kept) * new for old, new in zip(expected, weights, strict=True)]
+    for result, wanted in zip(averaged, expected, strict=True):
+        np.testing.assert_allclose(result, wanted, rtol=1e-4, atol=1e-6)
+    live, _ = run(tmp_path / "live", params.model_copy(update={"weight_averaging": None}))
+    for result, last in zip(live, seen[-1], strict=True):
+        np.testing.assert_array_equal(result, last)
+    assert any((np.abs(a - b) > 1e-4).any() for a, b in zip(averaged, live, strict=True))
+
+
+def test_margins_grow_over_their_epochs(tmp_path: Path) -> None:
+    """The first epoch has no margin, so its loss is that of cosines alone; later ones are harder."""
+    arcface = NETWORK.arcface.model_copy(update={"margin_warmup_epochs": 2.0, "max_margin_radians": 1.0})
+    network = NETWORK.model_copy(update={"head": "arcface", "arcface": arcface})
+
+    def build() -> keras.Model:
+        small = build_small()
+        cosines = keras.layers.UnitNormalization()(small.layers[-2].output)
+        head = keras.layers.Dense(LABELS, use_bias=False, kernel_constraint=keras.constraints.UnitNorm(axis=0))
+        return keras.Model(small.inputs, keras.layers.Rescaling(arcface.scale)(head(cosines)))
+
+    # nothing is learnt at such a rate, so that only the margins change the loss
+    params = make_params(epochs=3, learning_rate=1e-12, weight_decay=0.0, decay="constant")
+    losses = []
+    for chosen in (network, network.model_copy(update={"head": "softmax"})):
+        work = tmp_path / chosen.head
+        history = train_classifier(build, make_data(), params, chosen, choose_strategy("one"), work).history
+        losses.append([row["train_loss"] for row in history])
+    with_margins, without = losses
+    assert with_margins[0] == pytest.approx(without[0], rel=1e-3)
+    assert with_margins[2] > with_margins[1] > with_margins[0] + 0.1

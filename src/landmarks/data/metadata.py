@@ -4,16 +4,18 @@ Values stay texts until the validate stage has judged them; only what is no tabl
 """
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from landmarks.data.schema import Place
+from landmarks.data.schema import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE, Place
 from landmarks.errors import ArtifactError, DataError
 from landmarks.files import read_json, write_json
 
@@ -25,6 +27,7 @@ SOURCE_FILE = "source.json"
 _PHOTO_COLUMNS = {"id": "image_id", "landmark_id": "landmark_id"}
 _NAME_COLUMNS = {"landmark_id": "landmark_id", "name": "name"}
 _DISTRACTOR_COLUMNS = {"id": "image_id", "category": "category"}
+_ATTRIBUTION_COLUMNS = {"id": "image_id", **{column: column for column in ATTRIBUTION_COLUMNS}}
 _LONGEST_BLANK = 2
 _PLACE_COLUMNS = ("offset", "compressed_bytes", "method")
 _TYPES = {
@@ -36,13 +39,15 @@ _TYPES = {
     "compressed_bytes": pa.int64(),
     "method": pa.int8(),
     "label": pa.int32(),
+    **dict.fromkeys(ATTRIBUTION_COLUMNS, pa.string()),
 }
+_BLOCK_BYTES = 16 << 20  # of a table that is filtered while it is read
 _LONGEST_HEADER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """The photos of landmarks, those of none, the landmarks' names, and where the bytes are.
+    """The photos of landmarks, those of none, the landmarks' names, who made the photos, and where the bytes are.
 
     The columns are those of `docs/pipeline.md`; `sources` has the keys `photos` and `distractors`.
     """
@@ -50,6 +55,7 @@ class PhotoSet:
     images: pd.DataFrame
     distractors: pd.DataFrame
     names: pd.DataFrame
+    attributions: pd.DataFrame
     sources: dict[str, Any]
 
 
@@ -83,11 +89,35 @@ def read_distractor_table(path: Path) -> pd.DataFrame:
     return _read_optional_table(path, _DISTRACTOR_COLUMNS)
 
 
+def read_attribution_table(path: Path, image_ids: Iterable[pd.Series]) -> pd.DataFrame:
+    """Read those rows of `id,url,author,license,title` that are about given photos; a blank file has none.
+
+    Google's table lists four million photos. It is filtered block by block, so that memory holds what is wanted alone.
+
+    Returns:
+        `image_id,author,license,url,title`, texts without missing values.
+
+    Raises:
+        DataError: the file is missing or no such table, or lists a photo twice.
+    """
+    if _is_blank(path):
+        return _make_empty(_ATTRIBUTION_COLUMNS)
+    wanted = pa.array(pd.concat(list(image_ids)).dropna().unique(), pa.string())
+    table = _read_table(path, _ATTRIBUTION_COLUMNS, wanted).fillna("")
+    repeated = table["image_id"][table["image_id"].duplicated()]
+    if len(repeated):
+        raise DataError(
+            f"{path} lists {len(repeated)} photos twice, for example {repeated.iloc[0]!r}. Keep one row each."
+        )
+    return table
+
+
 def write_photo_set(folder: Path, photo_set: PhotoSet) -> Path:
-    """Write the four files into an existing folder; equal sets give equal bytes."""
+    """Write the five files into an existing folder; equal sets give equal bytes."""
     _write_parquet(folder / IMAGES_FILE, photo_set.images)
     _write_parquet(folder / DISTRACTORS_FILE, photo_set.distractors)
     _write_parquet(folder / NAMES_FILE, photo_set.names)
+    _write_parquet(folder / ATTRIBUTIONS_FILE, photo_set.attributions)
     write_json(folder / SOURCE_FILE, photo_set.sources)
     return folder
 
@@ -102,6 +132,7 @@ def read_photo_set(folder: Path) -> PhotoSet:
         images=_read_parquet(folder / IMAGES_FILE, (*_PHOTO_COLUMNS.values(), *_PLACE_COLUMNS)),
         distractors=_read_parquet(folder / DISTRACTORS_FILE, (*_DISTRACTOR_COLUMNS.values(), *_PLACE_COLUMNS)),
         names=_read_parquet(folder / NAMES_FILE, tuple(_NAME_COLUMNS.values())),
+        attributions=_read_parquet(folder / ATTRIBUTIONS_FILE, tuple(_ATTRIBUTION_COLUMNS.values())),
         sources=read_json(folder / SOURCE_FILE),
     )
 
@@ -112,24 +143,33 @@ def build_places(table: pd.DataFrame) -> list[Place]:
 
 
 def _read_optional_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
-    if path.is_file() and path.stat().st_size <= _LONGEST_BLANK and not path.read_bytes().strip():
-        return pd.DataFrame({new: pd.Series([], dtype="str") for new in columns.values()})
-    return _read_table(path, columns)
+    return _make_empty(columns) if _is_blank(path) else _read_table(path, columns)
 
 
-def _read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+def _is_blank(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size <= _LONGEST_BLANK and not path.read_bytes().strip()
+
+
+def _make_empty(columns: dict[str, str]) -> pd.DataFrame:
+    return pd.DataFrame({new: pd.Series([], dtype="str") for new in columns.values()})
+
+
+def _read_table(path: Path, columns: dict[str, str], wanted: pa.Array | None = None) -> pd.DataFrame:
+    """The given columns, renamed; where `wanted` is given only the rows whose first column is among it."""
     _check_header(path, tuple(columns))
+    options = pyarrow.csv.ConvertOptions(
+        include_columns=list(columns),
+        column_types=dict.fromkeys(columns, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+    )
     try:
-        table = pyarrow.csv.read_csv(
-            path,
-            read_options=pyarrow.csv.ReadOptions(use_threads=False),  # only then do errors name the row
-            convert_options=pyarrow.csv.ConvertOptions(
-                include_columns=list(columns),
-                column_types=dict.fromkeys(columns, pa.string()),
-                null_values=[""],
-                strings_can_be_null=True,
-            ),
-        )
+        if wanted is None:
+            # only without threads do errors name the row
+            read_options = pyarrow.csv.ReadOptions(use_threads=False)
+            table = pyarrow.csv.read_csv(path, read_options=read_options, convert_options=options)
+        else:
+            table = _read_filtered(path, options, wanted)
     except pa.ArrowInvalid as error:
         raise DataError(
             f"{path} is not a table of {','.join(columns)}: {str(error)[:300]}. Every row needs as many cells as the "
@@ -137,6 +177,14 @@ def _read_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
         ) from None
     frame: pd.DataFrame = table.rename_columns(list(columns.values())).to_pandas()
     return frame.astype("str")
+
+
+def _read_filtered(path: Path, options: pyarrow.csv.ConvertOptions, wanted: pa.Array) -> pa.Table:
+    reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
+    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)  # free texts may hold them
+    with pyarrow.csv.open_csv(path, reading, parsing, options) as reader:
+        kept = (batch.filter(pc.is_in(batch.column(0), wanted)) for batch in reader)
+        return pa.Table.from_batches(kept, reader.schema)
 
 
 def _check_header(path: Path, expected: tuple[str, ...]) -> None:

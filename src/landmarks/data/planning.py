@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from landmarks.data import archives, duplicates, images, photo_files, sharding, shards, sources, tfrecords
+from landmarks.data.attribution import check_attributions
 from landmarks.data.images import ImageFormat
 from landmarks.data.schema import DISTRACTOR_LABEL, LANDMARK_SPLITS, Place, Split
 from landmarks.data.sharding import ShardTask
@@ -84,6 +85,7 @@ def read_plan(selected: Path, params: PrepareParams) -> Plan:
     """
     image_format = ImageFormat(params.image_size, params.fit, params.max_pixels)
     photos = _shuffle(_read_photos(selected))
+    check_attributions(selected)
     source = read_json(selected / SOURCE_FILE)
     if not len(photos):
         raise DataError(f"{selected} selects no photos. Loosen the bounds of the section `select` in params.yaml.")

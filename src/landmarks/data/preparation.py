@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from landmarks.data.attribution import append_attributions
 from landmarks.data.duplicates import count_near
 from landmarks.data.planning import Plan
-from landmarks.data.schema import LANDMARK_SPLITS, Split
-from landmarks.data.sharding import OK, ShardOutcome, make_shards
+from landmarks.data.schema import LANDMARK_SPLITS, OK, Split
+from landmarks.data.sharding import ShardOutcome, make_shards
 from landmarks.data.shards import PHOTOS_FILE, Shard, write_manifest
 from landmarks.data.vocabulary import VOCABULARY_FILE
 from landmarks.errors import DataError
@@ -131,7 +132,7 @@ def assemble(result: Result, near_duplicate: Bools, selected: Path, work: Path, 
     for number, planned in enumerate(plan.shards):
         splits[planned.split].append(result.shards[number])
     with replace_folder(out) as temporary:
-        _write_photos(result, near_duplicate, temporary / PHOTOS_FILE)
+        _write_photos(result, near_duplicate, selected, temporary / PHOTOS_FILE)
         shutil.copyfile(selected / VOCABULARY_FILE, temporary / VOCABULARY_FILE)
         write_manifest(temporary, plan.image_format.image_size, plan.image_format.fit, len(plan.landmarks), splits)
         for planned in plan.shards:  # last: from here on nothing needs room
@@ -160,9 +161,10 @@ def _write_unreadable(result: Result, path: Path) -> None:
         writer.writerows(zip(*columns, strict=True))
 
 
-def _write_photos(result: Result, near_duplicate: Bools, path: Path) -> None:
+def _write_photos(result: Result, near_duplicate: Bools, selected: Path, path: Path) -> None:
     statuses = [result.reasons.get(row, OK) for row in range(len(result.hashes))]
     table = result.plan.photos.select(["image_id", "label", "split"])
     table = table.append_column("status", pa.array(statuses, pa.string()))
     table = table.append_column("perceptual_hash", pa.array(result.hashes))
-    pq.write_table(table.append_column("near_duplicate", pa.array(near_duplicate)), path)
+    table = table.append_column("near_duplicate", pa.array(near_duplicate))
+    pq.write_table(append_attributions(table, selected), path)

@@ -1,7 +1,9 @@
 """The files of a recognizer directory (docs/pipeline.md): their names, formats and digests."""
 
+import csv
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from landmarks.errors import ArtifactError
 from landmarks.files import compute_sha256, read_json
@@ -15,6 +17,24 @@ ITEMS_FILE = "items.csv"
 EMBEDDINGS_FILE = "embeddings.npy"
 NOT_SERVED_SUFFIX = ".keras"  # the network for further training: serving has no use for its weight
 MEND = "Run `dvc repro`, or fetch the model again."
+
+
+class Credit(NamedTuple):
+    """Whose photo it is; empty texts where that is not known."""
+
+    author: str
+    license: str
+    url: str
+
+
+class Items(NamedTuple):
+    """The photos of a gallery, by row."""
+
+    image_ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    credits: tuple[Credit, ...]
+
+
 _BUNDLE_KEYS = (
     "image_size",
     "fit",
@@ -44,6 +64,28 @@ def read_index_facts(index: Path) -> dict[str, Any]:
         ArtifactError: it is missing, of another format, or incomplete.
     """
     return _read_facts(index / INDEX_FILE, INDEX_FORMAT, _INDEX_KEYS)
+
+
+def read_items(path: Path) -> Items:
+    """Read `items.csv`; indexes of earlier versions have no credits, and those are empty then.
+
+    Equal credits become one object, for a gallery may have a million rows.
+
+    Raises:
+        ArtifactError: it is no such table.
+    """
+    image_ids, labels, owners = [], [], []
+    known: dict[Credit, Credit] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                image_ids.append(row["image_id"])
+                labels.append(int(row["label"]))
+                owner = Credit(*(sys.intern(row.get(column) or "") for column in Credit._fields))
+                owners.append(known.setdefault(owner, owner))
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ArtifactError(f"{path} is not a table of image_id,label ({error}). {MEND}") from error
+    return Items(tuple(image_ids), tuple(labels), tuple(owners))
 
 
 def check_files(folder: Path, digests: dict[str, str], names: tuple[str, ...]) -> None:

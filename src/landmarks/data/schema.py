@@ -21,6 +21,9 @@ class Split(StrEnum):
 
 LANDMARK_SPLITS = (Split.TRAIN, Split.VAL, Split.TEST)
 DISTRACTOR_LABEL = -1
+OK = "ok"  # the status of a photo that is in a shard
+ATTRIBUTIONS_FILE = "attributions.parquet"
+ATTRIBUTION_COLUMNS = ("author", "license", "url", "title")  # empty texts where unknown
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,12 @@ from typing import Any
 
 from landmarks.data.duplicates import compute_perceptual_hash
 from landmarks.data.images import ImageFormat, decode_image, encode_png
-from landmarks.data.schema import Place
+from landmarks.data.schema import OK, Place
 from landmarks.data.shards import Record, Shard, write_shard
 from landmarks.data.sources import PhotoSource, open_source
 from landmarks.errors import ArtifactError, DataError, ImageError
 from landmarks.files import compute_sha256, read_json, write_json
 
-OK = "ok"
 _TASKS_PER_WORKER = 2  # one at work and one waiting: tasks and results in memory stay few
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -1,29 +1,35 @@
-"""ResNet-50 with a softmax head, built of Keras's own layers, from uint8 photos to logits.
+"""ResNet-50 with a softmax or a cosine head, from uint8 photos to logits; what is saved has Keras's own layers alone.
 
 The backbone has the layers, names and order of `keras.applications.ResNet50`, so that its weight files fit; what
 that function hides is open here: batch-normalisation momentum, zero-initialised branches, precision per layer.
 
 References:
     He et al., "Deep Residual Learning for Image Recognition", 2016, table 1 (stride on the first 1x1 convolution).
+    Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018, equation 3 (GeM pooling).
+    Deng et al., "Sub-center ArcFace", 2020, section 3.2 (the closest of several directions per landmark).
 """
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 from keras import layers
 
 from landmarks.errors import ArtifactError
+from landmarks.modeling.layers import FusedBatchNormalization
 from landmarks.params import NetworkParams
 
 Precision = Literal["float32", "bfloat16"]
 Scaling = Literal["symmetric", "imagenet"]
+Normalization = Literal["portable", "fused", "synchronized"]
 
 # (name, filters of the 3x3 convolution, blocks, stride of the first block)
 _STACKS = (("conv2", 64, 3, 1), ("conv3", 128, 4, 2), ("conv4", 256, 6, 2), ("conv5", 512, 3, 2))
 _IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
 _EPSILON = 1.001e-5
+_GEM_FLOOR = 1e-6
 
+_ROWS = "rows"
 PROBABILITIES = "probabilities"
 EMBEDDING = "embedding"
 
@@ -31,20 +37,21 @@ EMBEDDING = "embedding"
 class _Layers:
     """Makes the layers of one network with the same precision and normalisation."""
 
-    def __init__(self, params: NetworkParams, precision: Precision, synchronized: bool) -> None:
+    def __init__(self, params: NetworkParams, precision: Precision, normalization: Normalization) -> None:
         self.policy = keras.DTypePolicy("mixed_bfloat16" if precision == "bfloat16" else "float32")
         self._params = params
-        self._synchronized = synchronized
+        self._normalization = normalization
 
     def convolution(self, filters: int, size: int, name: str, stride: int = 1, padding: str = "valid") -> layers.Layer:
         return layers.Conv2D(filters, size, strides=stride, padding=padding, name=name, dtype=self.policy)
 
     def normalization(self, name: str, zero: bool = False) -> layers.Layer:
-        return layers.BatchNormalization(
+        kind = FusedBatchNormalization if self._normalization == "fused" else layers.BatchNormalization
+        return kind(
             momentum=self._params.batch_norm_momentum,
             epsilon=_EPSILON,
             gamma_initializer="zeros" if zero and self._params.zero_init_residual else "ones",
-            synchronized=self._synchronized,
+            synchronized=self._normalization == "synchronized",
             name=name,
             dtype=self.policy,
         )
@@ -57,13 +64,22 @@ class _Layers:
 
 
 def build_backbone(
-    image_size: int, params: NetworkParams, precision: Precision = "float32", synchronized: bool = False
+    image_size: int | None,
+    params: NetworkParams,
+    precision: Precision = "float32",
+    normalization: Normalization = "portable",
 ) -> keras.Model:
-    """ResNet-50 without its head: scaled photos (n, s, s, 3) to features (n, ceil(s / 32), ceil(s / 32), 2048)."""
-    make = _Layers(params, precision, synchronized)
+    """ResNet-50 without its head: scaled photos (n, s, s, 3) to features (n, ceil(s / 32), ceil(s / 32), 2048).
+
+    With the small stem the features have twice the height and width. An `image_size` of None leaves s open.
+    """
+    make = _Layers(params, precision, normalization)
     inputs = keras.Input((image_size, image_size, 3), dtype="float32")
-    x = make.padding(3, "conv1_pad")(inputs)
-    x = make.convolution(64, 7, "conv1_conv", stride=2)(x)
+    if params.stem == "standard":
+        x = make.padding(3, "conv1_pad")(inputs)
+        x = make.convolution(64, 7, "conv1_conv", stride=2)(x)
+    else:
+        x = make.convolution(64, 3, "conv1_conv", padding="same")(inputs)
     x = make.normalization("conv1_bn")(x)
     x = make.relu("conv1_relu")(x)
     x = make.padding(1, "pool1_pad")(x)
@@ -92,30 +108,79 @@ def _add_block(x: object, make: _Layers, name: str, filters: int, stride: int, p
 
 
 def build_classifier(
-    image_size: int,
+    image_size: int | None,
     labels: int,
     params: NetworkParams,
     precision: Precision = "float32",
     scaling: Scaling = "symmetric",
-    synchronized: bool = False,
+    normalization: Normalization = "portable",
     seed: int = 0,
 ) -> keras.Model:
     """The network as it is trained: photos uint8 (n, s, s, 3) to logits float32 (n, labels).
 
     Scaling is a layer, so that training and serving cannot drift apart: `symmetric` maps 0..255 to -1..1, `imagenet`
-    subtracts the mean colour as the published weights expect. `seed` fixes the dropout.
+    subtracts the mean colour as the published weights expect.
+
+    Args:
+        image_size: s; None for photos of any size.
+        labels: how many landmarks.
+        params: the section `network`.
+        precision: of the backbone.
+        scaling: of the colours.
+        normalization: `portable` is Keras's own layer; `fused` is faster on one device in float32, `synchronized` makes
+            several devices one. All three have the same weights.
+        seed: fixes the dropout.
     """
     # === Layers ===
-    backbone = build_backbone(image_size, params, precision, synchronized)
-    pool = layers.Flatten(name="flatten") if params.pooling == "flatten" else layers.GlobalAveragePooling2D(name="pool")
+    backbone = build_backbone(image_size, params, precision, normalization)
     dropout = layers.Dropout(params.dropout, seed=seed, name="dropout")
-    dense = layers.Dense(labels, name="logits")
 
     # === Functional model ===
     inputs = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
-    features = backbone(_build_scaling(scaling)(inputs))
-    logits = dense(dropout(pool(layers.Activation("linear", name="features", dtype="float32")(features))))
-    return keras.Model(inputs, logits, name="classifier")
+    features = layers.Activation("linear", name="features", dtype="float32")(backbone(_build_scaling(scaling)(inputs)))
+    pooled = _embed(_pool(features, params), params)
+    build_head = _build_cosine_head if params.head == "arcface" else _build_softmax_head
+    return keras.Model(inputs, build_head(dropout(pooled), labels, params), name="classifier")
+
+
+def _pool(features: object, params: NetworkParams) -> object:
+    """Features (n, h, w, c) to one row per photo, float32."""
+    if params.pooling == "flatten":
+        return layers.Flatten(name="flatten")(features)
+    pool = layers.GlobalAveragePooling2D(name="pool")
+    if params.pooling == "average":
+        return pool(features)
+    powered = keras.ops.power(keras.ops.maximum(features, _GEM_FLOOR), params.gem_power)
+    return keras.ops.power(pool(powered), 1.0 / params.gem_power)
+
+
+def _embed(pooled: object, params: NetworkParams) -> object:
+    if params.embedding_dim is None:
+        return layers.Activation("linear", name=_ROWS)(pooled)
+    reduced = layers.Dense(params.embedding_dim, use_bias=False, name="reduction")(pooled)
+    # centred rows of like scale in every direction are what cosines need
+    normalize = layers.BatchNormalization(momentum=params.batch_norm_momentum, epsilon=_EPSILON, name=_ROWS)
+    return normalize(reduced)
+
+
+def _build_softmax_head(rows: object, labels: int, params: NetworkParams) -> object:  # noqa: ARG001
+    return layers.Dense(labels, name="logits")(rows)
+
+
+def _build_cosine_head(rows: Any, labels: int, params: NetworkParams) -> object:
+    """Scaled cosines of each row with the closest direction of each landmark; margins belong to the loss."""
+    directions = layers.Dense(
+        labels * params.arcface.subcenters,
+        use_bias=False,
+        kernel_constraint=keras.constraints.UnitNorm(axis=0),
+        kernel_initializer=keras.initializers.RandomNormal(stddev=float(rows.shape[-1]) ** -0.5),
+        name="directions",
+    )
+    cosines = directions(layers.UnitNormalization(name="unit_rows")(rows))
+    if params.arcface.subcenters > 1:
+        grouped = layers.Reshape((params.arcface.subcenters, labels), name="subcenters")(cosines)
+        cosines = layers.GlobalMaxPooling1D(name="closest")(grouped)
+    return layers.Rescaling(params.arcface.scale, name="logits")(cosines)
 
 
 def _build_scaling(scaling: Scaling) -> layers.Layer:
@@ -129,10 +194,13 @@ def build_recognizer(classifier: keras.Model) -> keras.Model:
 
     Returns:
         A model from uint8 (n, s, s, 3) to `probabilities: float32 (n, labels)` and
-        `embedding: float32 (n, 2048), rows of unit length`, the average of the backbone's features.
+        `embedding: float32 (n, d), rows of unit length`; d is `network.embedding_dim`, or 2048 of the pooled features.
     """
-    features = classifier.get_layer("features").output
-    embedding = layers.UnitNormalization(name=EMBEDDING)(layers.GlobalAveragePooling2D(name="embedding_pool")(features))
+    rows = classifier.get_layer(_ROWS).output
+    if any(layer.name == "flatten" for layer in classifier.layers):
+        # places in the photo are no part of what it shows
+        rows = layers.GlobalAveragePooling2D(name="embedding_pool")(classifier.get_layer("features").output)
+    embedding = layers.UnitNormalization(name=EMBEDDING)(rows)
     probabilities = layers.Softmax(name=PROBABILITIES)(classifier.output)
     return keras.Model(classifier.input, {PROBABILITIES: probabilities, EMBEDDING: embedding}, name="recognizer")
 

@@ -7,22 +7,24 @@ Keras's own `fit` does not run on several workers, so the loop is ours; Keras ca
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from tqdm import tqdm
 
 from landmarks.data.batches import TrainingData
 from landmarks.errors import LandmarksError
+from landmarks.modeling.averaging import WeightAverage
 from landmarks.modeling.checkpoint import Checkpoint, Progress
+from landmarks.modeling.losses import ClassificationLoss, compute_class_weights, compute_margins
 from landmarks.modeling.networks import Precision
-from landmarks.params import TrainParams
+from landmarks.params import NetworkParams, TrainParams
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -104,6 +106,7 @@ def train_classifier(
     build: Callable[[], keras.Model],
     data: TrainingData,
     params: TrainParams,
+    network: NetworkParams,
     strategy: tf.distribute.Strategy,
     work: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -114,6 +117,7 @@ def train_classifier(
         build: makes the network, from uint8 photos to logits; called inside the strategy's scope.
         data: the photos.
         params: the recipe.
+        network: the section that says which head `build` gives the network.
         strategy: one device or several.
         work: keeps the checkpoint; a training that was killed goes on from the last epoch found there.
         callbacks: Keras callbacks; epochs are numbered from 0, logs have the columns of the history.
@@ -127,13 +131,20 @@ def train_classifier(
         classifier = build()
         optimizer = build_optimizer(params, data.steps)
         optimizer.build(classifier.trainable_variables)
-    variables = [*classifier.variables, *optimizer.variables]
+    average = WeightAverage(classifier.variables, params.weight_averaging) if params.weight_averaging else None
+    variables = [*classifier.variables, *optimizer.variables, *(average.variables if average else ())]
     checkpoint = Checkpoint(work)
     progress = checkpoint.load(variables)
-    step = _build_step(classifier, optimizer, data, params, strategy)
+    step = _build_step(classifier, optimizer, build_loss(data, params, network), data, params, strategy)
     measure = _build_measure(classifier)
     hooks = keras.callbacks.CallbackList(list(callbacks), model=classifier)
     classifier.stop_training = False
+
+    def advance(batch: Any, margin_strength: float) -> tf.Tensor:
+        sums = step(batch, tf.constant(margin_strength))
+        if average:
+            average.update()
+        return sums
 
     hooks.on_train_begin()
     with tqdm(
@@ -146,9 +157,12 @@ def train_classifier(
         while not (progress.finished or classifier.stop_training):
             hooks.on_epoch_begin(progress.epoch)
             logs = {"learning_rate": float(optimizer.learning_rate)}
-            logs |= _run_epoch(strategy.experimental_distribute_dataset(data.train(progress.epoch)), step, hooks, bar)
-            _, logs["train_inference_accuracy"] = measure(data.train_sample())
-            logs["val_loss"], logs["val_accuracy"] = measure(data.val())
+            batches = strategy.experimental_distribute_dataset(data.train(progress.epoch))
+            strength = _grow(progress.epoch, network.arcface.margin_warmup_epochs)
+            logs |= _run_epoch(batches, partial(advance, margin_strength=strength), hooks, bar)
+            with average.applied() if average else nullcontext():
+                _, logs["train_inference_accuracy"] = measure(data.train_sample())
+                logs["val_loss"], logs["val_accuracy"] = measure(data.val())
             _advance(progress, logs, params)
             bar.set_postfix(epoch=progress.epoch, val_accuracy=f"{logs['val_accuracy']:.3f}")
             hooks.on_epoch_end(progress.epoch - 1, logs)
@@ -156,6 +170,8 @@ def train_classifier(
             checkpoint.save(progress, variables)
     hooks.on_train_end()
     checkpoint.load_best(progress, variables)
+    if average:
+        average.apply()
     return TrainingResult(classifier, tuple(progress.history), progress.best_epoch)
 
 
@@ -173,37 +189,39 @@ def build_optimizer(params: TrainParams, steps: int) -> keras.optimizers.Optimiz
     return optimizer
 
 
-def compute_class_weights(label_counts: npt.NDArray[np.int64], weighting: str) -> npt.NDArray[np.float32]:
-    """Weight of each label, float32 (labels,), with mean 1 over the photos.
+def build_loss(data: TrainingData, params: TrainParams, network: NetworkParams) -> ClassificationLoss:
+    """The loss that goes with a recipe and a head."""
+    weights = tf.constant(compute_class_weights(data.label_counts, params.class_weighting))
+    if network.head == "softmax":
+        return ClassificationLoss(weights, params.label_smoothing)
+    margins = tf.constant(compute_margins(data.label_counts, network.arcface))
+    return ClassificationLoss(weights, params.label_smoothing, margins, network.arcface.scale)
 
-    >>> compute_class_weights(np.array([1, 3]), "inverse").tolist()
-    [2.0, 0.6666666865348816]
-    """
-    power = {"none": 0.0, "sqrt": 0.5, "inverse": 1.0}[weighting]
-    weights = np.maximum(label_counts, 1).astype(np.float64) ** -power
-    mean = (weights * label_counts).sum() / label_counts.sum()
-    return np.asarray(weights / mean, np.float32)
+
+def _grow(epoch: int, epochs: float) -> float:
+    """From 0 at the first epoch to 1 after `epochs`."""
+    return min(1.0, epoch / epochs) if epochs else 1.0
 
 
 def _build_step(
     classifier: keras.Model,
     optimizer: keras.optimizers.Optimizer,
+    measure_loss: ClassificationLoss,
     data: TrainingData,
     params: TrainParams,
     strategy: tf.distribute.Strategy,
 ) -> Callable[..., tf.Tensor]:
     """A step on one batch; it returns the sum of losses and the count of right answers before the update."""
-    weights = tf.constant(compute_class_weights(data.label_counts, params.class_weighting))
     # Keras decays SGD's weights apart from its momentum; the usual L2 penalty belongs into the gradient
     decay = params.weight_decay / strategy.num_replicas_in_sync if params.optimizer == "sgd" else 0.0
     variables = classifier.trainable_variables
 
-    def replica_step(photos: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def replica_step(
+        margin_strength: tf.Tensor, photos: tf.Tensor, labels: tf.Tensor, *blended: tf.Tensor
+    ) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = tf.cast(classifier(photos, training=True), tf.float32)
-            targets = tf.one_hot(labels, len(data.label_counts))
-            targets = targets * (1.0 - params.label_smoothing) + params.label_smoothing / len(data.label_counts)
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits) * tf.gather(weights, labels)
+            losses = measure_loss(logits, labels, margin_strength, *blended)
             loss = tf.reduce_sum(losses) / data.batch_size
         gradients = tape.gradient(loss, variables)
         if decay:
@@ -215,8 +233,9 @@ def _build_step(
         return tf.stack([tf.reduce_sum(losses), _count_right(logits, labels)])
 
     @tf.function(jit_compile=False)  # type: ignore[untyped-decorator, unused-ignore]
-    def step(batch: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(replica_step, args=batch), axis=None)
+    def step(batch: tuple[tf.Tensor, ...], margin_strength: tf.Tensor) -> tf.Tensor:
+        sums = strategy.run(replica_step, args=(margin_strength, *batch))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
 
     return step  # type: ignore[no-any-return, unused-ignore]
 

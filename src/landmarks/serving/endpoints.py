@@ -61,6 +61,9 @@ _NEIGHBOUR = {
     "landmark_id": 138982,
     "name": "Old Lighthouse",
     "similarity": 0.93,
+    "author": "A. Photographer",
+    "license": "CC BY 3.0",
+    "url": "https://example.org/old-lighthouse.jpg",
     "thumbnail": f"{THUMBNAILS_PATH}/17660ef415d37059",
 }
 

@@ -10,6 +10,7 @@ import pandas as pd
 from landmarks.data.demo.album import ARCHIVE_FILE, DISTRACTORS_ROOT, DemoDistractor, DemoName, DemoPhoto, draw_demo
 from landmarks.data.metadata import (
     PhotoSet,
+    read_attribution_table,
     read_distractor_table,
     read_name_table,
     read_photo_table,
@@ -21,6 +22,7 @@ from landmarks.files import replace_folder
 from landmarks.params import AcquireParams
 
 _DEMO_DISTRACTORS = f"{DISTRACTORS_ROOT}/"
+_DEMO_ATTRIBUTION = {"author": "landmarks demo", "license": "Apache-2.0", "url": "", "title": ""}
 
 
 def acquire(out: Path, params: AcquireParams) -> Path:
@@ -40,10 +42,12 @@ def _draw(folder: Path, out: Path, params: AcquireParams) -> PhotoSet:
     tables = draw_demo(params.demo, folder)
     archive = {"kind": "archive", "path": _tell_final_path(out / ARCHIVE_FILE)}
     here = {**archive, "path": str(folder / ARCHIVE_FILE)}
+    images = _locate(_tabulate(tables.photos, DemoPhoto), here)
     return PhotoSet(
-        images=_locate(_tabulate(tables.photos, DemoPhoto), here),
+        images=images,
         distractors=_locate(_tabulate(tables.distractors, DemoDistractor), {**here, "prefix": _DEMO_DISTRACTORS}),
         names=_tabulate(tables.names, DemoName),
+        attributions=images[["image_id"]].assign(**_DEMO_ATTRIBUTION),
         sources={"photos": archive, "distractors": {**archive, "prefix": _DEMO_DISTRACTORS}},
     )
 
@@ -59,10 +63,13 @@ def _collect(params: AcquireParams) -> PhotoSet:
         )
     photos = {"kind": params.source, "path": str(Path(params.photos).resolve())}
     distractors = {"kind": "folder", "path": str(Path(params.distractors_csv).resolve().parent)}
+    images = read_photo_table(Path(params.train_csv))
+    others = read_distractor_table(Path(params.distractors_csv))
     return PhotoSet(
-        images=_locate(read_photo_table(Path(params.train_csv)), photos),
-        distractors=_locate(read_distractor_table(Path(params.distractors_csv)), distractors),
+        images=_locate(images, photos),
+        distractors=_locate(others, distractors),
         names=read_name_table(Path(params.names_csv)),
+        attributions=read_attribution_table(Path(params.attribution_csv), (images["image_id"], others["image_id"])),
         sources={"photos": photos, "distractors": distractors},
     )
 

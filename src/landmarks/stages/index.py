@@ -1,16 +1,18 @@
 """Embed the training photos as the gallery, and calibrate the threshold of "no landmark" on val."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from landmarks.data.attribution import Attribution, iterate_attributions
 from landmarks.data.recognizer_files import EMBEDDINGS_FILE, INDEX_FILE, INDEX_FORMAT, ITEMS_FILE
-from landmarks.data.schema import Split
+from landmarks.data.schema import ATTRIBUTION_COLUMNS, Split
 from landmarks.data.shards import ShardManifest, iterate_batches, read_manifest
 from landmarks.errors import ArtifactError, DataError
 from landmarks.files import compute_sha256, replace_folder, write_json
-from landmarks.inference import BATCH, check_trained_on, run_split
+from landmarks.inference import BATCH, Batch, check_trained_on, run_split
 from landmarks.metrics import Calibration, calibrate_threshold
 from landmarks.params import IndexParams
 from landmarks.recognition import ServingNetwork, compute_landmark_scores
@@ -87,12 +89,13 @@ def _write_gallery(folder: Path, network: ServingNetwork, shards: Path, manifest
     embeddings = np.lib.format.open_memmap(folder / EMBEDDINGS_FILE, "w+", np.float32, shape)
     with (folder / ITEMS_FILE).open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("image_id", "label"))
+        writer.writerow(("image_id", "label", *ATTRIBUTION_COLUMNS))
+        attributions = iterate_attributions(shards, Split.TRAIN)
         start = 0
         for batch in run_split(network, shards, Split.TRAIN):
             check_unit_rows(batch.embeddings)
             embeddings[start : start + len(batch.labels)] = batch.embeddings
-            writer.writerows(zip(batch.image_ids, batch.labels.tolist(), strict=True))
+            writer.writerows(_list_items(batch, attributions))
             start += len(batch.labels)
     embeddings.flush()
 
@@ -102,3 +105,14 @@ def _write_thumbnails(folder: Path, shards: Path) -> None:
         for _, _, pixels in iterate_batches(shards, Split.TRAIN, BATCH):
             for photo in pixels:
                 thumbnails.add(photo)
+
+
+def _list_items(batch: Batch, attributions: Iterator[tuple[str, Attribution]]) -> Iterator[tuple[str | int, ...]]:
+    """The rows of a batch; the attributions come in the order of the shards, so that none are kept in memory."""
+    for image_id, label in zip(batch.image_ids, batch.labels.tolist(), strict=True):
+        expected, attribution = next(attributions, ("nothing", ()))
+        if expected != image_id:
+            raise ArtifactError(
+                f"The shards hold photo {image_id} where their table of photos has {expected}. Run `dvc repro prepare`."
+            )
+        yield image_id, label, *attribution

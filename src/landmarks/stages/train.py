@@ -17,7 +17,7 @@ from landmarks.figures.training import draw_augmented, draw_learning_curves
 from landmarks.files import compute_fingerprint, hold_lock, read_json, replace_folder, write_json, write_text
 from landmarks.modeling.bundle import write_bundle
 from landmarks.modeling.initial_weights import load_initial_weights
-from landmarks.modeling.networks import Precision, Scaling, build_classifier, build_recognizer
+from landmarks.modeling.networks import Normalization, Precision, Scaling, build_classifier, build_recognizer
 from landmarks.modeling.training import (
     HISTORY_COLUMNS,
     TrainingResult,
@@ -53,7 +53,7 @@ def train(variant: str, shards: Path, bundle: Path, reports: Path, params: Param
         run = _open_run(variant, workplace, manifest, settings, params.tracking.experiment)
         try:
             result = _train_classifier(data, manifest, params, workplace, run)
-            exported = _build(manifest, params, "float32")
+            exported = _build(manifest.image_size, manifest.labels, params, "float32", "portable")
             exported.set_weights(result.classifier.get_weights())
             write_bundle(bundle, build_recognizer(exported), landmarks, _describe_bundle(variant, manifest, params))
         except BaseException:
@@ -101,11 +101,18 @@ def _open_run(
     return run
 
 
-def _build(manifest: ShardManifest, params: Params, precision: Precision, synchronized: bool = False) -> keras.Model:
+def _build(
+    image_size: int | None, labels: int, params: Params, precision: Precision, normalization: Normalization
+) -> keras.Model:
     scaling: Scaling = "symmetric" if params.train.initial_weights == "none" else "imagenet"
-    return build_classifier(
-        manifest.image_size, manifest.labels, params.network, precision, scaling, synchronized, params.train.seed
-    )
+    return build_classifier(image_size, labels, params.network, precision, scaling, normalization, params.train.seed)
+
+
+def _choose_normalization(replicas: int, precision: Precision) -> Normalization:
+    if replicas > 1:
+        return "synchronized"
+    # the gradient of the fused kernel is slow in bfloat16
+    return "fused" if precision == "float32" else "portable"
 
 
 def _train_classifier(
@@ -114,13 +121,16 @@ def _train_classifier(
     strategy = choose_strategy(params.train.devices)
     precision = choose_precision(params.train.precision)
 
+    normalization = _choose_normalization(strategy.num_replicas_in_sync, precision)
+    image_size = None if params.train.resizing else manifest.image_size
+
     def build() -> keras.Model:
-        classifier = _build(manifest, params, precision, synchronized=strategy.num_replicas_in_sync > 1)
+        classifier = _build(image_size, manifest.labels, params, precision, normalization)
         load_initial_weights(classifier, params.train.initial_weights)
         return classifier
 
     log = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: run.log_epoch(epoch + 1, logs))
-    return train_classifier(build, data, params.train, strategy, workplace, [log])
+    return train_classifier(build, data, params.train, params.network, strategy, workplace, [log])
 
 
 def _write_reports(
