@@ -201,6 +201,7 @@ class IndexParams(Section):
     precision_target: Annotated[float, Field(gt=0, le=1)] = Field(
         description="Of the answers above the threshold on val, this part is right."
     )
+    thumbnails: bool = Field(description="Keep small pictures of the gallery photos, for the service to show.")
 
 
 class EvaluateParams(Section):
@@ -236,6 +237,19 @@ class ServiceParams(Section):
     default_k: Positive
     max_k: Positive
     max_batch_photos: Positive
+    max_waiting: Positive = Field(description="Requests being answered at once; those above are told to come again.")
+    max_waiting_bytes: Positive = Field(description="Of all bodies in memory; what comes above is told the same.")
+    receive_seconds: Annotated[float, Field(gt=0, description="In which a body has to arrive.")]
+
+    @pydantic.model_validator(mode="after")
+    def _fit_together(self) -> "ServiceParams":
+        if self.default_k > self.max_k:
+            raise ValueError(f"default_k {self.default_k} is above max_k {self.max_k}")
+        if self.max_body_bytes > self.max_waiting_bytes:
+            raise ValueError(
+                f"max_body_bytes {self.max_body_bytes} is above max_waiting_bytes {self.max_waiting_bytes}"
+            )
+        return self
 
 
 class TrackingParams(Section):

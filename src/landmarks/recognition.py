@@ -6,6 +6,7 @@ It reads the recognizer directory of docs/pipeline.md and needs neither TensorFl
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -29,8 +30,9 @@ from landmarks.data.recognizer_files import (
 from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.errors import ArtifactError, ImageError, LandmarksError
 from landmarks.retrieval.index import SimilarityIndex
+from landmarks.retrieval.thumbnails import OFFSETS_FILE, THUMBNAILS_FILE, Thumbnails
 
-_BATCH = 32
+BATCH = 32
 
 Floats = npt.NDArray[np.float32]
 
@@ -109,8 +111,11 @@ class Recognizer:
 
     def classify_pixels(self, pixels: Pixels, k: int = 5) -> list[Recognition]:
         """As `classify`, for images already decoded: uint8 (n, image_size, image_size, 3)."""
+        return self.classify_outputs(*self.network.run(pixels), k)
+
+    def classify_outputs(self, probabilities: Floats, embeddings: Floats, k: int) -> list[Recognition]:
+        """As `classify`, for what the network gave already, as `ServingNetwork.run` gives it."""
         _check_k(k)
-        probabilities, embeddings = self.network.run(pixels)
         scores = compute_landmark_scores(self.gallery.index, embeddings)
         return [self._recognize(row, float(score), k) for row, score in zip(probabilities, scores, strict=True)]
 
@@ -125,8 +130,11 @@ class Recognizer:
 
     def search_pixels(self, pixels: Pixels, k: int = 10) -> list[list[Neighbour]]:
         """As `search`, for images already decoded: uint8 (n, image_size, image_size, 3)."""
+        return self.search_embeddings(self.network.run(pixels)[1], k)
+
+    def search_embeddings(self, embeddings: Floats, k: int) -> list[list[Neighbour]]:
+        """As `search`, for what the network gave already, as `ServingNetwork.run` gives it."""
         _check_k(k)
-        _, embeddings = self.network.run(pixels)
         if not embeddings.any(axis=1).all():
             raise ImageError("The network finds nothing in this photo, so no photo is similar. Send another one.")
         similarities, rows = self.gallery.index.search(embeddings, k)
@@ -136,8 +144,8 @@ class Recognizer:
         ]
 
     def _decode(self, photos: Sequence[bytes]) -> Iterator[Pixels]:
-        for start in range(0, len(photos), _BATCH):
-            yield np.stack([decode_image(photo, self.network.image_format) for photo in photos[start : start + _BATCH]])
+        for start in range(0, len(photos), BATCH):
+            yield np.stack([decode_image(photo, self.network.image_format) for photo in photos[start : start + BATCH]])
 
     def _recognize(self, probabilities: Floats, score: float, k: int) -> Recognition:
         best = np.argsort(-probabilities, kind="stable")[:k]
@@ -203,8 +211,8 @@ class ServingNetwork:
             raise ValueError(f"Expected uint8 (n, {size}, {size}, 3), received {pixels.dtype} {pixels.shape}.")
         probabilities = np.empty((len(pixels), self.labels), np.float32)
         embeddings = np.empty((len(pixels), self.embedding_dim), np.float32)
-        for start in range(0, len(pixels), _BATCH):
-            batch = slice(start, start + _BATCH)
+        for start in range(0, len(pixels), BATCH):
+            batch = slice(start, start + BATCH)
             with self._lock:
                 outputs = self._runner(**{self._input: pixels[batch]})
             probabilities[batch], embeddings[batch] = outputs["probabilities"], outputs["embedding"]
@@ -222,6 +230,7 @@ class Gallery:
     labels: tuple[int, ...]
     credits: tuple[Credit, ...]
     threshold: float
+    thumbnails: Thumbnails | None = None
 
     @classmethod
     def load(cls, folder: Path, network: ServingNetwork, threads: int | None = None) -> "Gallery":
@@ -243,7 +252,16 @@ class Gallery:
             )
         if index.dimension != network.embedding_dim or not set(items.labels) <= set(range(network.labels)):
             raise ArtifactError(f"{folder} does not fit its network: other dimensions or labels. {MEND}")
-        return cls(index, *items, float(facts["threshold"]))
+        return cls(index, *items, float(facts["threshold"]), _load_thumbnails(folder, facts))
+
+    def find_thumbnail(self, image_id: str) -> bytes | None:
+        """A small JPEG of a gallery photo; None where there is no such photo, or no thumbnails."""
+        row = self._rows.get(image_id) if self.thumbnails else None
+        return None if self.thumbnails is None or row is None else self.thumbnails.read(row)
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {image_id: row for row, image_id in enumerate(self.image_ids)}
 
 
 def compute_landmark_scores(gallery: SimilarityIndex, embeddings: Floats) -> Floats:
@@ -271,6 +289,16 @@ def compute_landmark_scores(gallery: SimilarityIndex, embeddings: Floats) -> Flo
 def _check_k(k: int) -> None:
     if k < 1:
         raise LandmarksError(f"k must be at least 1, received {k}.")
+
+
+def _load_thumbnails(folder: Path, facts: dict[str, Any]) -> Thumbnails | None:
+    if THUMBNAILS_FILE not in facts["files"]:
+        return None
+    check_files(folder, facts["files"], (THUMBNAILS_FILE, OFFSETS_FILE))
+    thumbnails = Thumbnails.load(folder)
+    if len(thumbnails) != facts["photos"]:
+        raise ArtifactError(f"{folder} has {len(thumbnails)} thumbnails, expected {facts['photos']}. {MEND}")
+    return thumbnails
 
 
 def _count_cores() -> int:

@@ -1,63 +1,28 @@
 """The BentoML service: `bentoml serve` finds `Landmarks` here."""
 
-import dataclasses
-from collections.abc import Sequence
+import os
 from pathlib import Path
 from typing import Any
 
 import bentoml
-import numpy as np
 from bentoml.exceptions import ImportServiceError
 
-from landmarks.data.images import Pixels, decode_image
-from landmarks.errors import ArtifactError, ImageError
-from landmarks.params import ServiceParams
-from landmarks.recognition import Recognition, Recognizer
-from landmarks.serving.answers import BatchAnswer, Problem, SearchAnswer
+from landmarks.data.recognizer_files import NOT_SERVED_SUFFIX, check_files, read_bundle_facts, read_index_facts
+from landmarks.errors import ArtifactError
+from landmarks.recognition import Recognizer
 from landmarks.serving.app import build_app
+from landmarks.serving.backend import Backend
 from landmarks.serving.openapi import DESCRIPTION, TITLE, build_openapi
 from landmarks.serving.receipt import PackageReceipt, read_receipt
-from landmarks.serving.requests import PhotoRequest
+from landmarks.serving.request_log import PATH_VARIABLE, RequestLog
 
-
-class PhotoService:
-    """What the endpoints compute. Safe to call from several threads."""
-
-    def __init__(self, recognizer: Recognizer, limits: ServiceParams) -> None:
-        self.recognizer = recognizer
-        self._format = dataclasses.replace(recognizer.network.image_format, max_pixels=limits.max_pixels)
-
-    def classify(self, request: PhotoRequest) -> Recognition:
-        """Name the landmark in the one photo.
-
-        Raises:
-            ImageError: the photo cannot be decoded.
-        """
-        return self.recognizer.classify_pixels(self._decode(request.photos), request.k)[0]
-
-    def classify_batch(self, request: PhotoRequest) -> BatchAnswer:
-        """Name the landmarks in every photo that can be decoded, and say of the others why not."""
-        decoded = [self._try_decode(photo) for photo in request.photos]
-        good = [pixels for pixels in decoded if not isinstance(pixels, Problem)]
-        found = iter(self.recognizer.classify_pixels(np.stack(good), request.k) if good else ())
-        return BatchAnswer(tuple(item if isinstance(item, Problem) else next(found) for item in decoded))
-
-    def search(self, request: PhotoRequest) -> SearchAnswer:
-        """Find the gallery photos most similar to the one photo.
-
-        Raises:
-            ImageError: the photo cannot be decoded.
-        """
-        return SearchAnswer(tuple(self.recognizer.search_pixels(self._decode(request.photos), request.k)[0]))
-
-    def _decode(self, photos: Sequence[bytes]) -> Pixels:
-        return np.stack([decode_image(photo, self._format) for photo in photos])
-
-    def _try_decode(self, photo: bytes) -> Pixels | Problem:
-        try:
-            return decode_image(photo, self._format)
-        except ImageError as error:
-            return Problem(str(error))
+# The C library otherwise keeps what large photos took for the next one: it hands back blocks of a megabyte at once, and
+# has few pools for threads.
+_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "1000000",
+    "MALLOC_TRIM_THRESHOLD_": "1000000",
+}
 
 
 class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's types are not followed
@@ -73,20 +38,54 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's
 def build_service(receipt: PackageReceipt) -> DescribedService:
     """Make the service of one packaged model."""
 
-    class Landmarks(PhotoService):
+    class Landmarks:
         model = bentoml.models.BentoModel(receipt.model_tag)
         openapi = build_openapi(receipt.service)
 
         def __init__(self) -> None:
-            super().__init__(Recognizer.load(Path(self.model.path)), receipt.service)
+            recognizer = Recognizer.load(Path(self.model.path))
+            self.backend = Backend(recognizer, receipt.service, _open_log(receipt))
 
-    def answer(name: str, request: PhotoRequest) -> Any:
-        return getattr(bentoml.get_current_service(), name)(request)
+        @bentoml.on_deployment  # type: ignore[untyped-decorator]
+        @staticmethod
+        def check() -> None:
+            """Run once, before any worker is started: one that cannot start is started again and again."""
+            _check(receipt)
 
-    decorate = bentoml.service(name=TITLE, description=DESCRIPTION, service_class=DescribedService)
+        @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+        def close(self) -> None:
+            self.backend.close()
+
+    def get_backend() -> Backend:
+        backend: Backend = bentoml.get_current_service().backend
+        return backend
+
+    decorate = bentoml.service(
+        name=TITLE,
+        description=DESCRIPTION,
+        service_class=DescribedService,
+        envs=[{"name": name, "value": value} for name, value in _ENVIRONMENT.items()],
+    )
     service: DescribedService = decorate(Landmarks)
-    service.mount_asgi_app(build_app(answer, receipt.service), name=TITLE)
+    service.mount_asgi_app(build_app(get_backend, receipt), name=TITLE)
     return service
+
+
+def _check(receipt: PackageReceipt) -> None:
+    folder = Path(bentoml.models.get(receipt.model_tag).path)
+    try:
+        for part, read in (("bundle", read_bundle_facts), ("index", read_index_facts)):
+            digests = read(folder / part)["files"]
+            check_files(folder / part, digests, tuple(name for name in digests if not name.endswith(NOT_SERVED_SUFFIX)))
+        if log := _open_log(receipt):
+            log.close()
+    except ArtifactError as error:
+        raise ImportServiceError(str(error)) from error
+
+
+def _open_log(receipt: PackageReceipt) -> RequestLog | None:
+    path = os.environ.get(PATH_VARIABLE)
+    return RequestLog(Path(path), receipt.model_version) if path else None
 
 
 def __getattr__(name: str) -> DescribedService:

@@ -3,23 +3,30 @@
 import contextlib
 import functools
 import io
+import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import anyio.from_thread
 import httpx
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from starlette.applications import Starlette
 
+from landmarks.adapters.bento import build_bento
 from landmarks.data.vocabulary import Landmark, write_vocabulary
 from landmarks.files import compute_fingerprint, compute_sha256, write_json
+from landmarks.params import ServiceParams
+from landmarks.retrieval.thumbnails import open_thumbnails
+from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt
 
 SIZE = 16
 LANDMARKS = (
@@ -31,6 +38,16 @@ GALLERY = {"r0": (255, 0, 0), "r1": (255, 60, 0), "g0": (0, 255, 0), "b0": (0, 0
 THRESHOLD = 0.9
 RUN_ID = "0123456789abcdef0123456789abcdef"
 PROJECT = Path(__file__).parents[2]
+BENTOML = Path(sys.executable).with_name("bentoml")
+ORIGIN = Origin(
+    variant="plain",
+    registered="2026-01-31T12:00:00+00:00",
+    metrics={"top1": 0.75},
+    fingerprint="aa11",
+    data_fingerprint="bb22",
+    git_commit="cc33",
+    dvc_lock=None,
+)
 
 # A process of its own: TensorFlow would stay in this one.
 _EXPORT = f"""
@@ -84,6 +101,9 @@ def write_gallery(index: Path, fingerprint: str) -> None:
     np.save(index / "embeddings.npy", colours / np.linalg.norm(colours, axis=1, keepdims=True))
     rows = [f"{image_id},{'rgb'.index(image_id[0])}" for image_id in GALLERY]
     (index / "items.csv").write_text("\n".join(["image_id,label", *rows]) + "\n", encoding="utf-8")
+    with open_thumbnails(index) as thumbnails:
+        for colour in GALLERY.values():
+            thumbnails.add(np.full((SIZE, SIZE, 3), colour, np.uint8))
     facts = {
         "format": 1,
         "bundle_fingerprint": fingerprint,
@@ -93,6 +113,43 @@ def write_gallery(index: Path, fingerprint: str) -> None:
         "files": {path.name: compute_sha256(path) for path in index.iterdir()},
     }
     write_json(index / "index.json", facts)
+
+
+def pack(
+    model_tag: str, limits: ServiceParams, version: str = "3", origin: Origin = ORIGIN, project: Path = PROJECT
+) -> PackageReceipt:
+    return build_bento(
+        model_tag,
+        model_name="colours",
+        version=version,
+        run_id=RUN_ID,
+        alias="champion",
+        origin=origin,
+        service=limits,
+        project=project,
+    )
+
+
+def write_workspace(folder: Path, receipt: PackageReceipt) -> Path:
+    """A project's root as `bentoml serve` sees it."""
+    shutil.copy(PROJECT / "bentofile.yaml", folder)
+    write_json(folder / RECEIPT_PATH, receipt.model_dump(mode="json"))
+    return folder
+
+
+def find_server(address: str) -> psutil.Process:
+    """The `bentoml serve` behind an address."""
+    port = address.rsplit(":", 1)[1]
+    (server,) = (child for child in psutil.Process().children() if {port, "serve"} <= set(child.cmdline()))
+    return server
+
+
+def find_worker(address: str) -> psutil.Process:
+    """The process that answers at an address."""
+    (worker,) = (
+        child for child in find_server(address).children() if "_bentoml_impl.worker.service" in child.cmdline()
+    )
+    return worker
 
 
 class Client:
@@ -114,14 +171,20 @@ class Client:
 
 
 @contextlib.contextmanager
-def serve(arguments: list[str], folder: Path, program: Path = Path(sys.executable)) -> Iterator[str]:
+def serve(
+    arguments: list[str], folder: Path, program: Path = Path(sys.executable), settings: Mapping[str, str] = {}
+) -> Iterator[str]:
     """A real `bentoml serve` on a free port, once it is ready; gives its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [str(program.with_name("bentoml")), "serve", *arguments, "--host", "127.0.0.1", "--port", str(port)]
     log = folder / "serve.log"
-    with log.open("wb") as output, subprocess.Popen(command, cwd=folder, stdout=output, stderr=output) as process:
+    environment = os.environ | settings
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env=environment) as process,
+    ):
         try:
             wait_until_ready(f"http://127.0.0.1:{port}", process, log)
             yield f"http://127.0.0.1:{port}"

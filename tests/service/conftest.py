@@ -1,7 +1,6 @@
 """One recognizer, packed once, for all tests of the service."""
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +9,12 @@ import pytest
 from bentoml._internal.bento import BentoStore
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
-from colours import PROJECT, RUN_ID, Client, write_recognizer
+from colours import RUN_ID, Client, pack, serve, write_recognizer, write_workspace
 
-from landmarks.adapters.bento import build_bento, import_recognizer
-from landmarks.files import write_json
+from landmarks.adapters.bento import import_recognizer
 from landmarks.params import ServiceParams
 from landmarks.service import build_service
-from landmarks.serving.receipt import RECEIPT_PATH, PackageReceipt
+from landmarks.serving.receipt import PackageReceipt
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +24,16 @@ def recognizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def limits() -> ServiceParams:
-    return ServiceParams(max_body_bytes=2_000_000, max_pixels=4_000_000, default_k=2, max_k=50, max_batch_photos=4)
+    return ServiceParams(
+        max_body_bytes=2_000_000,
+        max_pixels=4_000_000,
+        default_k=2,
+        max_k=50,
+        max_batch_photos=4,
+        max_waiting=40,
+        max_waiting_bytes=20_000_000,
+        receive_seconds=2,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -52,18 +59,13 @@ def model_tag(bentoml_home: Path, recognizer_folder: Path) -> str:
 
 @pytest.fixture(scope="session")
 def receipt(model_tag: str, limits: ServiceParams) -> PackageReceipt:
-    return build_bento(
-        model_tag, model_name="colours", version="3", run_id=RUN_ID, alias="champion", service=limits, project=PROJECT
-    )
+    return pack(model_tag, limits)
 
 
 @pytest.fixture(scope="session")
 def workspace(receipt: PackageReceipt, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project's root as `bentoml serve` sees it."""
-    folder = tmp_path_factory.mktemp("workspace")
-    shutil.copy(PROJECT / "bentofile.yaml", folder)
-    write_json(folder / RECEIPT_PATH, receipt.model_dump(mode="json"))
-    return folder
+    return write_workspace(tmp_path_factory.mktemp("workspace"), receipt)
 
 
 @pytest.fixture(scope="session")
@@ -74,3 +76,10 @@ def client(receipt: PackageReceipt) -> Iterator[Client]:
         portal.wrap_async_context_manager(app.router.lifespan_context(app)),
     ):
         yield Client(app, portal)
+
+
+@pytest.fixture(scope="session")
+def address(workspace: Path) -> Iterator[str]:
+    """Where a real `bentoml serve` answers."""
+    with serve([], workspace) as address:
+        yield address

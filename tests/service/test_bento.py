@@ -9,23 +9,17 @@ from pathlib import Path
 
 import bentoml
 import pytest
-from colours import PROJECT, RUN_ID
+from colours import PROJECT, RUN_ID, pack
 from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
-from landmarks.adapters.bento import build_bento, find_recognizer, has_bento, import_recognizer, pin_requirements
+from landmarks.adapters.bento import find_recognizer, has_bento, import_recognizer, pin_requirements
 from landmarks.errors import ArtifactError
 from landmarks.files import compute_sha256, read_json
 from landmarks.params import ServiceParams
 from landmarks.serving.receipt import PackageReceipt
 
 OPTIONS = YAML(typ="safe").load((PROJECT / "bentofile.yaml").read_text(encoding="utf-8"))
-
-
-def build(model_tag: str, limits: ServiceParams, project: Path = PROJECT) -> PackageReceipt:
-    return build_bento(
-        model_tag, model_name="colours", version="3", run_id=RUN_ID, alias="champion", service=limits, project=project
-    )
 
 
 def test_a_version_is_imported_once(model_tag: str, recognizer_folder: Path) -> None:
@@ -53,6 +47,8 @@ def test_the_model_holds_what_serving_needs(model_tag: str, recognizer_folder: P
         "index/index.json",
         "index/items.csv",
         "index/embeddings.npy",
+        "index/thumbnails.jpegs",
+        "index/thumbnails.npy",
     }
     assert model.info.labels == {"trained_by": "nobody", "registry_version": "3", "run_id": RUN_ID}
     name = "bundle/serving.tflite"
@@ -68,12 +64,12 @@ def test_a_folder_that_is_no_recognizer(bentoml_home: Path, tmp_path: Path) -> N
 
 def test_packing_twice_gives_one_bento(receipt: PackageReceipt, limits: ServiceParams) -> None:
     before = [str(bento.tag) for bento in bentoml.bentos.list("colours")]
-    assert build(receipt.model_tag, limits) == receipt
+    assert pack(receipt.model_tag, limits) == receipt
     assert [str(bento.tag) for bento in bentoml.bentos.list("colours")] == before
 
 
 def test_other_limits_give_another_bento(receipt: PackageReceipt, limits: ServiceParams) -> None:
-    other = build(receipt.model_tag, limits.model_copy(update={"max_k": 7}))
+    other = pack(receipt.model_tag, limits.model_copy(update={"max_k": 7}))
     assert other.tag != receipt.tag
     assert has_bento(other.tag)
     bentoml.bentos.delete(other.tag)
@@ -132,16 +128,16 @@ def test_a_package_that_cannot_be_pinned(wanted: str, words: str) -> None:
 
 def test_a_project_without_its_files(receipt: PackageReceipt, limits: ServiceParams, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"bentofile.yaml is missing"):
-        build(receipt.model_tag, limits, tmp_path)
+        pack(receipt.model_tag, limits, project=tmp_path)
     shutil.copy(PROJECT / "bentofile.yaml", tmp_path)
     with pytest.raises(ArtifactError, match=r"src/landmarks/__init__.py is missing"):
-        build(receipt.model_tag, limits, tmp_path)
+        pack(receipt.model_tag, limits, project=tmp_path)
 
 
 def test_a_model_that_was_not_imported(limits: ServiceParams, bentoml_home: Path) -> None:
     before = sorted(bentoml_home.rglob("bento.yaml"))
     with pytest.raises(ArtifactError, match="is not in BentoML's model store"):
-        build("colours:v9-unknown", limits)
+        pack("colours:v9-unknown", limits)
     assert sorted(bentoml_home.rglob("bento.yaml")) == before
 
 

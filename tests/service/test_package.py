@@ -1,6 +1,7 @@
 """The package stage: from an alias in a real registry to a Bento and its receipt."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import bentoml
@@ -13,6 +14,16 @@ from landmarks.files import read_json
 from landmarks.params import Params, read_params
 from landmarks.stages.package import package
 
+# a fingerprint may look like a number, and a figure may be none
+TAGS = {
+    "variant": "plain",
+    "fingerprint": "12345",
+    "data_fingerprint": "bb22",
+    "top1": "0.625",
+    "top1_low": "0.5",
+    "auroc": "nan",
+    "reviewed_by": "nobody",
+}
 pytestmark = pytest.mark.usefixtures("bentoml_home")
 
 
@@ -44,6 +55,8 @@ def register(client: MlflowClient, recognizer: Path, scratch: Path) -> str:
     client.log_model_artifacts(model.model_id, str(scratch))
     client.finalize_logged_model(model.model_id, "READY")
     version = client.create_model_version("seen", f"models:/{model.model_id}", run_id, model_id=model.model_id)
+    for name, value in TAGS.items():
+        client.set_model_version_tag("seen", version.version, name, value)
     client.set_registered_model_alias("seen", "champion", version.version)
     return run_id
 
@@ -71,8 +84,19 @@ def test_the_champion_is_packed_once_and_a_new_one_anew(
         "model_version": "1",
         "run_id": run_id,
         "alias": "champion",
+        "origin": {
+            "variant": "plain",
+            "registered": receipt["origin"]["registered"],
+            "metrics": {"top1": 0.625, "top1_low": 0.5},
+            "fingerprint": "12345",
+            "data_fingerprint": "bb22",
+            "git_commit": None,
+            "dvc_lock": None,
+        },
         "service": params.service.model_dump(),
     }
+    registered = datetime.fromisoformat(receipt["origin"]["registered"])
+    assert abs((datetime.now(UTC) - registered).total_seconds()) < 600
     assert [str(model.tag) for model in bentoml.bentos.get(receipt["tag"]).info.all_models] == [receipt["model_tag"]]
 
     assert read_json(package(tmp_path / "again", params, PROJECT)) == receipt

@@ -5,21 +5,21 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import bentoml
 import httpx
-import psutil
 import pytest
-from colours import make_photo, serve
+from colours import BENTOML, find_worker, make_photo, serve
 
 from landmarks.files import read_json, write_json
 from landmarks.params import ServiceParams
 from landmarks.recognition import Recognizer
-from landmarks.serving.receipt import RECEIPT_PATH
+from landmarks.serving.receipt import RECEIPT_PATH, PackageReceipt
 
 RED = make_photo((255, 0, 0))
-BENTOML = Path(sys.executable).with_name("bentoml")
 NOT_FOR_SERVING = (
     "tensorflow",
     "keras",
@@ -33,21 +33,18 @@ NOT_FOR_SERVING = (
 )
 
 _LIST_MODULES = """
-import json, sys
+import asyncio, json, sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 import bentoml
 from landmarks.service import Landmarks
-from landmarks.serving.requests import PhotoRequest
+from landmarks.serving.looking import Wish
 Landmarks.to_asgi()
-Landmarks().classify(PhotoRequest((Path(sys.argv[1]).read_bytes(),), 1))
+photo = Path(sys.argv[1]).read_bytes()
+asyncio.run(Landmarks().backend.look(photo, Wish(1, 1), "/classify"))
 print(json.dumps(sorted(sys.modules)))
 """
-
-
-@pytest.fixture(scope="module")
-def address(workspace: Path) -> Iterator[str]:
-    with serve([], workspace) as address:
-        yield address
 
 
 def test_classify_equals_the_recognizer(address: str, recognizer_folder: Path) -> None:
@@ -63,6 +60,7 @@ def test_classify_equals_the_recognizer(address: str, recognizer_folder: Path) -
         ("/classify", "image", "predictions"),
         ("/classify_batch", "images", "results"),
         ("/search", "image", "neighbours"),
+        ("/embed", "image", "embedding"),
     ],
 )
 def test_every_endpoint_answers(address: str, path: str, field: str, key: str) -> None:
@@ -79,7 +77,7 @@ def test_every_endpoint_answers(address: str, path: str, field: str, key: str) -
         ({"files": {"image": (None, "http://127.0.0.1:1/x.png")}}, 400),
         ({"files": {"image": RED}, "data": {"k": "nan"}}, 400),
         ({"content": b""}, 415),
-        ({"content": RED, "headers": {"content-type": "image/png"}}, 415),
+        ({"content": RED, "headers": {"content-type": "text/plain"}}, 415),
     ],
 )
 def test_bad_requests(address: str, content: dict[str, object], status: int) -> None:
@@ -135,14 +133,7 @@ def test_the_target_may_be_named(workspace: Path) -> None:
 
 
 def test_the_serving_process_stays_small(address: str) -> None:
-    port = int(address.rsplit(":", 1)[1])
-    (server,) = (
-        process
-        for process in psutil.Process().children()
-        if f"{port}" in process.cmdline() and "serve" in process.cmdline()
-    )
-    workers = [child for child in server.children() if "_bentoml_impl.worker.service" in child.cmdline()]
-    assert [worker.memory_info().rss < 300e6 for worker in workers] == [True]
+    assert find_worker(address).memory_info().rss < 300e6
 
 
 def test_no_training_stack_is_imported(workspace: Path, tmp_path: Path) -> None:
@@ -159,6 +150,29 @@ def _fail_to_serve(folder: Path) -> str:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
     return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "mend", "words"),
+    [
+        ("bundle/serving.tflite", lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?"), "is damaged"),
+        ("bundle/serving.tflite", Path.unlink, "is missing"),
+        ("bundle/bundle.json", lambda path: path.write_text("{"), "is not valid JSON"),
+        ("index/embeddings.npy", Path.unlink, "is missing"),
+        ("index/thumbnails.jpegs", lambda path: path.write_bytes(b""), "is damaged"),
+    ],
+)
+def test_a_damaged_model(
+    workspace: Path, receipt: PackageReceipt, name: str, mend: Callable[[Path], Any], words: str, tmp_path: Path
+) -> None:
+    path = Path(bentoml.models.get(receipt.model_tag).path) / name
+    shutil.copy(path, tmp_path / "kept")
+    try:
+        mend(path)
+        assert words in (error := _fail_to_serve(workspace))
+        assert path.name in error
+    finally:
+        shutil.copy(tmp_path / "kept", path)
 
 
 @pytest.fixture

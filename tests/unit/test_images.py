@@ -10,11 +10,13 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from landmarks.data import images
 from landmarks.data.images import ImageFormat, Pixels, decode_image, decode_png, encode_png
 from landmarks.errors import ImageError
 
@@ -324,6 +326,49 @@ def test_the_limit_is_ours_alone() -> None:
 def test_a_photo_above_the_library_limit_is_read_without_a_warning() -> None:
     data = encode(Image.new("1", (20_000, 9_500), 1), "PNG")  # 190 megapixels: above Pillow's own error limit
     assert (decode_image(data, ImageFormat(32, "crop", 200_000_000)) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "options", "most"),
+    [
+        (Image.new("CMYK", (6200, 6200)), "JPEG", {"progressive": True}, 37_500_000),
+        (Image.new("RGB", (5000, 4000)), "WEBP", {"method": 0}, 18_750_000),
+    ],
+)
+def test_a_photo_whose_decoder_would_take_too_much_memory(
+    image: Image.Image, kind: str, options: dict[str, Any], most: int
+) -> None:
+    with pytest.raises(ImageError, match=f"at most {most} can be decoded"):
+        decode_image(encode(image, kind, **options), ImageFormat(32, "crop", 200_000_000))
+    other = encode(image, "JPEG")  # as the message advises
+    assert decode_image(other, ImageFormat(32, "crop", 200_000_000)).shape == (32, 32, 3)
+
+
+def make_layers(mode: str) -> tuple[Image.Image, dict[str, Any]]:
+    colours = make_photo(413, 301)
+    if mode == "I;16":
+        return Image.fromarray((np.asarray(colours.convert("L")).astype(np.uint16) << 8) + 77), {}
+    if mode in ("RGBA", "LA"):
+        layered = colours.convert(mode)
+        layered.putalpha(Image.linear_gradient("L").resize(layered.size))
+        return layered, {}
+    return colours.convert(mode), {"transparency": 0} if mode == "P" else {}
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "P", "I;16"])
+def test_a_large_photo_in_strips_looks_as_in_one_piece(
+    mode: str, fit: Literal["crop", "stretch"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, options = make_layers(mode)
+    data = encode(image, "PNG", **options)
+    whole = decode_image(data, ImageFormat(32, fit, 10**6)).astype(int)
+    monkeypatch.setattr(images, "_LARGE_PIXELS", 1000)
+    for strip_pixels in (1, 5000, 10**6):
+        monkeypatch.setattr(images, "_STRIP_PIXELS", strip_pixels)
+        strips = decode_image(data, ImageFormat(32, fit, 10**6)).astype(int)
+        assert np.abs(strips - whole).mean() < 0.5
+        assert np.abs(strips - whole).max() <= 3
 
 
 def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:

@@ -15,15 +15,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
+from landmarks.data.recognizer_files import NOT_SERVED_SUFFIX
 from landmarks.errors import ArtifactError
 from landmarks.files import compute_fingerprint, compute_sha256, write_json
 from landmarks.params import ServiceParams
-from landmarks.serving.receipt import RECEIPT_PATH, PackageReceipt
+from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt
 
 BENTOFILE = "bentofile.yaml"
 _VERSION_DIGITS = 12
-# The Keras file is for further training; serving has no use for its weight.
-_NOT_SERVED = shutil.ignore_patterns("*.keras")
+_NOT_SERVED = shutil.ignore_patterns(f"*{NOT_SERVED_SUFFIX}")
 
 
 def find_recognizer(model_name: str, version: str, run_id: str) -> str | None:
@@ -65,7 +65,15 @@ def import_recognizer(folder: Path, model_name: str, version: str, run_id: str, 
 
 
 def build_bento(
-    model_tag: str, *, model_name: str, version: str, run_id: str, alias: str, service: ServiceParams, project: Path
+    model_tag: str,
+    *,
+    model_name: str,
+    version: str,
+    run_id: str,
+    alias: str,
+    origin: Origin,
+    service: ServiceParams,
+    project: Path,
 ) -> PackageReceipt:
     """Build the Bento of an imported recognizer, once per content.
 
@@ -78,6 +86,7 @@ def build_bento(
         version: its version in the registry.
         run_id: the run that trained it.
         alias: the registry's alias that led to it.
+        origin: what else is known of where it comes from.
         service: the limits of the service.
         project: the folder of `bentofile.yaml`.
 
@@ -90,11 +99,10 @@ def build_bento(
     """
     options = _pin_packages(_read_options(project))
     facts = {"model_name": model_name, "model_version": version, "run_id": run_id, "alias": alias}
-    content = compute_fingerprint(
-        [facts, model_tag, service.model_dump(mode="json"), options, _digest_sources(project, options)]
-    )
+    sections = [section.model_dump(mode="json") for section in (origin, service)]
+    content = compute_fingerprint([facts, model_tag, *sections, options, _digest_sources(project, options)])
     tag = f"{model_name}:v{version}-{content[:_VERSION_DIGITS]}"
-    receipt = PackageReceipt(tag=tag, model_tag=model_tag, service=service, **facts)
+    receipt = PackageReceipt(tag=tag, model_tag=model_tag, origin=origin, service=service, **facts)
     if not has_bento(tag):
         _build(receipt, options, project)
     return receipt

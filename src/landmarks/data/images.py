@@ -19,11 +19,15 @@ from landmarks.data.photo_files import Kind, PhotoFile, read_photo_file
 from landmarks.errors import ImageError
 
 Pixels = npt.NDArray[np.uint8]
+Box = tuple[float, float, float, float]
 
 # How much larger than the target a JPEG stays when it is decoded at reduced scale. Measured in
 # benchmarks/prepare_speed.py: 2 is a tenth slower than 1 at 64 px and keeps the pixels three times closer to a full
 # decoding; 3 costs another tenth.
 _OVERSAMPLING = 2
+_MOST_DECODER_BYTES = 300_000_000
+_LARGE_PIXELS = 4_000_000  # copies of what is larger are made of a strip at a time
+_STRIP_PIXELS = 1_000_000
 _REDUCING_GAP = 2.0  # what is still larger is first averaged in whole blocks: 1.4 times as fast for other formats
 
 # Opened by class: Image.open consults global limits, which other code in the process may change.
@@ -101,6 +105,11 @@ def _check_size(photo: PhotoFile, max_pixels: int) -> None:
         raise ImageError(
             f"The photo has {photo.width} x {photo.height} pixels, more than the {max_pixels} allowed. Reduce it first."
         )
+    if photo.width * photo.height * photo.decoder_bytes > _MOST_DECODER_BYTES:
+        raise ImageError(
+            f"The photo has {photo.width} x {photo.height} pixels; of its kind, {photo.kind}, at most "
+            f"{_MOST_DECODER_BYTES // photo.decoder_bytes} can be decoded. Save it as an ordinary JPEG."
+        )
 
 
 def _decode(photo: PhotoFile, target: ImageFormat) -> Pixels:
@@ -110,17 +119,47 @@ def _decode(photo: PhotoFile, target: ImageFormat) -> Pixels:
             raise ValueError("the decoder sees another size than the header gave")
         image.draft(None, (size * _OVERSAMPLING, size * _OVERSAMPLING))
         image.load()
-        small = _simplify(image)
-    box = _centre_square(*small.size) if target.fit == "crop" else None
+        if image.width * image.height > _LARGE_PIXELS:
+            small, box = _shrink(image, target)
+        else:
+            small, box = _simplify(image), _find_box(*image.size, target)
     small = _lay_over_white(small.resize((size, size), Image.Resampling.BICUBIC, box, _REDUCING_GAP))
     # The square is turned, not the photo: the same result for less work.
     return np.asarray(small.transpose(_ORIENTATIONS[photo.orientation]) if photo.orientation != 1 else small)
 
 
-def _centre_square(width: int, height: int) -> tuple[float, float, float, float]:
+def _find_box(width: int, height: int, target: ImageFormat) -> Box:
+    """The part of a photo that is kept: left, top, right, bottom."""
+    if target.fit == "stretch":
+        return 0, 0, width, height
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     return left, top, left + side, top + side
+
+
+def _shrink(image: Image.Image, target: ImageFormat) -> tuple[Image.Image, Box]:
+    """The part of a large photo that is kept, simplified and averaged in whole blocks, without a copy of the whole.
+
+    Returns:
+        The blocks, and the box in them that is to be used: the last ones may be of fewer pixels.
+    """
+    left, top, right, bottom = (int(side) for side in _find_box(*image.size, target))
+    across, down = (max(1, int(side / target.image_size / _REDUCING_GAP)) for side in (right - left, bottom - top))
+    rows = max(1, _STRIP_PIXELS // (right - left) // down) * down
+    strips = [
+        _average(_simplify(image.crop((left, start, right, min(start + rows, bottom)))), (across, down))
+        for start in range(top, bottom, rows)
+    ]
+    small = Image.new(strips[0].mode, (strips[0].width, sum(strip.height for strip in strips)))
+    for number, strip in enumerate(strips):
+        small.paste(strip, (0, number * strips[0].height))
+    return small, (0, 0, (right - left) / across, (bottom - top) / down)
+
+
+def _average(image: Image.Image, factors: tuple[int, int]) -> Image.Image:
+    """Mean of blocks; transparent pixels do not lend their colour to it."""
+    weighted = {"RGBA": "RGBa", "LA": "La"}.get(image.mode, image.mode)
+    return image.convert(weighted).reduce(factors).convert(image.mode)
 
 
 def _simplify(image: Image.Image) -> Image.Image:

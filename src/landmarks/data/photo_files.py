@@ -18,6 +18,8 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _JPEG_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a segment
 _JPEG_METADATA = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))  # not JFIF (E0), not Adobe's colour transform (EE)
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+_WEBP_DECODER_BYTES = 16  # two frames, a copy, and what it is copied from
 _MAX_JPEG_SCANS = 200  # encoders write about 10; thousands of scans take minutes to decode
 _PNG_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 _EXIF_PREFIX = b"Exif\0\0"
@@ -28,7 +30,8 @@ _ORIENTATION_TAG = 0x0112
 class PhotoFile:
     """A photo that has not been decoded yet.
 
-    `data` holds what the decoder needs; `orientation` is the EXIF value, 1 to 8.
+    `data` holds what the decoder needs; `orientation` is the EXIF value, 1 to 8; `decoder_bytes` is the memory
+    that the decoder takes for each pixel beside the photo itself.
     """
 
     kind: Kind
@@ -36,6 +39,7 @@ class PhotoFile:
     height: int
     data: bytes
     orientation: int = 1
+    decoder_bytes: int = 0
 
 
 def read_photo_file(data: bytes) -> PhotoFile:
@@ -66,7 +70,7 @@ def _describe_unknown(data: bytes) -> str:
 
 
 def _read_jpeg(data: bytes) -> PhotoFile:
-    parts, orientation, size, position = [b"\xff\xd8"], 1, None, 2
+    parts, orientation, size, position, decoder_bytes = [b"\xff\xd8"], 1, None, 2, 0
     while found := _JPEG_MARKER.search(data, position):
         marker, position = found[1][0], found.end()
         if marker == 0xDA and size is not None:
@@ -74,7 +78,7 @@ def _read_jpeg(data: bytes) -> PhotoFile:
             cleaned = b"".join(parts)
             if cleaned.count(b"\xff\xda") > _MAX_JPEG_SCANS:
                 raise ImageError(f"The photo has more than {_MAX_JPEG_SCANS} scans. Save it again as an ordinary JPEG.")
-            return PhotoFile("JPEG", *size, cleaned, orientation)
+            return PhotoFile("JPEG", *size, cleaned, orientation, decoder_bytes)
         if marker in _JPEG_ALONE:
             continue
         segment = data[position : position + struct.unpack_from(">H", data, position)[0]]
@@ -82,6 +86,8 @@ def _read_jpeg(data: bytes) -> PhotoFile:
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", segment, 3)
             size = width, height
+            if marker in _JPEG_PROGRESSIVE:  # all coefficients are kept until the last scan
+                decoder_bytes = 2 * segment[7]
         if marker not in _JPEG_METADATA:
             parts += (bytes((0xFF, marker)), segment)
         elif marker == 0xE1 and segment[2:].startswith(_EXIF_PREFIX):
@@ -138,7 +144,7 @@ def _read_webp(data: bytes) -> PhotoFile:
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     else:
         width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
-    return PhotoFile("WebP", width, height, data, _read_webp_orientation(data))
+    return PhotoFile("WebP", width, height, data, _read_webp_orientation(data), _WEBP_DECODER_BYTES)
 
 
 def _read_webp_orientation(data: bytes) -> int:

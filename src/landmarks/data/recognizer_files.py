@@ -15,6 +15,7 @@ SERVING_MODEL_FILE = "serving.tflite"
 INDEX_FILE = "index.json"
 ITEMS_FILE = "items.csv"
 EMBEDDINGS_FILE = "embeddings.npy"
+NOT_SERVED_SUFFIX = ".keras"  # the network for further training: serving has no use for its weight
 MEND = "Run `dvc repro`, or fetch the model again."
 
 

@@ -11,6 +11,21 @@ from landmarks.params import Section, ServiceParams
 RECEIPT_PATH = Path("reports/package.json")
 
 
+class Origin(Section):
+    """Where a registered version comes from, as its tags in the registry tell it; null for what they do not.
+
+    `registered` is ISO 8601 in UTC; `metrics` are those of the test split.
+    """
+
+    variant: str | None
+    registered: str | None
+    metrics: dict[str, float]
+    fingerprint: str | None
+    data_fingerprint: str | None
+    git_commit: str | None
+    dvc_lock: str | None
+
+
 class PackageReceipt(Section):
     """One packaged model: the Bento, the model inside it, where that came from, and the limits of its service."""
 
@@ -20,6 +35,7 @@ class PackageReceipt(Section):
     model_version: str
     run_id: str
     alias: str
+    origin: Origin
     service: ServiceParams
 
 

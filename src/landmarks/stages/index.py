@@ -9,14 +9,15 @@ import numpy as np
 from landmarks.data.attribution import Attribution, iterate_attributions
 from landmarks.data.recognizer_files import EMBEDDINGS_FILE, INDEX_FILE, INDEX_FORMAT, ITEMS_FILE
 from landmarks.data.schema import ATTRIBUTION_COLUMNS, Split
-from landmarks.data.shards import ShardManifest, read_manifest
+from landmarks.data.shards import ShardManifest, iterate_batches, read_manifest
 from landmarks.errors import ArtifactError, DataError
 from landmarks.files import compute_sha256, replace_folder, write_json
-from landmarks.inference import Batch, check_trained_on, run_split
+from landmarks.inference import BATCH, Batch, check_trained_on, run_split
 from landmarks.metrics import Calibration, calibrate_threshold
 from landmarks.params import IndexParams
 from landmarks.recognition import ServingNetwork, compute_landmark_scores
 from landmarks.retrieval.index import SimilarityIndex, check_unit_rows
+from landmarks.retrieval.thumbnails import OFFSETS_FILE, THUMBNAILS_FILE, open_thumbnails
 
 
 def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
@@ -38,6 +39,8 @@ def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
         with replace_folder(model_dir / "index") as temporary:
             _write_gallery(temporary, network, shards, manifest)
             gallery = SimilarityIndex.load(temporary / EMBEDDINGS_FILE)
+            if params.thumbnails:
+                _write_thumbnails(temporary, shards)
             calibration = calibrate(network, gallery, shards, params.precision_target)
             _write_facts(temporary, network, manifest, calibration, params)
     except ValueError as error:
@@ -66,6 +69,7 @@ def calibrate(network: ServingNetwork, gallery: SimilarityIndex, shards: Path, p
 def _write_facts(
     folder: Path, network: ServingNetwork, manifest: ShardManifest, calibration: Calibration, params: IndexParams
 ) -> None:
+    files = (EMBEDDINGS_FILE, ITEMS_FILE, *((THUMBNAILS_FILE, OFFSETS_FILE) if params.thumbnails else ()))
     facts = {
         "format": INDEX_FORMAT,
         "bundle_fingerprint": network.fingerprint,
@@ -74,7 +78,7 @@ def _write_facts(
         "precision_target": params.precision_target,
         "precision": calibration.precision,
         "answered_fraction": calibration.answered_fraction,
-        "files": {name: compute_sha256(folder / name) for name in (EMBEDDINGS_FILE, ITEMS_FILE)},
+        "files": {name: compute_sha256(folder / name) for name in files},
     }
     write_json(folder / INDEX_FILE, facts)
 
@@ -94,6 +98,13 @@ def _write_gallery(folder: Path, network: ServingNetwork, shards: Path, manifest
             writer.writerows(_list_items(batch, attributions))
             start += len(batch.labels)
     embeddings.flush()
+
+
+def _write_thumbnails(folder: Path, shards: Path) -> None:
+    with open_thumbnails(folder) as thumbnails:
+        for _, _, pixels in iterate_batches(shards, Split.TRAIN, BATCH):
+            for photo in pixels:
+                thumbnails.add(photo)
 
 
 def _list_items(batch: Batch, attributions: Iterator[tuple[str, Attribution]]) -> Iterator[tuple[str | int, ...]]:

@@ -1,5 +1,7 @@
 """package: the registered version behind an alias becomes a Bento, with all that serving needs."""
 
+import math
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -7,7 +9,9 @@ from landmarks.adapters.bento import build_bento, find_recognizer, import_recogn
 from landmarks.adapters.registry import RegisteredVersion, download_recognizer, resolve_alias
 from landmarks.files import write_json
 from landmarks.params import Params
-from landmarks.serving.receipt import RECEIPT_PATH
+from landmarks.serving.receipt import RECEIPT_PATH, Origin
+
+_ORIGIN_TAGS = ("variant", "fingerprint", "data_fingerprint", "git_commit", "dvc_lock")
 
 
 def package(reports: Path, params: Params, project: Path = Path()) -> Path:
@@ -28,10 +32,27 @@ def package(reports: Path, params: Params, project: Path = Path()) -> Path:
         version=str(version.version),
         run_id=version.run_id,
         alias=params.package.alias,
+        origin=describe_origin(version),
         service=params.service,
         project=project,
     )
     return write_json(reports / RECEIPT_PATH.name, receipt.model_dump(mode="json"))
+
+
+def describe_origin(version: RegisteredVersion) -> Origin:
+    """Where a version comes from: its tags, those that are numbers as metrics."""
+    known = {name: version.tags.get(name) for name in _ORIGIN_TAGS}
+    metrics = {name: number for name, text in version.tags.items() if (number := _read_number(name, text)) is not None}
+    registered = datetime.fromtimestamp(version.created_ms / 1000, UTC).isoformat(timespec="seconds")
+    return Origin(registered=registered, metrics=dict(sorted(metrics.items())), **known)
+
+
+def _read_number(name: str, text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if name not in _ORIGIN_TAGS and math.isfinite(number) else None
 
 
 def _store_recognizer(version: RegisteredVersion) -> str:

@@ -1,0 +1,120 @@
+"""What was served, as JSON lines, for `landmarks drift`: never the photo, never who sent it."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Empty, Full, Queue
+from threading import Thread
+from typing import Any
+
+from landmarks.errors import ArtifactError
+from landmarks.recognition import Floats, Recognition
+
+PATH_VARIABLE = "LANDMARKS_REQUEST_LOG"
+_MOST_WAITING = 2000  # lines; what comes above that is lost and counted
+_DECIMALS = 4
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Served:
+    """One photo that was answered."""
+
+    time: datetime
+    endpoint: str
+    recognition: Recognition
+    embedding: Floats
+
+
+class RequestLog:
+    """Appends one line per photo, in a thread of its own; requests never wait for the disk.
+
+    The file is opened anew for every few lines, so it may be moved away at any time: the next line starts a new one.
+    """
+
+    def __init__(self, path: Path, model_version: str) -> None:
+        """Start the thread.
+
+        Raises:
+            ArtifactError: the file cannot be written.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("ab").close()
+        except OSError as error:
+            raise ArtifactError(
+                f"The request log {path} cannot be written ({error.strerror}). Name another file in {PATH_VARIABLE}, "
+                "or unset it."
+            ) from None
+        self._path = path
+        self._model_version = model_version
+        self._waiting: Queue[Served | None] = Queue(_MOST_WAITING)
+        self._lost = 0
+        self._thread = Thread(target=self._work, name="request-log", daemon=True)
+        self._thread.start()
+
+    def add(self, endpoint: str, recognition: Recognition, embedding: Floats) -> None:
+        """Note a photo that was answered; where too many are waiting, it is lost."""
+        try:
+            self._waiting.put_nowait(Served(datetime.now(UTC), endpoint, recognition, embedding))
+        except Full:
+            self._lost += 1
+
+    def close(self) -> None:
+        """Write what is waiting, then stop."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        goes_on = True
+        while goes_on:
+            batch = list(self._take())
+            goes_on = batch[-1] is not None
+            lines = [self._write_line(item) for item in batch if item is not None]
+            self._append("".join(lines).encode())
+            if self._lost:
+                _log.warning("the request log is behind: %d photos are missing in it", self._lost)
+                self._lost = 0
+
+    def _take(self) -> Iterator[Served | None]:
+        """The next entry, and all that wait behind it, up to the end."""
+        item = self._waiting.get()
+        yield item
+        while item is not None:
+            try:
+                item = self._waiting.get_nowait()
+            except Empty:
+                return
+            yield item
+
+    def _append(self, data: bytes) -> None:
+        try:
+            # one write, so that the lines of several workers do not mix
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(descriptor, data)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            _log.exception("the request log cannot be written")
+
+    def _write_line(self, served: Served) -> str:
+        recognition = served.recognition
+        best = recognition.predictions[0]
+        entry: dict[str, Any] = {
+            "time": served.time.isoformat(timespec="milliseconds"),
+            "model_version": self._model_version,
+            "endpoint": served.endpoint,
+            "landmark_id": best.landmark_id,
+            "name": best.name,
+            "score": best.score,
+            "landmark_score": getattr(recognition, "landmark_score", None),
+            "is_landmark": recognition.is_landmark,
+            "embedding": [round(float(value), _DECIMALS) for value in served.embedding],
+        }
+        return json.dumps(entry, ensure_ascii=False) + "\n"

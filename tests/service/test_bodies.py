@@ -1,0 +1,204 @@
+"""The three ways to send a photo, `k` in all its places, and the thumbnails, against the application."""
+
+import base64
+import io
+import json
+import socket
+from typing import Any
+
+import pytest
+from colours import GALLERY, ORIGIN, RUN_ID, Client, make_photo
+from PIL import Image
+
+from landmarks.serving.backend import API_VERSION
+from landmarks.serving.receipt import PackageReceipt
+
+RED = make_photo((255, 0, 0))
+BLUE = make_photo((0, 0, 255), image_format="JPEG")
+RAW = {"content-type": "image/jpeg"}
+
+
+def encode(photo: bytes) -> str:
+    return base64.b64encode(photo).decode()
+
+
+def check_refused(answer: Any, status: int, words: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert list(answer.json()) == ["error"]
+    assert words in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/classify", "/search"])
+def test_all_ways_give_the_same_answer(client: Client, path: str) -> None:
+    answers = [
+        client.post(path, files={"image": BLUE}, data={"k": "3"}),
+        client.post(f"{path}?k=3", files={"image": BLUE}),
+        client.post(f"{path}?k=3", content=BLUE, headers=RAW),
+        client.post(f"{path}?k=3", content=BLUE, headers={"content-type": "application/octet-stream"}),
+        client.post(f"{path}?k=3", content=BLUE, headers={"content-type": "IMAGE/Anything; q=1"}),
+        client.post(path, json={"image": encode(BLUE), "k": 3}),
+        client.post(f"{path}?k=3", json={"image": encode(BLUE)}),
+    ]
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+    assert len({answer.text for answer in answers}) == 1
+    (found,) = (value for value in answers[0].json().values() if isinstance(value, list))
+    assert len(found) == 3
+    assert found[0]["name"] == "Blue Dome"
+
+
+def test_embed_gives_the_vector_that_search_compares(client: Client) -> None:
+    answers = [
+        client.post("/embed", files={"image": RED}),
+        client.post("/embed", content=RED, headers=RAW),
+        client.post("/embed", json={"image": encode(RED)}),
+    ]
+    assert len({answer.text for answer in answers}) == 1
+    assert answers[0].json()["embedding"] == pytest.approx([1, 0, 0], abs=1e-6)
+
+
+def test_embed_takes_no_k(client: Client) -> None:
+    check_refused(client.post("/embed", files={"image": RED}, data={"k": "1"}), 400, "Unknown field 'k'")
+    check_refused(client.post("/embed?k=1", files={"image": RED}), 400, "Unknown parameter 'k'")
+    check_refused(client.post("/embed", json={"image": encode(RED), "k": 1}), 400, "Unknown field 'k'")
+
+
+def test_a_json_batch_answers_the_good_photos_in_their_places(client: Client) -> None:
+    photos = [encode(RED), "%%%", encode(b"no photo"), 7]
+    results = client.post("/classify_batch", json={"images": photos, "k": 1}).json()["results"]
+    assert results[0] == client.post("/classify?k=1", content=RED, headers=RAW).json()
+    assert "is not base64: '%%%'" in results[1]["error"]
+    assert "not a photo" in results[2]["error"]
+    assert "texts in base64" in results[3]["error"]
+
+
+def test_a_batch_takes_no_raw_body(client: Client) -> None:
+    check_refused(client.post("/classify_batch", content=RED, headers=RAW), 415, "received 'image/jpeg'")
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ({}, "'image' is missing"),
+        ({"image": None}, "texts in base64"),
+        ({"image": ["x"]}, "texts in base64"),
+        ({"image": "http://127.0.0.1:1/x.png"}, "Addresses are not fetched"),
+        ({"image": "data:image/png;base64,AAAA"}, "Addresses are not fetched"),
+        ({"image": "AAA"}, "not base64"),
+        ({"image": ""}, "empty"),
+        ({"photo": "AAAA"}, "Unknown field 'photo'"),
+        ([], "Send a JSON object"),
+        ("image", "Send a JSON object"),
+        (7, "Send a JSON object"),
+        ({"image": {"a": {"b": {}}}}, "texts in base64"),
+    ],
+)
+def test_json_that_is_no_request(client: Client, sent: object, words: str) -> None:
+    check_refused(client.post("/classify", json=sent), 400, words)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b'{"image": "AAAA"',
+        b'{"image": "\xc3\xa9"}',
+        b'{"image": "AAAA", "image": "AAAA"}',
+        b'{"image": "AAAA", "k": NaN}',
+        b'{"image": "AAAA", "k": Infinity}',
+        b'{"image": "AAAA", "k": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b"[" + b"{}," * 300_000 + b"{}]",
+        json.dumps({"image": "AAAA"}).encode("utf-16"),
+    ],
+)
+def test_bodies_that_are_no_json(client: Client, body: bytes) -> None:
+    answer = client.post("/classify", content=body, headers={"content-type": "application/json"})
+    check_refused(answer, 400, '{"image": "<base64>", "k": 3}')
+
+
+@pytest.mark.parametrize("k", [0, -1, 51, 1.0, 2.5, True, None, "x", [1], {}, 10**30, "1e1"])
+def test_a_wrong_k_in_json(client: Client, k: object) -> None:
+    check_refused(client.post("/classify", json={"image": encode(RED), "k": k}), 400, "whole number from 1 to 50")
+
+
+@pytest.mark.parametrize("k", ["0", "51", "nan", "inf", "-1", "1.5", "", "%33%00", "9" * 3000])
+def test_a_wrong_k_in_the_address(client: Client, k: str) -> None:
+    check_refused(client.post(f"/search?k={k}", content=RED, headers=RAW), 400, "whole number from 1 to 50")
+
+
+def test_k_may_stand_only_once(client: Client) -> None:
+    check_refused(client.post("/classify?k=1&k=1", content=RED, headers=RAW), 400, "2 values")
+    check_refused(client.post("/classify?k=1", files={"image": RED}, data={"k": "1"}), 400, "2 values")
+    check_refused(client.post("/classify?k=1", json={"image": encode(RED), "k": 1}), 400, "2 values")
+
+
+def test_unknown_parameters_in_the_address(client: Client) -> None:
+    check_refused(client.post("/classify?top=3", content=RED, headers=RAW), 400, "Unknown parameter 'top'")
+    check_refused(client.post("/classify?" + "k=1&" * 50, content=RED, headers=RAW), 400, "more than 20 parameters")
+
+
+def test_no_address_is_opened_wherever_it_stands(client: Client) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/x.png"
+        tried = [
+            client.post("/classify", json={"image": address}),
+            client.post("/classify", json={"image": encode(address.encode())}),
+            client.post("/classify", content=address.encode(), headers=RAW),
+            client.post("/classify", content=address.encode(), headers={"content-type": "text/uri-list"}),
+            client.post(f"/classify?image={address}", content=RED, headers=RAW),
+            client.post("/classify", files={"image": (None, address)}),
+            client.post("/classify", files={"image": ("x.url", address.encode())}),
+            client.post("/classify_batch", files=[("images", (None, address))]),
+        ]
+        assert {answer.status_code for answer in tried} <= {400, 415}
+        results = client.post("/classify_batch", json={"images": [address]}).json()["results"]
+        assert list(results[0]) == ["error"]
+        server.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_a_photo_of_the_wrong_type_is_looked_at_not_believed(client: Client) -> None:
+    answer = client.post("/classify?k=1", content=BLUE, headers={"content-type": "image/svg+xml"})
+    assert answer.json()["predictions"][0]["name"] == "Blue Dome"
+    check_refused(
+        client.post("/classify", content=b"<svg/>", headers={"content-type": "image/png"}), 400, "not a photo"
+    )
+
+
+def test_thumbnails_are_small_pictures_of_the_neighbours(client: Client) -> None:
+    for found in client.post("/search?k=4", content=RED, headers=RAW).json()["neighbours"]:
+        answer = client.get(f"/{found['thumbnail']}")
+        assert answer.headers["content-type"] == "image/jpeg"
+        assert "max-age" in answer.headers["cache-control"]
+        with Image.open(io.BytesIO(answer.content)) as image:
+            pixel = image.convert("RGB").getpixel((3, 3))
+        assert pixel == pytest.approx(GALLERY[found["image_id"]], abs=6)
+        etag = answer.headers["etag"]
+        again = client.request("GET", f"/{found['thumbnail']}", headers={"if-none-match": etag})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+
+
+@pytest.mark.parametrize("image_id", ["none", "%2e%2e%2fitems.csv", "r0%00", "é"])
+def test_thumbnails_of_no_photo(client: Client, image_id: str) -> None:
+    answer = client.get(f"/thumbnails/{image_id}")
+    assert answer.status_code == 404
+    assert b"image_id,label" not in answer.content
+
+
+def test_the_landmarks_it_can_name(client: Client) -> None:
+    assert client.get("/landmarks").json()["landmarks"][1] == {
+        "landmark_id": 11,
+        "name": "Grüne Brücke",
+        "training_photos": 1,
+    }
+
+
+def test_the_model_and_where_it_comes_from(client: Client, receipt: PackageReceipt) -> None:
+    answer = client.get("/model").json()
+    assert ORIGIN.model_dump().items() <= answer.items()
+    expected = {"name": "colours", "version": "3", "alias": "champion", "run_id": RUN_ID, "bento": receipt.tag}
+    assert expected.items() <= answer.items()
+    assert answer["api_version"] == API_VERSION == client.get("/docs.json").json()["info"]["version"]
