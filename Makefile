@@ -1,7 +1,7 @@
 # The first line of the README in full: `make` explains the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check ui serve bench campaign lock clean
+.PHONY: help setup repro test check ui serve app bench campaign lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -50,6 +50,9 @@ ui: setup ## Open the MLflow UI on http://127.0.0.1:5000
 
 serve: setup ## Serve the packaged model on http://127.0.0.1:3000
 	bentoml serve --host 127.0.0.1 --port 3000
+
+app: setup ## Open the page on http://127.0.0.1:8501; it asks what `make serve` serves, or LANDMARKS_SERVICE_URL
+	$(BIN)/python -m streamlit run app/page.py
 
 bench: setup ## Measure preparation, training and memory side by side
 	$(BIN)/python -m benchmarks
