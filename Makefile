@@ -62,7 +62,7 @@ campaign: setup ## The long runs of docs/results.md (hours)
 
 lock: ## Resolve requirements.lock anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --no-annotate --group dev pyproject.toml -o requirements.lock
+	  --no-annotate --extra app --extra postgres --group dev pyproject.toml -o requirements.lock
 
 clean: ## Remove the environment and work in progress, keep data, models and reports
 	rm -rf .venv .work
