@@ -8,7 +8,7 @@ from app.client import Answer, Neighbour, Prediction
 from app.names import link_commons, read_name
 
 STYLE = """<style>
-.lm { --accent: #2a9d8f; --quiet: color-mix(in srgb, currentColor 62%, transparent);
+.lm { --accent: #2a9d8f; --quiet: color-mix(in srgb, currentColor 70%, transparent);
   --line: color-mix(in srgb, currentColor 13%, transparent); --amber: #c9892b; line-height: 1.45; }
 .lm * { box-sizing: border-box; }
 .lm a { color: inherit; text-decoration: underline; text-decoration-thickness: 1px; text-underline-offset: .2em;

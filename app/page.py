@@ -161,4 +161,5 @@ def _escape_markdown(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:" else letter for letter in text)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -121,6 +121,11 @@ def test_importing_a_light_module_has_no_effects(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_page_knows_the_service_by_http_alone() -> None:
+    imported = {name.partition(".")[0] for path in (ROOT / "app").glob("*.py") for name in find_imports(path)}
+    assert imported - sys.stdlib_module_names == {"app", "httpx", "PIL", "streamlit"}
+
+
 def read_stages() -> dict[str, dict[str, list[str]]]:
     stages: dict[str, dict[str, list[str]]] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
     return stages
