@@ -21,7 +21,7 @@ LAYERS = (
     ("adapters", "service"),
     ("serving", "model_card"),
     ("figures",),
-    ("inference", "evaluation"),
+    ("inference", "evaluation", "drift"),
     ("recognition",),
     ("modeling",),
     ("data", "retrieval", "metrics"),
