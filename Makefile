@@ -48,8 +48,8 @@ ui: setup ## Open the MLflow UI on http://127.0.0.1:5000
 	@echo "The runs side by side: http://127.0.0.1:5000/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning"
 	mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
-serve: setup ## Serve the packaged model on http://127.0.0.1:3000
-	bentoml serve --host 127.0.0.1 --port 3000
+serve: setup ## Serve the packaged model on http://127.0.0.1:3000, or an earlier one: make serve BENTO=TAG
+	bentoml serve --host 127.0.0.1 --port 3000 $(BENTO)
 
 app: setup ## Open the page on http://127.0.0.1:8501; it asks what `make serve` serves, or LANDMARKS_SERVICE_URL
 	$(BIN)/python -m streamlit run app/page.py

@@ -62,7 +62,7 @@ def draw_footer(facts: Mapping[str, Any]) -> str:
     version = facts.get("version", facts.get("model_version"))
     name = facts.get("name", facts.get("model_name"))
     alias = f" ({facts['alias']})" if facts.get("alias") else ""
-    created = next((str(facts[key]) for key in ("created", "created_at", "date", "trained") if facts.get(key)), "")
+    created = next((str(facts[key]) for key in ("registered", "created") if facts.get(key)), "")
     parts = [
         f"Model {name}" if name else "",
         f"version {version}{alias}" if version else "",
