@@ -108,8 +108,9 @@ class Service:
         recognition = self._post("/classify", photo, k)
         found = self._post("/search", photo, neighbours)
         try:
+            best, *others = recognition["predictions"]
             return Answer(
-                tuple(_read_prediction(item) for item in recognition["predictions"]),
+                tuple(_read_prediction(item) for item in (best, *others)),
                 bool(recognition["is_landmark"]),
                 float(recognition["threshold"]),
                 None if recognition.get("landmark_score") is None else float(recognition["landmark_score"]),

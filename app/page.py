@@ -143,7 +143,7 @@ def _show_table(results: Sequence[tuple[Photo, Answer | str]], facts: Mapping[st
             {
                 "Photo": row["file"],
                 "Landmark": row["answer"] or "",
-                "Score": row["score"] if row["is_landmark"] else None,
+                "Score": round(row["score"], 3) if row["is_landmark"] else None,
             }
             | ({"Problem": row["error"] or ""} if has_errors else {})
             for row in rows

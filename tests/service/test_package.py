@@ -95,10 +95,10 @@ def test_going_back_is_serving_the_tag_of_before(
         write_json(index, read_json(index) | {"threshold": threshold})
         register(client, changed, tmp_path / f"scratch {threshold}")
         tags.append(read_json(package(tmp_path / "reports", params, PROJECT))["tag"])
-    # from a folder that knows of neither
-    (tmp_path / "elsewhere").mkdir()
+    # at the root of a project whose receipt names the newer one
+    shutil.copy(PROJECT / "bentofile.yaml", tmp_path)
     for tag, threshold in reversed(list(zip(tags, bounds, strict=True))):
-        with serve([tag], tmp_path / "elsewhere") as address:
+        with serve([tag], tmp_path) as address:
             answer = httpx.post(f"{address}/classify", files={"image": make_photo((255, 0, 0))}).json()
             assert answer["threshold"] == threshold
             name, version = tag.split(":")

@@ -94,6 +94,10 @@ def test_a_refused_photo_has_the_reason_of_the_service(address: str) -> None:
         ((500, {"error": "a fault"}), "status 500"),
         ((200, "text/html", b"<p>Hello</p>"), "does not answer as the service of landmarks"),
         ((200, {"predictions": [{}]}), "does not answer as the service of landmarks"),
+        (
+            (200, {"predictions": [], "is_landmark": False, "threshold": 1}),
+            "does not answer as the service of landmarks",
+        ),
         ((404, "text/html", b"<p>not found</p>"), "status 404"),
         ((429, {}), "busy"),
     ],
