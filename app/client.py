@@ -81,6 +81,10 @@ class Service:
         """The service that the environment names."""
         return cls(os.environ.get(ADDRESS_VARIABLE, DEFAULT_ADDRESS), os.environ.get(KEY_VARIABLE))
 
+    def close(self) -> None:
+        """End the connections."""
+        self._client.close()
+
     def is_ready(self) -> bool:
         """Whether the service takes photos now."""
         try:

@@ -4,7 +4,8 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, ClassVar
@@ -61,30 +62,37 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.shutdown()
 
 
-def test_keys_that_an_older_service_lacks_are_none(address: str) -> None:
-    answer = Service(address).ask(b"photo")
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Service]]:
+    """Makes services, whose connections end with the test."""
+    with ExitStack() as stack:
+        yield lambda *arguments: stack.enter_context(closing(Service(*arguments)))
+
+
+def test_keys_that_an_older_service_lacks_are_none(address: str, connect: Callable[..., Service]) -> None:
+    answer = connect(address).ask(b"photo")
     neighbour = Neighbour("Red_Tower", 7, 0.8, "a1", None, None, None, None)
     assert answer == Answer((Prediction(7, "Red_Tower", 0.9),), True, 0.5, None, (neighbour,))
 
 
-def test_the_key_goes_with_every_request(address: str) -> None:
-    Service(address, "secret").ask(b"photo")
+def test_the_key_goes_with_every_request(address: str, connect: Callable[..., Service]) -> None:
+    connect(address, "secret").ask(b"photo")
     assert Prepared.seen == [("/classify", "Bearer secret"), ("/search", "Bearer secret")]
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_service_is_asked_again(address: str, status: int) -> None:
+def test_a_busy_service_is_asked_again(address: str, status: int, connect: Callable[..., Service]) -> None:
     Prepared.answers["/classify"] = [(status, {}), (status, {}), (200, RECOGNITION)]
-    assert Service(address).ask(b"photo").is_landmark
+    assert connect(address).ask(b"photo").is_landmark
     Prepared.answers["/classify"] = (status, {})
     with pytest.raises(BusyError, match="busy"):
-        Service(address).ask(b"photo")
+        connect(address).ask(b"photo")
 
 
-def test_a_refused_photo_has_the_reason_of_the_service(address: str) -> None:
+def test_a_refused_photo_has_the_reason_of_the_service(address: str, connect: Callable[..., Service]) -> None:
     Prepared.answers["/classify"] = (413, {"error": "The body is too large."})
     with pytest.raises(RefusedError, match=r"^The body is too large\.$"):
-        Service(address).ask(b"photo")
+        connect(address).ask(b"photo")
 
 
 @pytest.mark.parametrize(
@@ -102,20 +110,22 @@ def test_a_refused_photo_has_the_reason_of_the_service(address: str) -> None:
         ((429, {}), "busy"),
     ],
 )
-def test_what_is_wrong_with_the_service_is_not_blamed_on_the_photo(address: str, answer: Any, message: str) -> None:
+def test_what_is_wrong_with_the_service_is_not_blamed_on_the_photo(
+    address: str, answer: Any, message: str, connect: Callable[..., Service]
+) -> None:
     Prepared.answers["/classify"] = answer
     with pytest.raises(ServiceError, match=message):
-        Service(address).ask(b"photo")
+        connect(address).ask(b"photo")
 
 
-def test_nobody_at_the_address() -> None:
-    service = Service("http://127.0.0.1:1")
+def test_nobody_at_the_address(connect: Callable[..., Service]) -> None:
+    service = connect("http://127.0.0.1:1")
     assert not service.is_ready()
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1:1 does not answer"):
         service.ask(b"photo")
 
 
-def test_thumbnails_come_from_the_service_alone(address: str) -> None:
+def test_thumbnails_come_from_the_service_alone(address: str, connect: Callable[..., Service]) -> None:
     other = address.removeprefix("http:")
     Prepared.answers |= {
         "/thumbnails/a1": (200, "image/jpeg", b"jpeg"),
@@ -132,17 +142,17 @@ def test_thumbnails_come_from_the_service_alone(address: str) -> None:
         None,
     ]
     Prepared.answers["/search"] = (200, {"neighbours": [NEIGHBOUR | {"thumbnail": path} for path in paths]})
-    found = [neighbour.thumbnail for neighbour in Service(address).ask(b"photo").neighbours]
+    found = [neighbour.thumbnail for neighbour in connect(address).ask(b"photo").neighbours]
     assert found == ["data:image/jpeg;base64,anBlZw==", *[None] * 6]
     assert [path for path, _ in Prepared.seen[2:]] == paths[:4]
 
 
-def test_the_model_says_of_itself_what_it_can(address: str) -> None:
-    assert Service(address).describe_model() == {}
+def test_the_model_says_of_itself_what_it_can(address: str, connect: Callable[..., Service]) -> None:
+    assert connect(address).describe_model() == {}
     assert draw_footer({}).count("Model") == 0
     facts = {"name": "landmarks", "version": "3", "alias": "champion", "created": "2026-11-23T10:00:00Z"}
     Prepared.answers["/model"] = (200, facts)
-    assert "Model landmarks, version 3 (champion), of 2026-11-23." in draw_footer(Service(address).describe_model())
+    assert "Model landmarks, version 3 (champion), of 2026-11-23." in draw_footer(connect(address).describe_model())
 
 
 def test_texts_from_outside_stay_texts() -> None:
