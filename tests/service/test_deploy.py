@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,8 @@ def test_nothing_is_open_to_the_network_unless_asked_for() -> None:
 def test_nothing_phones_home() -> None:
     for name, settings in ANALYTICS.items():
         assert settings.items() <= SERVICES[name]["environment"].items()
+    page = tomllib.loads((PROJECT / "app/.streamlit/config.toml").read_text())
+    assert page["browser"] == {"gatherUsageStats": False, "serverAddress": "localhost"}
 
 
 def test_mlflow_answers_to_its_names_with_their_ports() -> None:
