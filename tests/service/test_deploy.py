@@ -1,11 +1,13 @@
 """`deploy/`: what the compose file promises, read by a parser, and its checks and queries against a running service."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import bentoml
 import httpx
 import pytest
-from colours import PROJECT, make_photo, serve
+from colours import PROJECT, find_free_port, make_photo, serve
 from ruamel.yaml import YAML
 
 from landmarks.serving.receipt import PackageReceipt
@@ -184,6 +186,53 @@ def test_every_query_names_what_the_service_tells(address: str, panel: dict[str,
         assert legend <= {
             label.strip() for part in re.findall(r"by \(([^)]*)\)", target["expr"]) for label in part.split(",")
         }
+
+
+@pytest.fixture(scope="module")
+def prometheus(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Prometheus with our settings, asking the service that runs here, more often."""
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("prometheus is not installed: apt-get install prometheus")
+    folder, port = tmp_path_factory.mktemp("prometheus"), find_free_port()
+    config = (DEPLOY / "prometheus.yaml").read_text().replace("service:3000", address.removeprefix("http://"))
+    (folder / "prometheus.yaml").write_text(config.replace("15s", "500ms"))
+    command = [program, f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}"]
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log) as process,
+    ):
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def query(prometheus: str, expression: str) -> list[dict[str, Any]]:
+    parameters = {"query": expression.replace("$__rate_interval", "30s")}
+    with contextlib.suppress(httpx.TransportError):
+        answer = httpx.get(f"{prometheus}/api/v1/query", params=parameters).json()
+        assert answer["status"] == "success", answer
+        return list(answer["data"]["result"])
+    return []
+
+
+def test_prometheus_finds_figures_for_every_panel(address: str, prometheus: str) -> None:
+    end = time.monotonic() + 30
+    # rates need requests between two visits
+    while time.monotonic() < end and not query(prometheus, "rate(bentoml_service_request_total[30s]) > 0"):
+        httpx.post(f"{address}/classify", files={"image": make_photo((255, 0, 0))})
+        time.sleep(0.1)
+    found = {
+        panel["title"]: [query(prometheus, target["expr"]) for target in panel["targets"]]
+        for panel in DASHBOARD["panels"]
+    }
+    assert [title for title, results in found.items() if not all(results)] == []
+    [[requests]] = found["Requests a second"]
+    assert float(requests["value"][1]) > 0
+    [[faults]] = found["Faults"]
+    assert float(faults["value"][1]) == 0
 
 
 def test_the_container_runs_without_root_on_the_python_it_was_packed_for(receipt: PackageReceipt) -> None:
