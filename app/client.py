@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -164,7 +165,7 @@ class Service:
 
     def _fetch_thumbnail(self, path: object) -> str | None:
         """The picture as a data address: the browser may not reach the service. Only the service itself is asked."""
-        if not isinstance(path, str) or not path.startswith("/") or path.startswith("//"):
+        if not isinstance(path, str) or urlsplit(path).scheme or urlsplit(path).netloc:
             return None
         try:
             response = self._client.get(path, timeout=10)

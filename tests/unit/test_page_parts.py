@@ -133,6 +133,7 @@ def test_thumbnails_come_from_the_service_alone(address: str, connect: Callable[
         "/thumbnails/huge": (200, "image/png", bytes(200_001)),
     }
     paths = [
+        "thumbnails/a1",
         "/thumbnails/a1",
         "/thumbnails/page",
         "/thumbnails/huge",
@@ -143,8 +144,8 @@ def test_thumbnails_come_from_the_service_alone(address: str, connect: Callable[
     ]
     Prepared.answers["/search"] = (200, {"neighbours": [NEIGHBOUR | {"thumbnail": path} for path in paths]})
     found = [neighbour.thumbnail for neighbour in connect(address).ask(b"photo").neighbours]
-    assert found == ["data:image/jpeg;base64,anBlZw==", *[None] * 6]
-    assert [path for path, _ in Prepared.seen[2:]] == paths[:4]
+    assert found == [*["data:image/jpeg;base64,anBlZw=="] * 2, *[None] * 6]
+    assert [path for path, _ in Prepared.seen[2:]] == ["/thumbnails/a1", *paths[1:5]]
 
 
 def test_the_model_says_of_itself_what_it_can(address: str, connect: Callable[..., Service]) -> None:
