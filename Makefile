@@ -1,7 +1,7 @@
 # The first line of the README in full: `make` explains the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check ui serve bench campaign lock clean
+.PHONY: help setup repro test check ui serve app bench campaign lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -48,8 +48,11 @@ ui: setup ## Open the MLflow UI on http://127.0.0.1:5000
 	@echo "The runs side by side: http://127.0.0.1:5000/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning"
 	mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
-serve: setup ## Serve the packaged model on http://127.0.0.1:3000
-	bentoml serve --host 127.0.0.1 --port 3000
+serve: setup ## Serve the packaged model on http://127.0.0.1:3000, or an earlier one: make serve BENTO=TAG
+	bentoml serve --host 127.0.0.1 --port 3000 $(BENTO)
+
+app: setup ## Open the page on http://127.0.0.1:8501; it asks what `make serve` serves, or LANDMARKS_SERVICE_URL
+	$(BIN)/python -m streamlit run app/page.py
 
 bench: setup ## Measure preparation, training and memory side by side
 	$(BIN)/python -m benchmarks
@@ -59,7 +62,7 @@ campaign: setup ## The long runs of docs/results.md (hours)
 
 lock: ## Resolve requirements.lock anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --no-annotate --group dev pyproject.toml -o requirements.lock
+	  --no-annotate --extra app --extra postgres --group dev pyproject.toml -o requirements.lock
 
 clean: ## Remove the environment and work in progress, keep data, models and reports
 	rm -rf .venv .work

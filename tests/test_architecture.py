@@ -21,7 +21,7 @@ LAYERS = (
     ("adapters", "service"),
     ("serving", "model_card"),
     ("figures",),
-    ("inference", "evaluation", "submission", "scoring"),
+    ("inference", "evaluation", "submission", "scoring", "drift"),
     ("recognition",),
     ("modeling",),
     ("data", "retrieval", "metrics"),
@@ -119,6 +119,11 @@ def test_importing_a_light_module_has_no_effects(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_knows_the_service_by_http_alone() -> None:
+    imported = {name.partition(".")[0] for path in (ROOT / "app").glob("*.py") for name in find_imports(path)}
+    assert imported - sys.stdlib_module_names == {"app", "httpx", "PIL", "streamlit"}
 
 
 def read_stages() -> dict[str, dict[str, list[str]]]:

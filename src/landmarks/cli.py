@@ -20,6 +20,7 @@ REPORTS = Path("reports")
 MODELS = Path("models")
 WORK = Path(".work")
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+DRIFTED = 3  # exit code
 VARIANTS = click.Choice(["plain", "augmented"])
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -282,6 +283,25 @@ def sync() -> None:
     from landmarks.stages.sync import sync as run
 
     click.echo(run(MODELS, REPORTS).describe())
+
+
+@main.command()
+@click.argument("log", type=click.Path(path_type=Path))
+@click.option("--out", type=FOLDER, default=REPORTS / "drift", help="Gets drift.json and drift.png.")
+@click.option("--reference", type=FOLDER, help="Evaluation to compare with; the champion's where not given.")
+def drift(log: Path, out: Path, reference: Path | None) -> None:
+    """Say whether the photos in the request log LOG still look like the test photos.
+
+    Scores and embeddings are compared with those of evaluation. The exit code is 0 when they look alike, 3 when they
+    drifted, and 1 when they cannot be compared.
+    """
+    from landmarks.stages.drift import describe
+    from landmarks.stages.drift import drift as run
+
+    comparisons = run(log, REPORTS, out, read_params().drift, reference)
+    click.echo(f"{describe(comparisons)}\nWrote {out}")
+    if any(found.drifted for found in comparisons.values()):
+        sys.exit(DRIFTED)
 
 
 @main.command()

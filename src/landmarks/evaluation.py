@@ -22,6 +22,7 @@ from landmarks.metrics import (
 )
 from landmarks.params import EvaluateParams
 
+EMBEDDINGS_FILE = "test_embeddings.npy"
 _INTERVAL_PERCENTILES = (2.5, 97.5)
 
 

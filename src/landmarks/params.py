@@ -252,6 +252,20 @@ class ServiceParams(Section):
         return self
 
 
+class DriftParams(Section):
+    """When `landmarks drift` calls photos that were served different from the test photos."""
+
+    min_photos: Annotated[int, Field(ge=10, description="That a comparison needs on either side.")]
+    max_scores: Positive = Field(description="Compared on either side, drawn at random from more.")
+    max_embeddings: Positive = Field(description="The same of embeddings; all pairs are computed.")
+    significance: Annotated[float, Field(gt=0, lt=1, description="Of all tests together.")]
+    min_score_change: Fraction = Field(description="Kolmogorov-Smirnov distance that counts.")
+    neighbours: Annotated[int, Field(ge=1, le=10, description="Most similar photos of each, by embedding.")]
+    min_embedding_change: Fraction = Field(description="Part of them from the same side, beyond chance.")
+    resamples: Annotated[int, Field(ge=100, description="Of permutation and bootstrap.")]
+    seed: Count
+
+
 class TrackingParams(Section):
     """Where runs are grouped; the store itself comes from MLFLOW_TRACKING_URI."""
 
@@ -273,6 +287,7 @@ class Params(Section):
     register_: RegisterParams = Field(alias="register")
     package: PackageParams
     service: ServiceParams
+    drift: DriftParams
     tracking: TrackingParams
 
     @pydantic.model_validator(mode="after")

@@ -36,6 +36,7 @@ def describe_results(reports: Path, raw: Path) -> str:
             "Next:",
             "  make ui       compare the runs at http://127.0.0.1:5000",
             "  make serve    answer over HTTP at http://127.0.0.1:3000",
+            "  make app      while it serves: a page at http://127.0.0.1:8501",
             f"  .venv/bin/landmarks classify {_find_example(raw)}",
             "",
         ]

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import mlflow
@@ -14,10 +15,11 @@ from landmarks.adapters.tracking import DatasetInfo, start_run, write_receipt
 from landmarks.data.schema import Split
 from landmarks.data.vocabulary import Landmark
 from landmarks.errors import ArtifactError, DataError
+from landmarks.evaluation import EMBEDDINGS_FILE
 from landmarks.files import compute_tree_sha256, read_json
 from landmarks.params import EvaluateParams, IndexParams
 from landmarks.recognition import Recognizer
-from landmarks.stages.evaluate import evaluate, evaluate_recognizer
+from landmarks.stages.evaluate import embed_sample, evaluate, evaluate_recognizer
 from landmarks.stages.index import index
 from tiny_recognizers import (
     BLUE,
@@ -114,6 +116,16 @@ def test_predictions_are_what_the_recognizer_answers(evaluated: Path) -> None:
         assert row.actual == LANDMARKS[photo.label].name
         assert row.score == pytest.approx(best.score, rel=1e-5)
     assert table["near_duplicate"].tolist() == [photo.near_duplicate for photo in TEST]
+
+
+def test_embeddings_of_some_test_photos_are_kept_for_drift(evaluated: Path) -> None:
+    recognizer = Recognizer.load(evaluated / "model")
+    photos = sorted(TEST, key=lambda photo: sha256(photo.image_id.encode()).hexdigest())
+    _, expected = recognizer.network.run(np.stack([photo.pixels for photo in photos]))
+    kept = np.load(evaluated / "reports/evaluate" / EMBEDDINGS_FILE)
+    assert kept.dtype == np.float16
+    np.testing.assert_allclose(kept, expected, atol=1e-3)
+    np.testing.assert_array_equal(embed_sample(recognizer, evaluated / "shards", 3), kept[:3])
 
 
 def test_tables(evaluated: Path) -> None:

@@ -170,14 +170,23 @@ class Client:
         return self.request("POST", path, **content)
 
 
-@contextlib.contextmanager
-def serve(
-    arguments: list[str], folder: Path, program: Path = Path(sys.executable), settings: Mapping[str, str] = {}
-) -> Iterator[str]:
-    """A real `bentoml serve` on a free port, once it is ready; gives its address."""
+def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextlib.contextmanager
+def serve(
+    arguments: list[str],
+    folder: Path,
+    program: Path = Path(sys.executable),
+    settings: Mapping[str, str] = {},
+    port: int | None = None,
+) -> Iterator[str]:
+    """A real `bentoml serve`, on a free port where none is given, once it is ready; gives its address."""
+    port = port or find_free_port()
     command = [str(program.with_name("bentoml")), "serve", *arguments, "--host", "127.0.0.1", "--port", str(port)]
     log = folder / "serve.log"
     environment = os.environ | settings

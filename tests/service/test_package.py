@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import bentoml
+import httpx
 import pytest
-from colours import PROJECT
+from colours import PROJECT, make_photo, serve
 from mlflow import MlflowClient
 
 from landmarks.errors import ArtifactError
-from landmarks.files import read_json
+from landmarks.files import read_json, write_json
 from landmarks.params import Params, read_params
 from landmarks.stages.package import package
 
@@ -106,3 +107,23 @@ def test_the_champion_is_packed_once_and_a_new_one_anew(
     renewed = read_json(package(tmp_path / "reports", params, PROJECT))
     assert renewed["model_version"] == "2"
     assert {str(bento.tag) for bento in bentoml.bentos.list("seen")} == {receipt["tag"], renewed["tag"]}
+
+
+def test_going_back_is_serving_the_tag_of_before(
+    client: MlflowClient, params: Params, recognizer_folder: Path, tmp_path: Path
+) -> None:
+    tags, bounds = [], (0.25, 0.75)
+    for threshold in bounds:
+        changed = Path(shutil.copytree(recognizer_folder, tmp_path / f"recognizer {threshold}"))
+        index = changed / "index/index.json"
+        write_json(index, read_json(index) | {"threshold": threshold})
+        register(client, changed, tmp_path / f"scratch {threshold}")
+        tags.append(read_json(package(tmp_path / "reports", params, PROJECT))["tag"])
+    # at the root of a project whose receipt names the newer one
+    shutil.copy(PROJECT / "bentofile.yaml", tmp_path)
+    for tag, threshold in reversed(list(zip(tags, bounds, strict=True))):
+        with serve([tag], tmp_path) as address:
+            answer = httpx.post(f"{address}/classify", files={"image": make_photo((255, 0, 0))}).json()
+            assert answer["threshold"] == threshold
+            name, version = tag.split(":")
+            assert f'service_name="{name}",service_version="{version}"' in httpx.get(f"{address}/metrics").text

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from landmarks.drift import Comparison
 from landmarks.figures.canvas import make_drawable, wrap_text
+from landmarks.figures.drift import draw_drift
 from landmarks.figures.evaluation import MOST_LANDMARKS, draw_confusion_matrix, draw_gallery, draw_reliability
 from landmarks.figures.training import draw_augmented, draw_learning_curves
 
@@ -126,3 +128,16 @@ def test_texts_that_do_not_fit() -> None:
     assert make_drawable("天 Gate") == "□ Gate"
     assert make_drawable("a" * 40, 10) == "a" * 9 + "…"
     assert wrap_text("Predicted " + "a" * 300, 26, 2).count("\n") == 1
+
+
+def test_drift_shows_both_samples_even_where_all_values_are_equal(tmp_path: Path) -> None:
+    scores = np.random.default_rng(0).random((2, 100))
+    comparisons = {
+        "score": Comparison(0.5, 0.4, 0.6, 0.001, 0.1, True, scores[0], scores[1] / 2),
+        "embedding": Comparison(0.0, 0.0, 0.0, 1.0, 0.1, False, np.ones(50), np.ones(60)),
+    }
+    picture = read_picture(draw_drift(tmp_path / "drift.png", comparisons)).astype(int)
+    red, green, blue = picture.transpose(2, 0, 1)
+    for half in (np.s_[:, : picture.shape[1] // 2], np.s_[:, picture.shape[1] // 2 :]):
+        assert ((red - blue > 60) & (red - green > 60))[half].sum() > 100
+    assert ((blue - red > 60) & (blue - green > 30)).sum() > 100

@@ -2,6 +2,8 @@
 
 import statistics
 import time
+from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from landmarks.data.schema import Split
 from landmarks.data.shards import PHOTOS_FILE, iterate_batches, read_manifest
 from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
 from landmarks.errors import ArtifactError
-from landmarks.evaluation import Answers, Evaluation, list_names
+from landmarks.evaluation import EMBEDDINGS_FILE, Answers, Evaluation, list_names
 from landmarks.evaluation import evaluate as evaluate_answers
 from landmarks.figures.evaluation import draw_confusion_matrix, draw_gallery, draw_reliability
 from landmarks.files import replace_folder, write_json
@@ -26,6 +28,7 @@ from landmarks.recognition import Recognizer, compute_landmark_scores
 
 _TABLES = ("per_landmark", "confusions", "predictions", "reliability")
 _TIMED_RUNS = 3
+_EMBEDDED_PHOTOS = 2000
 
 
 def evaluate(shards: Path, model_dir: Path, train_reports: Path, out: Path, params: EvaluateParams) -> Path:
@@ -61,6 +64,7 @@ def evaluate(shards: Path, model_dir: Path, train_reports: Path, out: Path, para
         for name in _TABLES:
             getattr(evaluation, name).to_csv(temporary / f"{name}.csv", index=False, float_format="%.6g")
         _draw(temporary, evaluation, recognizer, shards, params)
+        np.save(temporary / EMBEDDINGS_FILE, embed_sample(recognizer, shards))
     log_evaluation(receipt, metrics, out, settings)
     return out
 
@@ -85,6 +89,17 @@ def evaluate_recognizer(recognizer: Recognizer, shards: Path, params: EvaluatePa
         landmarks=recognizer.landmarks,
         params=params,
     )
+
+
+def embed_sample(recognizer: Recognizer, shards: Path, most: int = _EMBEDDED_PHOTOS) -> npt.NDArray[np.float16]:
+    """Embeddings of the test photos, float16 (n, d), in the order of a hash of their ids; the first of them only."""
+    found: list[tuple[str, npt.NDArray[np.float16]]] = []
+    for batch in run_split(recognizer.network, shards, Split.TEST):
+        hashes = (sha256(image_id.encode()).hexdigest() for image_id in batch.image_ids)
+        found = sorted([*found, *zip(hashes, batch.embeddings.astype(np.float16), strict=True)], key=itemgetter(0))[
+            :most
+        ]
+    return np.stack([embedding for _, embedding in found])
 
 
 def _collect_answers(recognizer: Recognizer, shards: Path, split: Split) -> Answers:

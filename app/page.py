@@ -1,0 +1,165 @@
+"""The page. `make app` starts it: `python -m streamlit run app/page.py`."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app.cards import STYLE, draw_card, draw_footer
+from app.client import Answer, RefusedError, Service, ServiceError
+from app.previews import make_preview
+from app.tables import tabulate, write_csv
+
+KINDS = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "avif"]
+ICON = Path(__file__).with_name("icon.svg")
+_ASKED_AT_ONCE = 4
+_CARDS_ON_A_PAGE = 10
+_MODEL_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo somebody gave, told apart from others by its content."""
+
+    name: str
+    content: bytes
+    digest: str
+
+
+def main() -> None:
+    """Draw the page from top to bottom, as Streamlit does after every click."""
+    st.set_page_config(page_title="Which landmark is this?", page_icon=str(ICON), layout="centered")
+    st.html(STYLE)
+    st.title("Which landmark is this?", anchor=False)
+    photos = _pick_photos()
+    service = _connect()
+    facts: Mapping[str, Any] = {}
+    if service.is_ready():
+        facts = _describe_model(service)
+        if photos:
+            _show(_answer(service, photos), facts)
+    else:
+        _warn(f"The service at {service.address} does not answer. Start it with `make serve`, then try again.")
+    st.html(draw_footer(facts))
+
+
+def _pick_photos() -> list[Photo]:
+    way = st.segmented_control(
+        "Where the photos come from", ["Photos", "Camera"], default="Photos", label_visibility="collapsed"
+    )
+    if way == "Camera":
+        taken = st.camera_input("Take a photo", label_visibility="collapsed")
+        files = [taken] if taken else []
+    else:
+        files = st.file_uploader(
+            "Drop one photo or many", type=KINDS, accept_multiple_files=True, help="JPEG, PNG, WebP and the like"
+        )
+    return [_read_photo(file.name, file.getvalue()) for file in files]
+
+
+def _read_photo(name: str, content: bytes) -> Photo:
+    return Photo(name, content, hashlib.sha256(content).hexdigest())
+
+
+@st.cache_resource
+def _connect() -> Service:
+    return Service.from_environment()
+
+
+@st.cache_data(ttl=_MODEL_SECONDS, show_spinner=False)
+def _describe_model(_service: Service) -> Mapping[str, Any]:
+    try:
+        return _service.describe_model()
+    except ServiceError:
+        return {}
+
+
+def _answer(service: Service, photos: Sequence[Photo]) -> list[tuple[Photo, Answer | str]]:
+    """Ask about photos that were not asked about before; those the service could not take now are left out."""
+    known: dict[str, Answer | str] = st.session_state.setdefault("answers", {})
+    wanted = {photo.digest: photo for photo in photos if photo.digest not in known}
+    if wanted:
+        known |= _ask(service, list(wanted.values()))
+    return [(photo, known[photo.digest]) for photo in photos if photo.digest in known]
+
+
+def _ask(service: Service, photos: Sequence[Photo]) -> dict[str, Answer | str]:
+    found: dict[str, Answer | str] = {}
+    bar = st.progress(0.0, "Looking …")
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        waiting = {pool.submit(service.ask, photo.content): photo for photo in photos}
+        try:
+            for done in as_completed(waiting):
+                found[waiting[done].digest] = _read_result(done.result)
+                bar.progress(len(found) / len(photos), f"Looking: {len(found)} of {len(photos)}")
+        except ServiceError as error:
+            pool.shutdown(cancel_futures=True)
+            _warn(f"{error} {len(photos) - len(found)} of {len(photos)} photos wait for an answer.")
+    bar.empty()
+    return found
+
+
+def _read_result(fetch: Any) -> Answer | str:
+    try:
+        answer: Answer = fetch()
+    except RefusedError as error:
+        return str(error)
+    return answer
+
+
+def _warn(message: str) -> None:
+    st.warning(message, icon=":material/cloud_off:")
+    st.button("Try again", icon=":material/refresh:")
+
+
+def _show(results: Sequence[tuple[Photo, Answer | str]], facts: Mapping[str, Any]) -> None:
+    if len(results) > 1:
+        _show_table(results, facts)
+    pages = -(-len(results) // _CARDS_ON_A_PAGE)
+    page = st.pagination(pages, key="page") if pages > 1 else 1
+    for photo, result in results[(page - 1) * _CARDS_ON_A_PAGE : page * _CARDS_ON_A_PAGE]:
+        if isinstance(result, str):
+            st.error(f"**{_escape_markdown(photo.name)}** {_escape_markdown(result)}", icon=":material/broken_image:")
+        else:
+            st.html(draw_card(photo.name, _preview(photo), result))
+
+
+def _preview(photo: Photo) -> str | None:
+    previews: dict[str, str | None] = st.session_state.setdefault("previews", {})
+    if photo.digest not in previews:
+        previews[photo.digest] = make_preview(photo.content)
+    return previews[photo.digest]
+
+
+def _show_table(results: Sequence[tuple[Photo, Answer | str]], facts: Mapping[str, Any]) -> None:
+    rows = tabulate([(photo.name, result) for photo, result in results], facts)
+    has_errors = any(row["error"] for row in rows)
+    st.dataframe(
+        [
+            {
+                "Photo": row["file"],
+                "Landmark": row["answer"] or "",
+                "Score": round(row["score"], 3) if row["is_landmark"] else None,
+            }
+            | ({"Problem": row["error"] or ""} if has_errors else {})
+            for row in rows
+        ],
+        hide_index=True,
+        column_config={"Score": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent")},
+    )
+    table = write_csv(rows)
+    st.download_button(
+        "Download the table", table, "landmarks.csv", "text/csv", icon=":material/download:", on_click="ignore"
+    )
+
+
+def _escape_markdown(text: str) -> str:
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:" else letter for letter in text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The request log: one JSON object per line and photo that was served."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pydantic
+
+from landmarks.errors import DataError
+
+Floats = npt.NDArray[np.float32]
+
+
+class Entry(pydantic.BaseModel):
+    """The keys of a line that are read here; others are left alone."""
+
+    model_config = pydantic.ConfigDict(frozen=True, allow_inf_nan=False)
+
+    time: datetime
+    model_version: str
+    score: float
+    landmark_score: float | None = None
+    embedding: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class LoggedPhotos:
+    """What a log says of the photos that one model answered.
+
+    Attributes:
+        scores: float32 (n,), of the best answer.
+        landmark_scores: float32 (m,), of those that have one.
+        embeddings: float32 (k, d), a random part of those that have one.
+        first: time of the earliest entry.
+        last: of the latest.
+        other_versions: entries left out, by the version of the model.
+    """
+
+    scores: Floats
+    landmark_scores: Floats
+    embeddings: Floats
+    first: datetime
+    last: datetime
+    other_versions: dict[str, int]
+
+
+def read_request_log(path: Path, model_version: str | None, max_embeddings: int, seed: int) -> LoggedPhotos:
+    """Read the entries of one model's version, or all where that is None, in memory that does not grow with embeddings.
+
+    Args:
+        path: the log.
+        model_version: whose answers are wanted.
+        max_embeddings: keep so many, drawn at random.
+        seed: of the drawing.
+
+    Raises:
+        DataError: the log cannot be read, is empty, has a damaged line, embeddings of several sizes, or no entry of
+            that version.
+    """
+    scores: list[float] = []
+    landmark_scores: list[float] = []
+    times: list[datetime] = []
+    others: Counter[str] = Counter()
+    kept = _Reservoir(max_embeddings, seed)
+    for number, entry in _iterate(path):
+        if model_version is not None and entry.model_version != model_version:
+            others[entry.model_version] += 1
+            continue
+        times.append(entry.time)
+        scores.append(entry.score)
+        if entry.landmark_score is not None:
+            landmark_scores.append(entry.landmark_score)
+        if entry.embedding is not None:
+            kept.add(np.asarray(entry.embedding, np.float32), f"Line {number} of {path}")
+    if not scores:
+        raise DataError(_explain_empty(path, model_version, others))
+    return LoggedPhotos(
+        np.asarray(scores, np.float32),
+        np.asarray(landmark_scores, np.float32),
+        kept.stack(),
+        min(times),
+        max(times),
+        dict(sorted(others.items())),
+    )
+
+
+class _Reservoir:
+    """A random part of a stream of vectors (Vitter 1985, algorithm R)."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size = size
+        self._generator = np.random.default_rng(seed)
+        self._seen = 0
+        self._kept: list[Floats] = []
+
+    def add(self, vector: Floats, where: str) -> None:
+        if self._kept and len(self._kept[0]) != len(vector):
+            raise DataError(
+                f"{where} has an embedding of {len(vector)} numbers, those before it have {len(self._kept[0])}: the "
+                "answers of different models are mixed. Compare a log of one model."
+            )
+        self._seen += 1
+        if len(self._kept) < self._size:
+            self._kept.append(vector)
+        elif (place := int(self._generator.integers(self._seen))) < self._size:
+            self._kept[place] = vector
+
+    def stack(self) -> Floats:
+        return np.stack(self._kept) if self._kept else np.empty((0, 0), np.float32)
+
+
+def _iterate(path: Path) -> Iterator[tuple[int, Entry]]:
+    try:
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield number, _parse(line, f"Line {number} of {path}")
+    except OSError as error:
+        raise DataError(f"The log {path} cannot be read: {error.strerror}.") from None
+
+
+def _parse(line: bytes, where: str) -> Entry:
+    try:
+        return Entry.model_validate_json(line)
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(map(str, problem["loc"][:1]))
+        raise DataError(
+            f"{where} is damaged: {f'{name!r}: ' if name else ''}{problem['msg']}. Remove the line and try again."
+        ) from None
+
+
+def _explain_empty(path: Path, model_version: str | None, others: Counter[str]) -> str:
+    if not others:
+        return f"The log {path} is empty: nothing was served since it was begun."
+    known = ", ".join(sorted(others))
+    return (
+        f"The log {path} holds no answer of version {model_version}, only of {known}. Name the evaluation of the "
+        "version that was served with --reference."
+    )
