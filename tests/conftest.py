@@ -9,5 +9,6 @@ os.environ.update(
     BENTOML_DO_NOT_TRACK="true",
     DO_NOT_TRACK="true",
     TF_CPP_MIN_LOG_LEVEL="3",
+    TF_ENABLE_ONEDNN_OPTS="1",
     CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
 )
