@@ -57,7 +57,7 @@ def main() -> None:
     Name a landmark:    landmarks classify PHOTO
     """  # noqa: D301 - click wants the character
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow uses oneDNN by itself on new processors only; on others its own gradients of small convolutions are slow
+    # of itself TensorFlow uses oneDNN on new processors only; elsewhere its gradients of small convolutions are slow
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 

@@ -7,50 +7,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from landmarks.answers import Answers
 from landmarks.data.vocabulary import Landmark
 from landmarks.errors import DataError
 from landmarks.metrics import (
     Bools,
-    Floats,
     Ints,
-    compute_auroc,
-    compute_fpr_at_tpr,
     compute_macro_recall,
     compute_negative_log_likelihood,
     compute_ranks,
     compute_reliability,
 )
 from landmarks.params import EvaluateParams
+from landmarks.separation import measure_separation, tabulate_precision
 
 EMBEDDINGS_FILE = "test_embeddings.npy"
 _INTERVAL_PERCENTILES = (2.5, 97.5)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a recognizer says of photos.
-
-    Attributes:
-        image_ids: of the n photos.
-        labels: int (n,), the truth; -1 for photos of no landmark.
-        probabilities: float32 (n, L).
-        scores: float32 (n,), how much each photo looks like a known landmark.
-    """
-
-    image_ids: tuple[str, ...]
-    labels: Ints
-    probabilities: Floats
-    scores: Floats
-
-    @property
-    def predicted(self) -> npt.NDArray[np.int64]:
-        """The most likely labels, int64 (n,); of equal ones the lowest."""
-        return np.asarray(np.argmax(self.probabilities, axis=1), np.int64)
-
-    @property
-    def correct(self) -> Bools:
-        """Whether the most likely label is the true one, bool (n,)."""
-        return np.asarray(self.predicted == self.labels)
 
 
 @dataclass(frozen=True)
@@ -59,6 +31,8 @@ class Evaluation:
 
     Attributes:
         metrics: by flat names; one that is not defined for these photos is absent.
+        precision_coverage: `threshold`, `coverage` (part of the landmark photos that is answered) and `precision` (part
+            of the answers that is right), one row per photo at whose score the threshold may stand.
         per_landmark: one row per label: `photos`, `recall`, `precision`, `most_frequent_wrong_answer`, ….
         confusions: `actual`, `predicted`, `photos`, the most frequent first.
         predictions: one row per test photo.
@@ -70,6 +44,7 @@ class Evaluation:
     confusions: pd.DataFrame
     predictions: pd.DataFrame
     reliability: pd.DataFrame
+    precision_coverage: pd.DataFrame
 
 
 def evaluate(
@@ -81,6 +56,9 @@ def evaluate(
     params: EvaluateParams,
 ) -> Evaluation:
     """Measure answers for the test split.
+
+    Photos of no landmark count as often as photos of one: of more of them the first by a hash of their ids are taken,
+    fewer are weighted.
 
     Args:
         test: photos of landmarks.
@@ -100,8 +78,7 @@ def evaluate(
         **_measure_accuracy(test, near_duplicates, params),
         "ece": reliability.error,
         "nll": compute_negative_log_likelihood(test.probabilities, test.labels),
-        **_measure_separation(test.scores, distractors.scores),
-        **_measure_rejection(test, distractors, threshold),
+        **measure_separation(test, distractors, threshold),
         "test_photos": float(len(test.labels)),
         "test_distractors": float(len(distractors.labels)),
     }
@@ -121,6 +98,7 @@ def evaluate(
                 "accuracy": reliability.accuracy,
             }
         ),
+        precision_coverage=tabulate_precision(test, distractors),
     )
 
 
@@ -202,27 +180,6 @@ def _measure_accuracy(test: Answers, near_duplicates: Bools, params: EvaluatePar
     metrics["near_duplicates"] = float(near_duplicates.sum())
     if not near_duplicates.all():
         metrics["top1_without_near_duplicates"] = float(np.mean(ranks[~near_duplicates] < 1))
-    return metrics
-
-
-def _measure_separation(landmark_scores: Floats, distractor_scores: Floats) -> dict[str, float]:
-    if not len(distractor_scores):
-        return {}
-    return {
-        "auroc": compute_auroc(landmark_scores, distractor_scores),
-        "fpr_at_95_tpr": compute_fpr_at_tpr(landmark_scores, distractor_scores),
-    }
-
-
-def _measure_rejection(test: Answers, distractors: Answers, threshold: float) -> dict[str, float]:
-    """What the calibrated threshold does: which photos are answered, and how many of the answers are right."""
-    # in float64, as the recognizer compares one photo
-    answered, fooled = (photos.scores.astype(np.float64) >= threshold for photos in (test, distractors))
-    metrics = {"threshold": threshold, "answered_fraction": float(answered.mean())}
-    if len(fooled):
-        metrics["answered_distractors_fraction"] = float(fooled.mean())
-    if answered.any() or fooled.any():
-        metrics["answer_precision"] = float(test.correct[answered].sum() / (answered.sum() + fooled.sum()))
     return metrics
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from landmarks.data.vocabulary import Landmark
 from landmarks.errors import DataError
-from landmarks.evaluation import Answers, Evaluation, compute_intervals, count_confusions, evaluate, list_names
+from landmarks.answers import Answers
+from landmarks.evaluation import Evaluation, compute_intervals, count_confusions, evaluate, list_names
 from landmarks.params import EvaluateParams
 
 PARAMS = EvaluateParams(bootstrap_samples=200, calibration_bins=5, gallery_photos=4, confusions=2, seed=3)

@@ -28,7 +28,9 @@ class Guess(NamedTuple):
     score: float
 
 
-def compute_gap(scores: Floats, correct: Bools, landmark_photos: int, image_ids: Sequence[str]) -> float:
+def compute_gap(
+    scores: Floats, correct: Bools, landmark_photos: int, image_ids: Sequence[str], weights: Floats | None = None
+) -> float:
     """Global average precision of one prediction per photo: (1/M) * sum over i of P(i) * rel(i).
 
     All predictions are sorted together, by score from the highest, equal scores by image id (the convention goes on by
@@ -40,6 +42,8 @@ def compute_gap(scores: Floats, correct: Bools, landmark_photos: int, image_ids:
         correct: bool (n,), whether it is right; never for a photo that shows no landmark.
         landmark_photos: M, the photos that show a landmark, with a prediction or without.
         image_ids: of the n photos, no two alike.
+        weights: float (n,), as how many photos each counts in P(i); one each where None. For photos of no landmark that
+            stand for more of their kind.
 
     Raises:
         ScoringError: M is below 1 or below the number of right predictions, a score is NaN, an id is repeated, or the
@@ -51,8 +55,9 @@ def compute_gap(scores: Floats, correct: Bools, landmark_photos: int, image_ids:
     _check_predictions(scores, correct, landmark_photos, image_ids)
     if not len(scores):
         return 0.0
-    right = correct[np.lexsort((np.asarray(image_ids), -scores.astype(np.float64)))]
-    precisions = np.cumsum(right) / np.arange(1, len(right) + 1)
+    order = np.lexsort((np.asarray(image_ids), -scores.astype(np.float64)))
+    right, counts = correct[order], np.ones(len(order)) if weights is None else weights[order]
+    precisions = np.cumsum(right * counts) / np.cumsum(counts)
     return float(precisions[right].sum() / landmark_photos)
 
 

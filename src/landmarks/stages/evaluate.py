@@ -12,13 +12,14 @@ import pandas as pd
 
 from landmarks.adapters.receipts import EVALUATION_PARAMS_FILE, METRICS_FILE, RECEIPT_FILE
 from landmarks.adapters.tracking import log_evaluation, read_receipt
+from landmarks.answers import Answers
 from landmarks.data.images import Pixels
 from landmarks.data.recognizer_files import SERVING_MODEL_FILE
 from landmarks.data.schema import Split
 from landmarks.data.shards import PHOTOS_FILE, iterate_batches, read_manifest
 from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
 from landmarks.errors import ArtifactError
-from landmarks.evaluation import EMBEDDINGS_FILE, Answers, Evaluation, list_names
+from landmarks.evaluation import EMBEDDINGS_FILE, Evaluation, list_names
 from landmarks.evaluation import evaluate as evaluate_answers
 from landmarks.figures.evaluation import draw_confusion_matrix, draw_gallery, draw_reliability
 from landmarks.files import replace_folder, write_json

@@ -1,0 +1,100 @@
+"""Landmark or none: how well the landmark score tells them apart, and what that does to the answers.
+
+Photos of no landmark count as often as photos of one: of more of them the first by a hash of their ids are taken, fewer
+are weighted.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from landmarks.answers import Answers
+from landmarks.metrics import Bools, Floats, compute_auroc, compute_fpr_at_tpr
+from landmarks.retrieval.gap import compute_gap
+
+
+def measure_separation(test: Answers, distractors: Answers, threshold: float) -> dict[str, float]:
+    """GAP with and without photos of no landmark, AUROC, false positives, and what the threshold does.
+
+    Args:
+        test: photos of landmarks.
+        distractors: photos of none; perhaps no photos, then what needs them is absent.
+        threshold: of rejection, as calibrated on val.
+    """
+    mixture = _mix(test, distractors)
+    metrics = _measure_gap(test, mixture) | _measure_rejection(mixture, threshold)
+    if len(distractors.labels):
+        metrics |= {
+            "auroc": compute_auroc(test.scores, distractors.scores),
+            "fpr_at_95_tpr": compute_fpr_at_tpr(test.scores, distractors.scores),
+        }
+    return metrics
+
+
+def tabulate_precision(test: Answers, distractors: Answers) -> pd.DataFrame:
+    """The precision-coverage curve.
+
+    Returns:
+        `threshold`, `coverage` (part of the landmark photos that is answered) and `precision` (part of the answers that
+        is right), one row per score at which the threshold may stand.
+    """
+    return _tabulate_precision(_mix(test, distractors))
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """Photos of landmarks and as many of none, each with what it counts."""
+
+    image_ids: tuple[str, ...]
+    scores: Floats
+    correct: Bools
+    is_landmark: Bools
+    weights: npt.NDArray[np.float64]
+
+
+def _mix(test: Answers, distractors: Answers) -> _Mixture:
+    hashes = [sha256(image_id.encode()).digest() for image_id in distractors.image_ids]
+    chosen = sorted(range(len(hashes)), key=hashes.__getitem__)[: len(test.labels)]
+    weight = len(test.labels) / len(chosen) if chosen else 1.0
+    return _Mixture(
+        image_ids=test.image_ids + tuple(distractors.image_ids[place] for place in chosen),
+        scores=np.concatenate([test.scores, distractors.scores[chosen]]),
+        correct=np.concatenate([test.correct, np.zeros(len(chosen), np.bool_)]),
+        is_landmark=np.arange(len(test.labels) + len(chosen)) < len(test.labels),
+        weights=np.concatenate([np.ones(len(test.labels)), np.full(len(chosen), weight)]),
+    )
+
+
+def _measure_gap(test: Answers, mixture: _Mixture) -> dict[str, float]:
+    photos = len(test.labels)
+    metrics = {"gap_without_distractors": compute_gap(test.scores, test.correct, photos, test.image_ids)}
+    if not mixture.is_landmark.all():
+        metrics["gap"] = compute_gap(mixture.scores, mixture.correct, photos, mixture.image_ids, mixture.weights)
+    return metrics
+
+
+def _tabulate_precision(mixture: _Mixture) -> pd.DataFrame:
+    order = np.argsort(-mixture.scores, kind="stable")
+    scores, weights = mixture.scores[order], mixture.weights[order]
+    # photos with equal scores are answered together or not at all
+    last_of_equals = np.append(scores[1:] != scores[:-1], True)
+    coverage = np.cumsum(mixture.is_landmark[order]) / mixture.is_landmark.sum()
+    precision = np.cumsum(weights * mixture.correct[order]) / np.cumsum(weights)
+    return pd.DataFrame({"threshold": scores, "coverage": coverage, "precision": precision})[last_of_equals]
+
+
+def _measure_rejection(mixture: _Mixture, threshold: float) -> dict[str, float]:
+    """Which photos are answered at the threshold, and how many of the answers are right."""
+    # in float64, as the recognizer compares one photo
+    answered = mixture.scores.astype(np.float64) >= threshold
+    is_landmark = mixture.is_landmark
+    metrics = {"threshold": threshold, "answered_fraction": float(answered[is_landmark].mean())}
+    if not is_landmark.all():
+        metrics["answered_distractors_fraction"] = float(answered[~is_landmark].mean())
+    if answered.any():
+        right = mixture.weights[answered] @ mixture.correct[answered]
+        metrics["answer_precision"] = float(right / mixture.weights[answered].sum())
+    return metrics
