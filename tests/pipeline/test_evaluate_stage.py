@@ -183,7 +183,7 @@ def test_all_right_and_no_distractors_still_make_every_file(tmp_path: Path) -> N
     assert metrics["top1"] == 1
     assert "auroc" not in metrics
     assert pd.read_csv(out / "confusions.csv").empty
-    assert {path.suffix for path in out.iterdir()} == {".json", ".csv", ".png"}
+    assert {path.suffix for path in out.iterdir()} == {".json", ".csv", ".npy", ".png"}
     assert (out / "gallery_worst.png").is_file()
 
 

@@ -125,5 +125,6 @@ def test_going_back_is_serving_the_tag_of_before(
         with serve([tag], tmp_path) as address:
             answer = httpx.post(f"{address}/classify", files={"image": make_photo((255, 0, 0))}).json()
             assert answer["threshold"] == threshold
+            assert httpx.get(f"{address}/model").json()["bento"] == tag
             name, version = tag.split(":")
             assert f'service_name="{name}",service_version="{version}"' in httpx.get(f"{address}/metrics").text

@@ -160,6 +160,11 @@ def test_a_photo_gets_its_answer(browser: Browser, page: str, service: str, tmp_
     [link] = browser.find(".lm-more a")
     assert link.get_attribute("href").endswith("/Category:Red_Tower")
     assert browser.ask("return document.querySelector('.lm-photo').naturalWidth") == 40
+    drawn = browser.ask(
+        "return [...document.querySelectorAll('.lm-tile img')].map(picture => picture.naturalWidth > 0)"
+    )
+    assert drawn == [neighbour["thumbnail"] is not None for neighbour in neighbours]
+    assert browser.read(".lm-foot").startswith("Model colours, version 3 (champion)")
 
 
 def test_no_landmark_is_said_plainly(browser: Browser, page: str, service: str, tmp_path: Path) -> None:
