@@ -22,9 +22,12 @@ LAYERS = (
     ("serving", "model_card"),
     ("figures",),
     ("inference", "evaluation", "submission", "scoring", "drift"),
+    ("separation", "trivial"),
     ("recognition",),
     ("modeling",),
-    ("data", "retrieval", "metrics"),
+    ("rejection", "answers"),
+    ("data", "retrieval"),
+    ("metrics", "logistic"),
     ("errors", "params", "files", "data.schema", ""),
 )
 STAGES = ("acquire", "validate", "select", "prepare", "train", "index", "evaluate", "register", "package")

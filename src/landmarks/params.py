@@ -201,6 +201,7 @@ class IndexParams(Section):
     precision_target: Annotated[float, Field(gt=0, le=1)] = Field(
         description="Of the answers above the threshold on val, this part is right."
     )
+    distractor_penalty: bool = Field(description="Whether similarity to known photos of no landmark counts.")
     thumbnails: bool = Field(description="Keep small pictures of the gallery photos, for the service to show.")
 
 
@@ -211,6 +212,7 @@ class EvaluateParams(Section):
     calibration_bins: Annotated[int, Field(ge=2)]
     gallery_photos: Positive = Field(description="Photos in each gallery of answers.")
     confusions: Positive = Field(description="Rows of the table of most frequent confusions.")
+    queries: Positive = Field(description="Test photos on the page of neighbours.")
     seed: Count
 
 

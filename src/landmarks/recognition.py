@@ -17,6 +17,7 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from landmarks.data.images import ImageFormat, Pixels, decode_image
 from landmarks.data.recognizer_files import (
+    DISTRACTORS_FILE,
     EMBEDDINGS_FILE,
     ITEMS_FILE,
     MEND,
@@ -29,6 +30,8 @@ from landmarks.data.recognizer_files import (
 )
 from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.errors import ArtifactError, ImageError, LandmarksError
+from landmarks.logistic import LogisticModel
+from landmarks.rejection import Evidence, LandmarkScorer, read_model
 from landmarks.retrieval.index import SimilarityIndex
 from landmarks.retrieval.thumbnails import OFFSETS_FILE, THUMBNAILS_FILE, Thumbnails
 
@@ -48,11 +51,25 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Recognition:
-    """The answer for one photo: landmarks from best to worst, and whether the best is worth believing."""
+    """The answer for one photo: landmarks from best to worst, whether the best is worth believing, and why.
+
+    Attributes:
+        predictions: from most to least likely.
+        is_landmark: whether the photo shows a known landmark at all: its score reaches the threshold.
+        landmark_score: the estimated chance that the first prediction is right.
+        threshold: as calibrated on val.
+        nearest: the most similar photo of the gallery; None where the network finds nothing.
+        agreement: of the nearest gallery photos, the part that shows the first prediction.
+        distractor_similarity: mean cosine to the nearest known photos of no landmark; 0 where none are known.
+    """
 
     predictions: tuple[Prediction, ...]
     is_landmark: bool
+    landmark_score: float
     threshold: float
+    nearest: "Neighbour | None"
+    agreement: float
+    distractor_similarity: float
 
 
 @dataclass(frozen=True)
@@ -116,8 +133,9 @@ class Recognizer:
     def classify_outputs(self, probabilities: Floats, embeddings: Floats, k: int) -> list[Recognition]:
         """As `classify`, for what the network gave already, as `ServingNetwork.run` gives it."""
         _check_k(k)
-        scores = compute_landmark_scores(self.gallery.index, embeddings)
-        return [self._recognize(row, float(score), k) for row, score in zip(probabilities, scores, strict=True)]
+        evidence = self.gallery.scorer.collect(probabilities, embeddings)
+        scores = self.gallery.scorer.score(evidence)
+        return [self._recognize(probabilities[row], evidence, scores, row, k) for row in range(len(scores))]
 
     def search(self, photos: Sequence[bytes], k: int = 10) -> list[list[Neighbour]]:
         """The k most similar gallery photos of each encoded photo, best first.
@@ -147,13 +165,22 @@ class Recognizer:
         for start in range(0, len(photos), BATCH):
             yield np.stack([decode_image(photo, self.network.image_format) for photo in photos[start : start + BATCH]])
 
-    def _recognize(self, probabilities: Floats, score: float, k: int) -> Recognition:
+    def _recognize(self, probabilities: Floats, evidence: Evidence, scores: Floats, row: int, k: int) -> Recognition:
         best = np.argsort(-probabilities, kind="stable")[:k]
         predictions = tuple(
             Prediction(self.landmarks[label].landmark_id, self.landmarks[label].name, float(probabilities[label]))
             for label in best
         )
-        return Recognition(predictions, score >= self.gallery.threshold, self.gallery.threshold)
+        place, score = int(evidence.nearest[row]), float(scores[row])
+        return Recognition(
+            predictions,
+            score >= self.gallery.threshold,
+            score,
+            self.gallery.threshold,
+            self._neighbour(place, float(evidence.similarity[row])) if place >= 0 else None,
+            float(evidence.agreement[row]),
+            float(evidence.distractor_similarity[row]),
+        )
 
     def _neighbour(self, row: int, similarity: float) -> Neighbour:
         landmark = self.landmarks[self.gallery.labels[row]]
@@ -223,13 +250,15 @@ class ServingNetwork:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The training photos as embeddings, and the rejection threshold calibrated on val."""
+    """The training photos as embeddings, and how a photo of no landmark is known, calibrated on val."""
 
     index: SimilarityIndex
+    scorer: LandmarkScorer
     image_ids: tuple[str, ...]
     labels: tuple[int, ...]
     credits: tuple[Credit, ...]
     threshold: float
+    precision_target: float
     thumbnails: Thumbnails | None = None
 
     @classmethod
@@ -252,7 +281,10 @@ class Gallery:
             )
         if index.dimension != network.embedding_dim or not set(items.labels) <= set(range(network.labels)):
             raise ArtifactError(f"{folder} does not fit its network: other dimensions or labels. {MEND}")
-        return cls(index, *items, float(facts["threshold"]), _load_thumbnails(folder, facts))
+        scorer = LandmarkScorer(index, items.labels, _load_distractors(folder, facts, network, threads), _read(facts))
+        return cls(
+            index, scorer, *items, float(facts["threshold"]), facts["precision_target"], _load_thumbnails(folder, facts)
+        )
 
     def find_thumbnail(self, image_id: str) -> bytes | None:
         """A small JPEG of a gallery photo; None where there is no such photo, or no thumbnails."""
@@ -264,31 +296,28 @@ class Gallery:
         return {image_id: row for row, image_id in enumerate(self.image_ids)}
 
 
-def compute_landmark_scores(gallery: SimilarityIndex, embeddings: Floats) -> Floats:
-    """How much each photo looks like a known landmark: its cosine to the nearest gallery photo.
-
-    The classifier's own probability is no good witness here: it must choose among the landmarks it knows.
-
-    Args:
-        gallery: embeddings of the training photos.
-        embeddings: float32 (n, d), rows of unit length, or of zeros where the network finds nothing.
-
-    Returns:
-        scores: float32 (n,), at most 1; 0 where the network finds nothing.
-
-    References:
-        Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors", 2022, with k = 1.
-    """
-    scores = np.zeros(len(embeddings), np.float32)
-    seen = embeddings.any(axis=1)
-    if seen.any():
-        scores[seen] = gallery.search(embeddings[seen], 1)[0][:, 0]
-    return scores
-
-
 def _check_k(k: int) -> None:
     if k < 1:
         raise LandmarksError(f"k must be at least 1, received {k}.")
+
+
+def _load_distractors(
+    folder: Path, facts: dict[str, Any], network: ServingNetwork, threads: int | None
+) -> SimilarityIndex | None:
+    if DISTRACTORS_FILE not in facts["files"]:
+        return None
+    check_files(folder, facts["files"], (DISTRACTORS_FILE,))
+    distractors = SimilarityIndex.load(folder / DISTRACTORS_FILE, threads)
+    if distractors.dimension != network.embedding_dim:
+        raise ArtifactError(f"{folder / DISTRACTORS_FILE} does not fit its network: other dimensions. {MEND}")
+    return distractors
+
+
+def _read(facts: dict[str, Any]) -> LogisticModel:
+    try:
+        return read_model(facts["scorer"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"The index does not say how landmark scores are made ({error}). {MEND}") from error
 
 
 def _load_thumbnails(folder: Path, facts: dict[str, Any]) -> Thumbnails | None:

@@ -33,7 +33,7 @@ class Unanswered:
 def submit_recognition(
     recognizer: Recognizer, photos: Sequence[Path], out: Path, threshold: float | None = None
 ) -> list[Unanswered]:
-    """Write `id,landmarks`: for every photo the most likely landmark, with the score of `get_landmark_score`.
+    """Write `id,landmarks`: for every photo the most likely landmark, with its landmark score.
 
     Args:
         recognizer: that answers.
@@ -73,13 +73,8 @@ def submit_retrieval(recognizer: Recognizer, photos: Sequence[Path], out: Path) 
     return unanswered
 
 
-def get_landmark_score(recognition: Recognition) -> float:
-    """How sure it is that a photo shows its best landmark: what a submission puts its predictions in order by."""
-    return recognition.predictions[0].score
-
-
 def _make_guess(recognition: Recognition) -> Guess:
-    return Guess(recognition.predictions[0].landmark_id, get_landmark_score(recognition))
+    return Guess(recognition.predictions[0].landmark_id, recognition.landmark_score)
 
 
 def _search_one(recognizer: Recognizer, pixels: Pixels) -> tuple[str, ...] | ImageError:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from landmarks.answers import Answers
 from landmarks.data.vocabulary import Landmark
 from landmarks.errors import DataError
-from landmarks.answers import Answers
 from landmarks.evaluation import Evaluation, compute_intervals, count_confusions, evaluate, list_names
 from landmarks.params import EvaluateParams
 
@@ -28,7 +29,8 @@ LANDMARKS = (
 def make_answers(labels: list[int], probabilities: list[list[float]]) -> Answers:
     values = np.array(probabilities, np.float32).reshape(len(labels), 4 if not labels else len(probabilities[0]))
     scores = values.max(axis=1) if len(labels) else np.empty(0, np.float32)
-    return Answers(tuple(f"{i:016x}" for i in range(len(labels))), np.array(labels, np.int32), values, scores)
+    kind = "d" if -1 in labels else "0"
+    return Answers(tuple(f"{kind}{i:015x}" for i in range(len(labels))), np.array(labels, np.int32), values, scores)
 
 
 TEST = make_answers(
@@ -81,7 +83,29 @@ def test_rejection_counted_by_hand() -> None:
     metrics = evaluate_all(threshold=0.65).metrics
     assert metrics["answered_fraction"] == pytest.approx(3 / 6)
     assert metrics["answered_distractors_fraction"] == 1 / 2
-    assert metrics["answer_precision"] == pytest.approx(2 / 4)
+    # two photos of no landmark stand for six
+    assert metrics["answer_precision"] == pytest.approx(2 / (3 + 3))
+
+
+def test_gap_counted_by_hand() -> None:
+    metrics = evaluate_all().metrics
+    assert metrics["gap_without_distractors"] == pytest.approx((1 + 2 / 2) / 6)
+    # equal scores go by id; the photo of no landmark with the second one counts three times
+    assert metrics["gap"] == pytest.approx((1 + 2 / (1 + 3 + 1)) / 6)
+    as_many = make_answers([-1] * 9, [[0.9 if i < 3 else 0.1, 0.1, 0.0, 0.0] for i in range(9)])
+    more = evaluate_all(distractors=as_many).metrics["gap"]
+    chosen = sorted(range(9), key=lambda i: sha256(as_many.image_ids[i].encode()).digest())[:6]
+    before = sum(place < 3 for place in chosen)
+    assert more == pytest.approx((1 + 2 / (2 + before)) / 6)
+
+
+def test_precision_over_coverage_ends_with_all_photos() -> None:
+    curve = evaluate_all().precision_coverage
+    assert curve["threshold"].is_monotonic_decreasing
+    assert curve["threshold"].is_unique
+    assert curve["coverage"].tolist() == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1])
+    assert curve["precision"].iloc[0] == pytest.approx(1 / 4)
+    assert curve["precision"].iloc[-1] == pytest.approx(2 / 12)
 
 
 def test_a_score_equal_to_the_threshold_is_answered() -> None:
@@ -93,7 +117,7 @@ def test_a_score_equal_to_the_threshold_is_answered() -> None:
 
 def test_undefined_metrics_are_absent_and_the_rest_is_json() -> None:
     metrics = evaluate_all(distractors=NO_DISTRACTORS, near_duplicates=np.ones(6, bool), threshold=0.95).metrics
-    absent = {"auroc", "fpr_at_95_tpr", "answered_distractors_fraction", "answer_precision"}
+    absent = {"auroc", "gap", "fpr_at_95_tpr", "answered_distractors_fraction", "answer_precision"}
     assert not {*absent, "top1_without_near_duplicates"} & set(metrics)
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     assert set(evaluate_all().metrics) - set(metrics) == {*absent, "top1_without_near_duplicates"}

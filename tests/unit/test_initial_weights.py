@@ -14,10 +14,10 @@ import pytest
 from landmarks.errors import ArtifactError, DataError
 from landmarks.modeling.initial_weights import fetch_weights, load_initial_weights
 from landmarks.modeling.networks import build_classifier
-from landmarks.params import NetworkParams
+from landmarks.params import read_params
 
 CONTENT = bytes(range(256)) * 40
-PARAMS = NetworkParams(pooling="average", dropout=0.0, batch_norm_momentum=0.9, zero_init_residual=False)
+PARAMS = read_params(Path(__file__).parents[2] / "experiments" / "default.yaml").network
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

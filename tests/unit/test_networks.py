@@ -181,7 +181,13 @@ def test_the_cosine_head_gives_scaled_cosines_of_the_closest_direction(subcenter
 def test_every_head_is_exported_and_saved_with_equal_answers(tmp_path: Path, params: NetworkParams) -> None:
     recognizer = build_recognizer(build_classifier(32, 5, params))
     landmarks = [Landmark(label, label, "", 1, 1, 1) for label in range(5)]
-    facts = {"variant": "plain", "image_size": 32, "fit": "crop", "max_pixels": 10, "shards_fingerprint": ""}
+    facts: dict[str, str | int] = {
+        "variant": "plain",
+        "image_size": 32,
+        "fit": "crop",
+        "max_pixels": 10,
+        "shards_fingerprint": "",
+    }
     bundle = write_bundle(tmp_path / "bundle", recognizer, landmarks, facts)
     photos = make_photos(3, 32)
     expected = recognizer(photos)

@@ -298,12 +298,16 @@ def test_two_devices_train_as_one(trained_on: Callable[[bool], dict[str, np.ndar
 
 def test_averaged_weights_are_those_of_the_formula(tmp_path: Path) -> None:
     seen: list[list[np.ndarray]] = []
-    remember = keras.callbacks.LambdaCallback(
-        on_train_begin=lambda logs: seen.append(remember.model.get_weights()),  # noqa: ARG005
-        on_train_batch_end=lambda batch, logs: seen.append(remember.model.get_weights()),  # noqa: ARG005
-    )
+
+    class Remember(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_begin(self, logs: object = None) -> None:  # noqa: ARG002
+            seen.append(self.model.get_weights())
+
+        def on_train_batch_end(self, batch: int, logs: object = None) -> None:  # noqa: ARG002
+            seen.append(self.model.get_weights())
+
     params = make_params(epochs=3, weight_averaging=0.6, learning_rate=0.01, early_stopping_monitor="val_loss")
-    averaged, history = run(tmp_path / "averaged", params, callbacks=[remember])
+    averaged, history = run(tmp_path / "averaged", params, callbacks=[Remember()])
     best = 1 + min(range(3), key=lambda i: history[i]["val_loss"])
     expected = seen[0]
     for update, weights in enumerate(seen[4 : 6 * best + 1 : 4], 1):

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from landmarks.data.attribution import append_attributions
 from landmarks.data.duplicates import count_near
-from landmarks.data.planning import Plan
+from landmarks.data.planning import DISTRACTORS_FILE, Plan
 from landmarks.data.schema import LANDMARK_SPLITS, OK, Split
 from landmarks.data.sharding import ShardOutcome, make_shards
 from landmarks.data.shards import PHOTOS_FILE, Shard, write_manifest
@@ -167,4 +168,12 @@ def _write_photos(result: Result, near_duplicate: Bools, selected: Path, path: P
     table = table.append_column("status", pa.array(statuses, pa.string()))
     table = table.append_column("perceptual_hash", pa.array(result.hashes))
     table = table.append_column("near_duplicate", pa.array(near_duplicate))
+    table = table.append_column("category", _find_categories(table["image_id"], selected))
     pq.write_table(append_attributions(table, selected), path)
+
+
+def _find_categories(image_ids: pa.ChunkedArray, selected: Path) -> pa.Array:
+    """What kind of photo each distractor is; empty for photos of landmarks."""
+    known = pq.read_table(selected / DISTRACTORS_FILE, columns=["image_id", "category"])
+    found = known["category"].cast(pa.string()).take(pc.index_in(image_ids, known["image_id"].cast(pa.string())))
+    return pc.fill_null(found, "").combine_chunks()

@@ -9,12 +9,13 @@ from landmarks.errors import ArtifactError
 from landmarks.files import compute_sha256, read_json
 
 BUNDLE_FORMAT = 1
-INDEX_FORMAT = 1
+INDEX_FORMAT = 2
 BUNDLE_FILE = "bundle.json"
 SERVING_MODEL_FILE = "serving.tflite"
 INDEX_FILE = "index.json"
 ITEMS_FILE = "items.csv"
 EMBEDDINGS_FILE = "embeddings.npy"
+DISTRACTORS_FILE = "distractors.npy"
 NOT_SERVED_SUFFIX = ".keras"  # the network for further training: serving has no use for its weight
 MEND = "Run `dvc repro`, or fetch the model again."
 
@@ -45,7 +46,7 @@ _BUNDLE_KEYS = (
     "files",
     "fingerprint",
 )
-_INDEX_KEYS = ("bundle_fingerprint", "photos", "threshold", "files")
+_INDEX_KEYS = ("bundle_fingerprint", "photos", "scorer", "threshold", "precision_target", "files")
 
 
 def read_bundle_facts(bundle: Path) -> dict[str, Any]:

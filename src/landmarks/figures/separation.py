@@ -1,4 +1,4 @@
-"""What an evaluation found of "no landmark" and of similar photos: curves, score histograms and a page of neighbours."""
+"""What an evaluation found of "no landmark" and of similar photos: curves, histograms and a page of neighbours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def draw_landmark_scores(path: Path, right: Floats, wrong: Floats, distractors: 
     axes = figure.add_subplot()
     kinds = [(right, BLUE, "right answers"), (wrong, YELLOW, "wrong answers"), (distractors, RED, "no landmark")]
     every = np.concatenate([scores for scores, _, _ in kinds])
-    edges = np.linspace(float(every.min()), float(every.max()) + 1e-6, _BINS + 1)
+    edges = np.linspace(float(every.min()), float(every.max()) + 1e-6, _BINS + 1).tolist()
     for scores, color, name in kinds:
         if len(scores):
             axes.hist(scores, edges, color=color, alpha=0.55, density=True, label=f"{name}, {len(scores):,} photos")

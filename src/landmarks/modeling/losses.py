@@ -114,7 +114,7 @@ class ClassificationLoss:
             shares: float32 (n,), how much of the blend is the photo itself.
         """
         own = self._measure(logits, labels, margin_strength)
-        if others is None:
+        if others is None or shares is None:
             return own
         return shares * own + (1.0 - shares) * self._measure(logits, others, margin_strength)
 

@@ -38,8 +38,6 @@ class Sight:
 def look(recognizer: Recognizer, looks: Sequence[Look]) -> list[Sight | ImageError]:
     """Answer several photos, each as if it were alone; the error of one is its own result."""
     probabilities, embeddings = recognizer.network.run(np.stack([item.pixels for item in looks]))
-    # the runtime divides zero by zero where all features of a photo are zero
-    embeddings[np.isnan(embeddings).any(axis=1)] = 0
     recognitions = _recognize(recognizer, looks, probabilities, embeddings)
     neighbours = _search(recognizer, looks, embeddings)
     return [

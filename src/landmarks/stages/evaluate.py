@@ -8,26 +8,31 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from landmarks.adapters.receipts import EVALUATION_PARAMS_FILE, METRICS_FILE, RECEIPT_FILE
 from landmarks.adapters.tracking import log_evaluation, read_receipt
 from landmarks.answers import Answers
 from landmarks.data.images import Pixels
+from landmarks.data.photo_table import read_photo_column
 from landmarks.data.recognizer_files import SERVING_MODEL_FILE
 from landmarks.data.schema import Split
-from landmarks.data.shards import PHOTOS_FILE, iterate_batches, read_manifest
+from landmarks.data.shards import iterate_batches, read_manifest, read_split
 from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
-from landmarks.errors import ArtifactError
+from landmarks.errors import ArtifactError, ImageError
 from landmarks.evaluation import EMBEDDINGS_FILE, Evaluation, list_names
 from landmarks.evaluation import evaluate as evaluate_answers
 from landmarks.figures.evaluation import draw_confusion_matrix, draw_gallery, draw_reliability
+from landmarks.figures.separation import ShownPhoto, draw_landmark_scores, draw_neighbours, draw_precision_coverage
 from landmarks.files import replace_folder, write_json
 from landmarks.inference import BATCH, check_fits, check_trained_on, run_split
 from landmarks.params import EvaluateParams, flatten_params
-from landmarks.recognition import Recognizer, compute_landmark_scores
+from landmarks.recognition import Neighbour, Recognizer
+from landmarks.retrieval.metrics import score_search
+from landmarks.trivial import describe_trivially, measure_trivial_auroc
 
-_TABLES = ("per_landmark", "confusions", "predictions", "reliability")
+_TABLES = ("per_landmark", "confusions", "predictions", "reliability", "precision_coverage")
+_NEIGHBOURS = 5
+_RECALLS = (1, 5, 10)
 _TIMED_RUNS = 3
 _EMBEDDED_PHOTOS = 2000
 
@@ -35,7 +40,7 @@ _EMBEDDED_PHOTOS = 2000
 def evaluate(shards: Path, model_dir: Path, train_reports: Path, out: Path, params: EvaluateParams) -> Path:
     """Write the evaluation of a recognizer directory and log it to its MLflow run.
 
-    Only the test split and the test part of the photos of no landmark are read.
+    Only the test split and the test part of the photos of no landmark are measured.
 
     Args:
         shards: `data/shards`.
@@ -57,7 +62,7 @@ def evaluate(shards: Path, model_dir: Path, train_reports: Path, out: Path, para
         "images_per_second": _measure_speed(recognizer, shards),
         "model_bytes": float((model_dir / "bundle" / SERVING_MODEL_FILE).stat().st_size),
     }
-    metrics = evaluation.metrics | facts
+    metrics = evaluation.metrics | _measure_search(recognizer, shards) | _measure_trivial(shards) | facts
     settings = flatten_params(params, "evaluate")
     with replace_folder(out) as temporary:
         write_json(temporary / METRICS_FILE, metrics)
@@ -65,6 +70,8 @@ def evaluate(shards: Path, model_dir: Path, train_reports: Path, out: Path, para
         for name in _TABLES:
             getattr(evaluation, name).to_csv(temporary / f"{name}.csv", index=False, float_format="%.6g")
         _draw(temporary, evaluation, recognizer, shards, params)
+        _draw_separation(temporary, evaluation, recognizer, shards)
+        _draw_neighbours(temporary, recognizer, shards, params)
         np.save(temporary / EMBEDDINGS_FILE, embed_sample(recognizer, shards))
     log_evaluation(receipt, metrics, out, settings)
     return out
@@ -85,7 +92,7 @@ def evaluate_recognizer(recognizer: Recognizer, shards: Path, params: EvaluatePa
     return evaluate_answers(
         test=test,
         distractors=_collect_answers(recognizer, shards, Split.DISTRACTORS_TEST),
-        near_duplicates=_read_near_duplicates(shards, test.image_ids),
+        near_duplicates=np.array(read_photo_column(shards, "near_duplicate", test.image_ids), np.bool_),
         threshold=recognizer.gallery.threshold,
         landmarks=recognizer.landmarks,
         params=params,
@@ -111,17 +118,29 @@ def _collect_answers(recognizer: Recognizer, shards: Path, split: Split) -> Answ
         image_ids += batch.image_ids
         labels.append(batch.labels)
         probabilities.append(batch.probabilities)
-        scores.append(compute_landmark_scores(recognizer.gallery.index, batch.embeddings))
+        scorer = recognizer.gallery.scorer
+        scores.append(scorer.score(scorer.collect(batch.probabilities, batch.embeddings)))
     return Answers(tuple(image_ids), np.concatenate(labels), np.concatenate(probabilities), np.concatenate(scores))
 
 
-def _read_near_duplicates(shards: Path, image_ids: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-    path = shards / PHOTOS_FILE
-    try:
-        photos = pd.read_parquet(path, columns=["image_id", "near_duplicate"]).set_index("image_id")
-        return photos["near_duplicate"].loc[list(image_ids)].to_numpy(bool)
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{path} does not list the test photos ({error}). Run `dvc repro prepare`.") from error
+def _measure_search(recognizer: Recognizer, shards: Path) -> dict[str, float]:
+    """How well the search finds training photos of the landmark that a test photo shows."""
+    batches = ((batch.embeddings, batch.labels) for batch in run_split(recognizer.network, shards, Split.TEST))
+    found = score_search(recognizer.gallery.index.search, np.array(recognizer.gallery.labels), batches)
+    metrics = {
+        "map_at_100": found.mean_average_precision,
+        "mean_first_hit": found.mean_first_hit,
+        "median_first_hit": found.median_first_hit,
+    }
+    return metrics | {f"recall_at_{k}": found.recall_at(k) for k in _RECALLS}
+
+
+def _measure_trivial(shards: Path) -> dict[str, float]:
+    """What a model that sees next to nothing separates: the AUROC that ours has to be compared with."""
+    kinds = (Split.VAL, Split.DISTRACTORS_VAL, Split.TEST, Split.DISTRACTORS_TEST)
+    features = [describe_trivially(pixels for _, _, pixels in read_split(shards, kind)) for kind in kinds]
+    auroc = measure_trivial_auroc(*features)
+    return {} if auroc is None else {"trivial_auroc": auroc}
 
 
 def _measure_speed(recognizer: Recognizer, shards: Path) -> float:
@@ -153,10 +172,55 @@ def _draw(folder: Path, evaluation: Evaluation, recognizer: Recognizer, shards: 
     draw_gallery(folder / "gallery_worst.png", title, [photos[i] for i in shown_wrong["image_id"]], shown_wrong)
 
 
-def _fetch_photos(shards: Path, wanted: set[str]) -> dict[str, Pixels]:
+def _fetch_photos(shards: Path, wanted: set[str], split: Split = Split.TEST) -> dict[str, Pixels]:
     return {
         image_id: photo.copy()
-        for image_ids, _, pixels in iterate_batches(shards, Split.TEST, BATCH)
+        for image_ids, _, pixels in iterate_batches(shards, split, BATCH)
         for image_id, photo in zip(image_ids, pixels, strict=True)
         if image_id in wanted
     }
+
+
+def _draw_separation(folder: Path, evaluation: Evaluation, recognizer: Recognizer, shards: Path) -> None:
+    gallery = recognizer.gallery
+    wished = float(gallery.precision_target)
+    draw_precision_coverage(folder / "precision_coverage.png", evaluation.precision_coverage, gallery.threshold, wished)
+    scores = evaluation.predictions["landmark_score"].to_numpy()
+    is_right = (evaluation.predictions["actual"] == evaluation.predictions["predicted"]).to_numpy()
+    distractors = _collect_answers(recognizer, shards, Split.DISTRACTORS_TEST).scores
+    draw_landmark_scores(
+        folder / "landmark_scores.png", scores[is_right], scores[~is_right], distractors, gallery.threshold
+    )
+
+
+def _draw_neighbours(folder: Path, recognizer: Recognizer, shards: Path, params: EvaluateParams) -> None:
+    """Test photos beside the training photos that the search finds for them."""
+    names = list_names(recognizer.landmarks)
+    label_of = {landmark.landmark_id: landmark.label for landmark in recognizer.landmarks}
+    queries = [(label, pixels) for _, label, pixels in read_split(shards, Split.TEST)]
+    chosen = np.random.default_rng(params.seed).permutation(len(queries))[: params.queries]
+    found = {int(place): _search_safely(recognizer, queries[place][1]) for place in chosen}
+    wanted = {item.image_id for items in found.values() for item in items}
+    photos = _fetch_photos(shards, wanted, Split.TRAIN)
+    rows = []
+    for place, items in found.items():
+        label, pixels = queries[place]
+        neighbours = [
+            ShownPhoto(
+                photos[item.image_id],
+                names[label_of[item.landmark_id]],
+                item.similarity,
+                label_of[item.landmark_id] == label,
+            )
+            for item in items
+        ]
+        rows += [[ShownPhoto(pixels, names[label]), *neighbours]] if items else []
+    title = f"{len(rows)} test photos, drawn at random, and the training photos most similar to them"
+    draw_neighbours(folder / "neighbours.png", title, rows)
+
+
+def _search_safely(recognizer: Recognizer, pixels: Pixels) -> list[Neighbour]:
+    try:
+        return recognizer.search_pixels(pixels[None], _NEIGHBOURS)[0]
+    except ImageError:  # the network finds nothing in it
+        return []

@@ -2,20 +2,38 @@
 
 import csv
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from landmarks.data.attribution import Attribution, iterate_attributions
-from landmarks.data.recognizer_files import EMBEDDINGS_FILE, INDEX_FILE, INDEX_FORMAT, ITEMS_FILE
+from landmarks.data.photo_table import read_photo_column
+from landmarks.data.recognizer_files import (
+    DISTRACTORS_FILE,
+    EMBEDDINGS_FILE,
+    INDEX_FILE,
+    INDEX_FORMAT,
+    ITEMS_FILE,
+    read_items,
+)
 from landmarks.data.schema import ATTRIBUTION_COLUMNS, Split
 from landmarks.data.shards import ShardManifest, iterate_batches, read_manifest
 from landmarks.errors import ArtifactError, DataError
 from landmarks.files import compute_sha256, replace_folder, write_json
 from landmarks.inference import BATCH, Batch, check_trained_on, run_split
+from landmarks.logistic import LogisticModel
 from landmarks.metrics import Calibration, calibrate_threshold
 from landmarks.params import IndexParams
-from landmarks.recognition import ServingNetwork, compute_landmark_scores
+from landmarks.recognition import ServingNetwork
+from landmarks.rejection import (
+    Evidence,
+    LandmarkScorer,
+    collect_evidence,
+    compute_distractor_similarity,
+    describe_model,
+    fit_scorer_model,
+)
 from landmarks.retrieval.index import SimilarityIndex, check_unit_rows
 from landmarks.retrieval.thumbnails import OFFSETS_FILE, THUMBNAILS_FILE, open_thumbnails
 
@@ -38,47 +56,92 @@ def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
     try:
         with replace_folder(model_dir / "index") as temporary:
             _write_gallery(temporary, network, shards, manifest)
-            gallery = SimilarityIndex.load(temporary / EMBEDDINGS_FILE)
             if params.thumbnails:
                 _write_thumbnails(temporary, shards)
-            calibration = calibrate(network, gallery, shards, params.precision_target)
-            _write_facts(temporary, network, manifest, calibration, params)
+            scorer, calibration = calibrate(temporary, network, shards, params)
+            _write_facts(temporary, network, manifest, scorer, calibration, params)
     except ValueError as error:
         raise ArtifactError(f"{model_dir / 'bundle'} gives unusable answers: {error} Train it again.") from error
     return model_dir / "index"
 
 
-def calibrate(network: ServingNetwork, gallery: SimilarityIndex, shards: Path, precision_target: float) -> Calibration:
-    """Find the threshold on val photos and the val part of the photos of no landmark; the latter are never right.
+def calibrate(
+    folder: Path, network: ServingNetwork, shards: Path, params: IndexParams
+) -> tuple[LogisticModel, Calibration]:
+    """Fit the landmark score and find its threshold, on val photos and the val part of the photos of no landmark.
+
+    The latter are never right. Where `params.distractor_penalty` is on they are kept as `distractors.npy`, since what
+    resembles them is probably no landmark either.
+
+    Args:
+        folder: with the gallery; `distractors.npy` is written there.
+        network: that gave it.
+        shards: `data/shards`.
+        params: the section `index`.
 
     Raises:
         DataError: there are no val photos.
     """
-    batches = []
-    for split in (Split.VAL, Split.DISTRACTORS_VAL):
-        for batch in run_split(network, shards, split):
-            if not np.isfinite(batch.probabilities).all():
-                raise ValueError("probabilities must be numbers without NaN.")
-            batches.append((compute_landmark_scores(gallery, batch.embeddings), batch.correct))
-    if not batches:
+    gallery = SimilarityIndex.load(folder / EMBEDDINGS_FILE)
+    labels = np.asarray(read_items(folder / ITEMS_FILE).labels)
+    val, distractors = (_run_split(network, shards, split) for split in (Split.VAL, Split.DISTRACTORS_VAL))
+    if not len(val.labels) + len(distractors.labels):
         raise DataError("There are no val photos to calibrate the threshold on. Raise select.val_fraction.")
-    scores, correct = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    return calibrate_threshold(scores, correct, precision_target)
+    known = _write_distractors(folder, distractors, params)
+    landmarks = collect_evidence(gallery, labels, known, val.probabilities, val.embeddings)
+    others = collect_evidence(gallery, labels, None, distractors.probabilities, distractors.embeddings)
+    if known is not None:
+        categories = read_photo_column(shards, "category", distractors.image_ids)
+        others.distractor_similarity[:] = compute_distractor_similarity(distractors.embeddings, categories)
+    evidence = Evidence(
+        *(np.concatenate([getattr(part, field.name) for part in (landmarks, others)]) for field in fields(Evidence))
+    )
+    correct = np.concatenate([val.correct, distractors.correct])
+    model = fit_scorer_model(evidence, correct)
+    scores = LandmarkScorer(gallery, labels, known, model).score(evidence)
+    return model, calibrate_threshold(scores, correct, params.precision_target)
+
+
+def _run_split(network: ServingNetwork, shards: Path, split: Split) -> Batch:
+    """A whole split as one batch; without photos, an empty one."""
+    batches = list(run_split(network, shards, split))
+    if any(not np.isfinite(batch.probabilities).all() for batch in batches):
+        raise ValueError("probabilities must be numbers without NaN.")
+    return Batch(
+        [image_id for batch in batches for image_id in batch.image_ids],
+        np.concatenate([np.empty(0, np.int32), *(batch.labels for batch in batches)]),
+        np.concatenate([np.empty((0, network.labels), np.float32), *(batch.probabilities for batch in batches)]),
+        np.concatenate([np.empty((0, network.embedding_dim), np.float32), *(batch.embeddings for batch in batches)]),
+    )
+
+
+def _write_distractors(folder: Path, distractors: Batch, params: IndexParams) -> SimilarityIndex | None:
+    seen = distractors.embeddings[distractors.embeddings.any(axis=1)]
+    if not (params.distractor_penalty and len(seen)):
+        return None
+    np.save(folder / DISTRACTORS_FILE, seen)
+    return SimilarityIndex.load(folder / DISTRACTORS_FILE)
 
 
 def _write_facts(
-    folder: Path, network: ServingNetwork, manifest: ShardManifest, calibration: Calibration, params: IndexParams
+    folder: Path,
+    network: ServingNetwork,
+    manifest: ShardManifest,
+    scorer: LogisticModel,
+    calibration: Calibration,
+    params: IndexParams,
 ) -> None:
-    files = (EMBEDDINGS_FILE, ITEMS_FILE, *((THUMBNAILS_FILE, OFFSETS_FILE) if params.thumbnails else ()))
+    written = (EMBEDDINGS_FILE, ITEMS_FILE, THUMBNAILS_FILE, OFFSETS_FILE, DISTRACTORS_FILE)
     facts = {
         "format": INDEX_FORMAT,
         "bundle_fingerprint": network.fingerprint,
         "photos": manifest.count_photos(Split.TRAIN),
+        "scorer": describe_model(scorer),
         "threshold": calibration.threshold,
         "precision_target": params.precision_target,
         "precision": calibration.precision,
         "answered_fraction": calibration.answered_fraction,
-        "files": {name: compute_sha256(folder / name) for name in files},
+        "files": {name: compute_sha256(folder / name) for name in written if (folder / name).is_file()},
     }
     write_json(folder / INDEX_FILE, facts)
 

@@ -1,0 +1,29 @@
+"""The table of prepared photos that stands beside the shards."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from landmarks.data.shards import PHOTOS_FILE
+from landmarks.errors import ArtifactError
+
+
+def read_photo_column(shards: Path, column: str, image_ids: Sequence[str]) -> list[Any]:
+    """A column of `photos.parquet` for some photos, in their order.
+
+    Raises:
+        ArtifactError: the table is missing or damaged, or lacks the column or a photo.
+    """
+    path = shards / PHOTOS_FILE
+    try:
+        table = pq.read_table(path, columns=["image_id", column])
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise ArtifactError(f"{path} does not list the photos ({error}). Run `dvc repro prepare`.") from error
+    rows = pc.index_in(pa.array(image_ids, pa.string()), table["image_id"].cast(pa.string()))
+    if rows.null_count:
+        raise ArtifactError(f"{path} lacks {rows.null_count} photos of the shards. Run `dvc repro prepare`.")
+    return list(table[column].take(rows).to_pylist())
