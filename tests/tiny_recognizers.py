@@ -92,7 +92,13 @@ def write_tiny_index(folder: Path, bundle_fingerprint: str, photos: Sequence[Pho
     np.save(folder / "embeddings.npy", np.asarray(build_network()(pixels)["embedding"]))
     rows = [f"{photo.image_id},{photo.label}" for photo in photos]
     (folder / "items.csv").write_text("\n".join(["image_id,label", *rows]) + "\n", encoding="utf-8")
-    facts = {"format": 2, "scorer": SCORER, "bundle_fingerprint": bundle_fingerprint, "photos": len(photos), "threshold": threshold}
+    facts = {
+        "format": 2,
+        "scorer": SCORER,
+        "bundle_fingerprint": bundle_fingerprint,
+        "photos": len(photos),
+        "threshold": threshold,
+    }
     files = {name: compute_sha256(folder / name) for name in ("embeddings.npy", "items.csv")}
     write_json(folder / "index.json", {**facts, "precision_target": 0.9, "files": files})
     return folder

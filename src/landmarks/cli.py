@@ -307,17 +307,18 @@ def drift(log: Path, out: Path, reference: Path | None) -> None:
 
 
 @main.command()
-@click.argument("name", required=False)
-def params(name: str | None) -> None:
-    """Write params.yaml for the data set or experiment NAME (experiments/NAME.yaml over the defaults).
+@click.argument("names", nargs=-1)
+def params(names: tuple[str, ...]) -> None:
+    """Write params.yaml for data sets and recipes: experiments/NAME.yaml over the defaults, one after the other.
 
-    Without NAME the known experiments are listed; `landmarks params default` restores the defaults.
+    Without NAMES the known experiments are listed; `landmarks params default` restores the defaults, `landmarks params
+    landmarks81 study` trains as the study did on that data set.
     """
-    if name is None:
+    if not names:
         click.echo("\n".join(list_experiments()))
         return
-    write_experiment(name)
-    click.echo(f"Wrote {PARAMS_PATH} for {name!r}. Run `dvc repro` next.")
+    write_experiment(names)
+    click.echo(f"Wrote {PARAMS_PATH} for {' + '.join(names)}. Run `dvc repro` next.")
 
 
 @main.command()

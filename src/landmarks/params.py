@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -130,6 +131,7 @@ class NetworkParams(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)]
     zero_init_residual: bool = Field(description="Start every residual branch at zero (Goyal et al. 2017).")
+    mirror: bool = Field(description="Answer with the mean over a photo and its mirror image, at twice the work.")
 
 
 class AugmentationParams(Section):
@@ -317,19 +319,20 @@ def build_params(values: dict[str, Any]) -> Params:
     return _check(values, Path("the given values"))
 
 
-def write_experiment(name: str, folder: Path = EXPERIMENTS_PATH, path: Path = PARAMS_PATH) -> Params:
-    """Merge `<folder>/<name>.yaml` over the default params and write the result, comments kept, to `path`.
+def write_experiment(names: Sequence[str], folder: Path = EXPERIMENTS_PATH, path: Path = PARAMS_PATH) -> Params:
+    """Merge `<folder>/<name>.yaml` over the default params, one name after the other, and write the result to `path`.
 
-    Environment variables in texts (`${LANDMARKS_SAMPLES}/...`) are replaced by their values.
+    Comments are kept. Environment variables in texts (`${LANDMARKS_SAMPLES}/...`) are replaced by their values.
 
     Raises:
-        ParamsError: the experiment is unknown, a variable is not set, or the result is not valid.
+        ParamsError: an experiment is unknown, a variable is not set, or the result is not valid.
     """
-    experiment = _find_experiment(name, folder)
     merged = _read_yaml(_find_experiment(DEFAULT_EXPERIMENT, folder))
-    if name != DEFAULT_EXPERIMENT:
-        _merge(merged, _expand(_read_yaml(experiment), name))
-    params = _check(merged, folder / f"{name}.yaml")
+    for name in names:
+        experiment = _find_experiment(name, folder)
+        if name != DEFAULT_EXPERIMENT:
+            _merge(merged, _expand(_read_yaml(experiment), name))
+    params = _check(merged, folder / f"{'+'.join(names)}.yaml")
     with replace_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
         _yaml().dump(merged, stream)
     return params

@@ -207,6 +207,31 @@ def test_an_open_image_size_takes_weights_to_a_fixed_one() -> None:
     assert trained(make_photos(2, 32)).shape == (2, 3)
 
 
+def test_a_mirroring_recognizer_answers_with_the_mean_of_both(tmp_path: Path) -> None:
+    classifier = build_classifier(32, 5, make_params(embedding_dim=8))
+    plain, mirroring = build_recognizer(classifier), build_recognizer(classifier, mirror=True)
+    photos = make_photos(3, 32)
+    one, other = plain(photos), plain(photos[:, :, ::-1])
+    both = mirroring(photos)
+    np.testing.assert_allclose(both["probabilities"], (one["probabilities"] + other["probabilities"]) / 2, atol=1e-5)
+    rows = keras.Model(classifier.input, classifier.get_layer("rows").output)
+    summed = np.asarray(rows(photos)) + np.asarray(rows(photos[:, :, ::-1]))
+    expected = summed / np.linalg.norm(summed, axis=1, keepdims=True)
+    np.testing.assert_allclose(both["embedding"], expected, atol=1e-5)
+    landmarks = [Landmark(label, label, "", 1, 1, 1) for label in range(5)]
+    facts: dict[str, str | int] = {
+        "variant": "plain", "image_size": 32, "fit": "crop", "max_pixels": 10, "shards_fingerprint": ""
+    }  # fmt: skip
+    bundle = write_bundle(tmp_path / "bundle", mirroring, landmarks, facts)
+    for count in (1, 3):
+        probabilities, embeddings = ServingNetwork.load(bundle).run(photos[:count])
+        np.testing.assert_allclose(probabilities, both["probabilities"][:count], atol=1e-5)
+        np.testing.assert_allclose(embeddings, both["embedding"][:count], atol=1e-4)
+    again = keras.saving.load_model(bundle / "model.keras", safe_mode=True)(photos[:, :, ::-1])
+    np.testing.assert_allclose(again["probabilities"], both["probabilities"], atol=1e-5)
+    assert (bundle / "serving.tflite").stat().st_size < 1.1 * 4 * classifier.count_params()
+
+
 def test_the_small_stem_keeps_twice_the_height_and_width() -> None:
     assert build_backbone(64, OURS).output.shape[1:] == (2, 2, 2048)
     assert build_backbone(64, make_params(stem="small")).output.shape[1:] == (4, 4, 2048)

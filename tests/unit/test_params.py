@@ -71,13 +71,13 @@ def test_an_experiment_changes_what_it_names_and_keeps_the_comments(tmp_path: Pa
     (folder / "default.yaml").write_text((EXPERIMENTS / "default.yaml").read_text())
     (folder / "short.yaml").write_text("train:\n  epochs: 2\n")
     out = tmp_path / "params.yaml"
-    changed = write_experiment("short", folder, out)
+    changed = write_experiment(["short"], folder, out)
     default = read_params(folder / "default.yaml")
     assert changed == read_params(out)
     assert changed.train == default.train.model_copy(update={"epochs": 2})
     assert changed.model_copy(update={"train": default.train}) == default
     assert "# sgd | adam | adamw" in out.read_text()
-    write_experiment("default", folder, out)
+    write_experiment(["default"], folder, out)
     assert out.read_text() == (folder / "default.yaml").read_text()
 
 
@@ -85,15 +85,15 @@ def test_an_experiment_finds_its_data_through_the_environment(tmp_path: Path, mo
     monkeypatch.delenv("LANDMARKS_SAMPLES", raising=False)
     out = tmp_path / "params.yaml"
     with pytest.raises(ParamsError, match=r"environment variable that is not set: \$\{LANDMARKS_SAMPLES\}"):
-        write_experiment("landmarks81", EXPERIMENTS, out)
+        write_experiment(["landmarks81"], EXPERIMENTS, out)
     assert not out.exists()
     monkeypatch.setenv("LANDMARKS_SAMPLES", str(tmp_path))
-    assert write_experiment("landmarks81", EXPERIMENTS, out).acquire.photos == str(tmp_path / "landmarks81")
+    assert write_experiment(["landmarks81"], EXPERIMENTS, out).acquire.photos == str(tmp_path / "landmarks81")
 
 
 def test_an_unknown_experiment_lists_the_known_ones() -> None:
     with pytest.raises(ParamsError, match=r"Known experiments: .*default.*landmarks81"):
-        write_experiment("nothing", EXPERIMENTS)
+        write_experiment(["nothing"], EXPERIMENTS)
     assert "default" in list_experiments(EXPERIMENTS)
 
 

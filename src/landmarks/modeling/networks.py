@@ -189,8 +189,12 @@ def _build_scaling(scaling: Scaling) -> layers.Layer:
     return layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")
 
 
-def build_recognizer(classifier: keras.Model) -> keras.Model:
+def build_recognizer(classifier: keras.Model, mirror: bool = False) -> keras.Model:
     """The network as it is used, sharing the classifier's layers.
+
+    Args:
+        classifier: as `build_classifier` makes it.
+        mirror: answer with the mean over each photo and its mirror image.
 
     Returns:
         A model from uint8 (n, s, s, 3) to `probabilities: float32 (n, labels)` and
@@ -200,9 +204,20 @@ def build_recognizer(classifier: keras.Model) -> keras.Model:
     if any(layer.name == "flatten" for layer in classifier.layers):
         # places in the photo are no part of what it shows
         rows = layers.GlobalAveragePooling2D(name="embedding_pool")(classifier.get_layer("features").output)
-    embedding = layers.UnitNormalization(name=EMBEDDING)(rows)
-    probabilities = layers.Softmax(name=PROBABILITIES)(classifier.output)
-    return keras.Model(classifier.input, {PROBABILITIES: probabilities, EMBEDDING: embedding}, name="recognizer")
+    body = keras.Model(classifier.input, [rows, layers.Softmax(name="softmax")(classifier.output)], name="body")
+    inputs = keras.Input(classifier.input_shape[1:], dtype="uint8", name="image")
+    rows, probabilities = _answer_with_mirror(body, inputs) if mirror else body(inputs)
+    outputs = {
+        PROBABILITIES: layers.Activation("linear", name=PROBABILITIES)(probabilities),
+        EMBEDDING: layers.UnitNormalization(name=EMBEDDING)(rows),
+    }
+    return keras.Model(inputs, outputs, name="recognizer")
+
+
+def _answer_with_mirror(body: keras.Model, inputs: Any) -> list[Any]:
+    """The mean of what the body says of photos and of their mirror images, which go through it as one batch."""
+    both = keras.ops.concatenate([inputs, keras.ops.flip(inputs, axis=2)], axis=0)
+    return [keras.ops.add(*keras.ops.split(output, 2, axis=0)) / 2.0 for output in body(both)]
 
 
 def load_backbone_weights(classifier: keras.Model, path: str) -> None:

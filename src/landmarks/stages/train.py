@@ -55,7 +55,8 @@ def train(variant: str, shards: Path, bundle: Path, reports: Path, params: Param
             result = _train_classifier(data, manifest, params, workplace, run)
             exported = _build(manifest.image_size, manifest.labels, params, "float32", "portable")
             exported.set_weights(result.classifier.get_weights())
-            write_bundle(bundle, build_recognizer(exported), landmarks, _describe_bundle(variant, manifest, params))
+            recognizer = build_recognizer(exported, params.network.mirror)
+            write_bundle(bundle, recognizer, landmarks, _describe_bundle(variant, manifest, params))
         except BaseException:
             run.fail()
             raise
