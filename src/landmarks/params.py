@@ -244,6 +244,7 @@ class ServiceParams(Section):
     max_waiting: Positive = Field(description="Requests being answered at once; those above are told to come again.")
     max_waiting_bytes: Positive = Field(description="Of all bodies in memory; what comes above is told the same.")
     receive_seconds: Annotated[float, Field(gt=0, description="In which a body has to arrive.")]
+    answer_seconds: Annotated[float, Field(gt=0, description="In which a request is answered, or told to come again.")]
 
     @pydantic.model_validator(mode="after")
     def _fit_together(self) -> "ServiceParams":

@@ -33,6 +33,7 @@ def limits() -> ServiceParams:
         max_waiting=40,
         max_waiting_bytes=20_000_000,
         receive_seconds=2,
+        answer_seconds=10,
     )
 
 

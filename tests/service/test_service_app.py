@@ -1,5 +1,7 @@
 """The second rung: the ASGI application in this process, with all that a client may send it."""
 
+import asyncio
+import gc
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -17,6 +19,7 @@ from landmarks.params import ServiceParams
 from landmarks.recognition import Recognizer
 from landmarks.serving.app import build_app
 from landmarks.serving.backend import Backend
+from landmarks.serving.looking import Sight, Wish
 from landmarks.serving.receipt import PackageReceipt
 
 RED = make_photo((255, 0, 0))
@@ -237,6 +240,30 @@ def test_a_fault_of_ours_shows_nothing_of_itself(receipt: PackageReceipt, caplog
         answer = Client(build_app(fail, receipt), portal).post("/classify", files={"image": RED})
     check_refused(answer, 500, "the log of the service says what")
     assert "/tmp/secret" in caplog.text
+
+
+def test_an_answer_that_takes_too_long(receipt: PackageReceipt, recognizer_folder: Path) -> None:
+    class SlowBackend(Backend):
+        async def look(self, photo: bytes, wish: Wish, endpoint: str) -> Sight:
+            await asyncio.sleep(60)
+            return await super().look(photo, wish, endpoint)
+
+    limits = receipt.service.model_copy(update={"answer_seconds": 0.2})
+    backend = SlowBackend(Recognizer.load(recognizer_folder), limits)
+    with anyio.from_thread.start_blocking_portal() as portal:
+        hurried = Client(build_app(lambda: backend, receipt.model_copy(update={"service": limits})), portal)
+        answer = hurried.post("/classify", files={"image": RED})
+    backend.close()
+    check_refused(answer, 503, "No answer within 0.2 seconds")
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_no_timer_holds_a_request_after_its_answer(client: Client) -> None:
+    for photo in (RED, b"no photo"):
+        for _ in range(30):
+            client.post("/classify", files={"image": photo})
+    timers = [thing for thing in gc.get_objects() if isinstance(thing, asyncio.TimerHandle) and not thing.cancelled()]
+    assert len(timers) < 10
 
 
 def test_parallel_requests_get_their_own_answers(client: Client) -> None:

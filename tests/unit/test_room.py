@@ -15,6 +15,7 @@ LIMITS = ServiceParams(
     max_waiting=2,
     max_waiting_bytes=100,
     receive_seconds=1,
+    answer_seconds=1,
 )
 
 

@@ -27,7 +27,7 @@ from landmarks.serving.openapi import build_openapi
 from landmarks.serving.page import PAGE
 from landmarks.serving.problems import RequestError
 from landmarks.serving.receipt import PackageReceipt
-from landmarks.serving.requests import read_photos, receive
+from landmarks.serving.requests import Received, read_photos, receive
 from landmarks.serving.room import Room
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -64,16 +64,20 @@ def _route_endpoints(get_backend: Callable[[], Backend], receipt: PackageReceipt
     room, limits = Room(receipt.service), receipt.service
     readers = anyio.CapacityLimiter(os.cpu_count() or 1)
 
+    async def look(endpoint: Endpoint, received: Received) -> list[Sight | Problem]:
+        asked = await anyio.to_thread.run_sync(read_photos, received, endpoint, limits, limiter=readers)
+        backend, wish = get_backend(), endpoint.wish(asked.k)
+        return await asyncio.gather(*(_look(backend, photo, wish, endpoint) for photo in asked.photos))
+
     async def answer(endpoint: Endpoint, to_json: Callable[[Any], bytes], request: Request) -> Response:
         with room.open_upload() as upload:
             received = await receive(request, limits, upload)
             with room.take_place():
-                asked = await anyio.to_thread.run_sync(read_photos, received, endpoint, limits, limiter=readers)
-                backend = get_backend()
-                wish = endpoint.wish(asked.k)
-                looks = [_look(backend, photo, wish, endpoint) for photo in asked.photos]
-                found = await asyncio.gather(*looks)
-        has_thumbnails = backend.recognizer.gallery.thumbnails is not None
+                try:
+                    found = await asyncio.wait_for(look(endpoint, received), limits.answer_seconds)
+                except TimeoutError:
+                    raise RequestError(f"No answer within {limits.answer_seconds:g} seconds. Try again.", 503) from None
+        has_thumbnails = get_backend().recognizer.gallery.thumbnails is not None
         return Response(to_json(endpoint.build(found, has_thumbnails)), media_type="application/json")
 
     return [
