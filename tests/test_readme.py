@@ -42,7 +42,7 @@ def test_the_example_experiment_is_valid(tmp_path: Path) -> None:
     [example] = [text for language, text in BLOCKS if language == "yaml"]
     (tmp_path / "mine.yaml").write_text(example)
     (tmp_path / "default.yaml").write_text((ROOT / "experiments" / "default.yaml").read_text())
-    params = write_experiment("mine", tmp_path, tmp_path / "params.yaml")
+    params = write_experiment(["mine"], tmp_path, tmp_path / "params.yaml")
     assert (params.acquire.source, params.register_.model_name) == ("folder", "mine")
 
 

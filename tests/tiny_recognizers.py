@@ -45,6 +45,7 @@ class Photo:
     label: int
     colour: Colour
     near_duplicate: bool = False
+    category: str = ""
 
     @property
     def pixels(self) -> Pixels:
@@ -87,6 +88,7 @@ def write_tiny_bundle(folder: Path, landmarks: tuple[Landmark, ...] = LANDMARKS,
 
 
 def write_tiny_index(folder: Path, bundle_fingerprint: str, photos: Sequence[Photo], threshold: float) -> Path:
+    """A gallery of photos, and `SCORER`."""
     folder.mkdir(parents=True)
     pixels = np.stack([photo.pixels for photo in photos])
     np.save(folder / "embeddings.npy", np.asarray(build_network()(pixels)["embedding"]))
@@ -110,8 +112,9 @@ def write_tiny_shards(
     folder.mkdir(parents=True)
     splits = {split: [_write_one(folder, split, part)] for split, part in photos.items() if part}
     write_vocabulary(folder / VOCABULARY_FILE, landmarks)
-    rows = [(photo.image_id, photo.label, split, photo.near_duplicate) for split in photos for photo in photos[split]]
-    table = pd.DataFrame(rows, columns=["image_id", "label", "split", "near_duplicate"]).assign(status="ok")
+    columns = ["image_id", "label", "near_duplicate", "category"]
+    rows = [[split, *(getattr(photo, name) for name in columns)] for split in photos for photo in photos[split]]
+    table = pd.DataFrame(rows, columns=["split", *columns]).assign(status="ok")
     for column in ATTRIBUTION_COLUMNS:
         table[column] = [make_attribution(image_id, column) for image_id in table["image_id"]]
     table.to_parquet(folder / PHOTOS_FILE, index=False)

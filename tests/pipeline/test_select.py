@@ -154,7 +154,7 @@ def test_letters_without_a_glyph_and_long_names_can_be_drawn() -> None:
 @pytest.mark.skipif("LANDMARKS_SAMPLES" not in os.environ, reason="LANDMARKS_SAMPLES names no folder of real photos")
 @pytest.mark.parametrize(("name", "labels", "photos"), [("landmarks81", 81, 5312), ("landmarks10_64px", 10, 3655)])
 def test_real_photo_sets_pass(tmp_path: Path, name: str, labels: int, photos: int) -> None:
-    params = write_experiment(name, EXPERIMENTS, tmp_path / "params.yaml")
+    params = write_experiment([name], EXPERIMENTS, tmp_path / "params.yaml")
     assert (params.register_.model_name, params.tracking.experiment) == (name, name)
     raw = acquire(tmp_path / "raw", params.acquire)
     validated = validate(raw, tmp_path / "validated", tmp_path / "reports", params.validate_)

@@ -41,7 +41,7 @@ PHOTOS = [make_pixels(colour, seed) for seed, colour in enumerate([*COLOURS, GRE
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recognizer")
     bundle = write_tiny_bundle(folder / "bundle")
-    write_tiny_index(folder / "index", read_json(bundle / "bundle.json")["fingerprint"], GALLERY, threshold=0.9)
+    write_tiny_index(folder / "index", read_json(bundle / "bundle.json")["fingerprint"], GALLERY, threshold=0.5)
     return folder
 
 

@@ -35,7 +35,7 @@ TEST = {f"{number:x}{number:015x}": [*COLOURS, GREY][number % 4] for number in r
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("submission") / "model"
     bundle = write_tiny_bundle(folder / "bundle")
-    write_tiny_index(folder / "index", read_json(bundle / "bundle.json")["fingerprint"], GALLERY, threshold=0.9)
+    write_tiny_index(folder / "index", read_json(bundle / "bundle.json")["fingerprint"], GALLERY, threshold=0.5)
     return folder
 
 
@@ -117,7 +117,7 @@ def test_a_photo_in_which_the_network_finds_nothing_is_similar_to_none(tmp_path:
     network = keras.Model(inputs, {"probabilities": layers.Softmax()(embedding), "embedding": embedding})
     facts: dict[str, str | int] = {"image_size": SIZE, "fit": "crop", "max_pixels": 10**6, "shards_fingerprint": "none"}
     bundle = write_bundle(tmp_path / "model/bundle", network, LANDMARKS, facts)
-    write_tiny_index(tmp_path / "model/index", read_json(bundle / "bundle.json")["fingerprint"], GALLERY, threshold=0.9)
+    write_tiny_index(tmp_path / "model/index", read_json(bundle / "bundle.json")["fingerprint"], GALLERY, threshold=0.5)
     for name, level in (("black", 0), ("white", 255)):
         (tmp_path / f"{name}.png").write_bytes(encode_png(np.full((SIZE, SIZE, 3), level, np.uint8)))
     [black] = submit_retrieval(Recognizer.load(tmp_path / "model"), list(tmp_path.glob("*.png")), tmp_path / "out.csv")

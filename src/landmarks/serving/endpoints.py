@@ -48,15 +48,7 @@ class Endpoint:
         return f"/{self.name}"
 
 
-_RECOGNITION = {
-    "predictions": [
-        {"landmark_id": 138982, "name": "Old Lighthouse", "score": 0.87},
-        {"landmark_id": 20409, "name": "Harbour Tower", "score": 0.06},
-    ],
-    "is_landmark": True,
-    "threshold": 0.42,
-}
-_NEIGHBOUR = {
+_FOUND = {
     "image_id": "17660ef415d37059",
     "landmark_id": 138982,
     "name": "Old Lighthouse",
@@ -64,7 +56,19 @@ _NEIGHBOUR = {
     "author": "A. Photographer",
     "license": "CC BY 3.0",
     "url": "https://example.org/old-lighthouse.jpg",
-    "thumbnail": f"{THUMBNAILS_PATH}/17660ef415d37059",
+}
+_NEIGHBOUR = _FOUND | {"thumbnail": f"{THUMBNAILS_PATH}/17660ef415d37059"}
+_RECOGNITION = {
+    "predictions": [
+        {"landmark_id": 138982, "name": "Old Lighthouse", "score": 0.87},
+        {"landmark_id": 20409, "name": "Harbour Tower", "score": 0.06},
+    ],
+    "is_landmark": True,
+    "landmark_score": 0.91,
+    "threshold": 0.42,
+    "nearest": _FOUND,
+    "agreement": 0.8,
+    "distractor_similarity": 0.35,
 }
 
 
