@@ -328,11 +328,10 @@ def write_experiment(names: Sequence[str], folder: Path = EXPERIMENTS_PATH, path
     Raises:
         ParamsError: an experiment is unknown, a variable is not set, or the result is not valid.
     """
+    experiments = {name: _find_experiment(name, folder) for name in names if name != DEFAULT_EXPERIMENT}
     merged = _read_yaml(_find_experiment(DEFAULT_EXPERIMENT, folder))
-    for name in names:
-        experiment = _find_experiment(name, folder)
-        if name != DEFAULT_EXPERIMENT:
-            _merge(merged, _expand(_read_yaml(experiment), name))
+    for name, experiment in experiments.items():
+        _merge(merged, _expand(_read_yaml(experiment), name))
     params = _check(merged, folder / f"{'+'.join(names)}.yaml")
     with replace_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
         _yaml().dump(merged, stream)

@@ -38,7 +38,7 @@ from tiny_recognizers import (
 # MLflow's own tables under SQLAlchemy 2.1
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
-PARAMS = EvaluateParams(bootstrap_samples=100, calibration_bins=10, gallery_photos=4, confusions=5, seed=0)
+PARAMS = EvaluateParams(bootstrap_samples=100, calibration_bins=10, gallery_photos=4, confusions=5, queries=3, seed=0)
 TRAIN = [
     photo for label, colour in enumerate(COLOURS) for photo in make_photos(0x100 * (label + 1), label, [colour] * 5)
 ]
@@ -67,7 +67,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     manifest = write_tiny_shards(folder / "shards", PHOTOS)
     write_tiny_bundle(folder / "model/bundle", shards_fingerprint=manifest.fingerprint)
-    index(folder / "shards", folder / "model", IndexParams(precision_target=0.95, thumbnails=True))
+    index(
+        folder / "shards",
+        folder / "model",
+        IndexParams(precision_target=0.95, thumbnails=True, distractor_penalty=True),
+    )
     return folder
 
 
@@ -101,9 +105,30 @@ def test_metrics(evaluated: Path) -> None:
     answers = {photo: is_answered(evaluated, photo) for photo in [*TEST, *PHOTOS[Split.DISTRACTORS_TEST]]}
     assert metrics["answered_distractors_fraction"] == pytest.approx(1 / 3)
     right = sum(answers[photo] and COLOURS[photo.label] == photo.colour for photo in TEST)
-    assert metrics["answer_precision"] == pytest.approx(right / sum(answers.values()))
+    answered = sum(answers[photo] for photo in TEST)
+    fooled = sum(answers[photo] for photo in PHOTOS[Split.DISTRACTORS_TEST]) * 8 / 3  # three stand for eight
+    assert metrics["answer_precision"] == pytest.approx(right / (answered + fooled))
+    assert 0 < metrics["gap"] < metrics["gap_without_distractors"] <= 6 / 8
+    assert 0 <= metrics["trivial_auroc"] <= 1
     assert metrics["model_bytes"] == (evaluated / "model/bundle/serving.tflite").stat().st_size
     assert metrics["images_per_second"] > 0
+
+
+def test_the_search_is_measured_by_its_definition(evaluated: Path) -> None:
+    metrics = read_json(evaluated / "reports/evaluate/metrics.json")
+    recognizer = Recognizer.load(evaluated / "model")
+    averages, firsts = [], []
+    for photo in TEST:
+        wanted = LANDMARKS[photo.label].landmark_id
+        hits = [item.landmark_id == wanted for item in recognizer.search([encode_png(photo.pixels)], k=100)[0]]
+        relevant = sum(other.label == photo.label for other in TRAIN)
+        precisions = [sum(hits[: place + 1]) / (place + 1) for place, hit in enumerate(hits) if hit]
+        averages.append(sum(precisions) / min(relevant, 100))
+        firsts.append(hits.index(True) + 1 if any(hits) else 101)
+    assert metrics["map_at_100"] == pytest.approx(sum(averages) / len(TEST))
+    assert metrics["mean_first_hit"] == pytest.approx(sum(firsts) / len(TEST))
+    for k in (1, 5, 10):
+        assert metrics[f"recall_at_{k}"] == pytest.approx(sum(first <= k for first in firsts) / len(TEST))
 
 
 def test_predictions_are_what_the_recognizer_answers(evaluated: Path) -> None:
@@ -174,7 +199,11 @@ def test_all_right_and_no_distractors_still_make_every_file(tmp_path: Path) -> N
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
         manifest = write_tiny_shards(tmp_path / "shards", {Split.TRAIN: TRAIN, Split.VAL: VAL, Split.TEST: TEST[:2]})
         write_tiny_bundle(tmp_path / "model/bundle", shards_fingerprint=manifest.fingerprint)
-        index(tmp_path / "shards", tmp_path / "model", IndexParams(precision_target=0.9, thumbnails=True))
+        index(
+            tmp_path / "shards",
+            tmp_path / "model",
+            IndexParams(precision_target=0.9, thumbnails=True, distractor_penalty=True),
+        )
         run = start_run("tests", "plain", {}, {}, DatasetInfo("tiny", "f", len(TRAIN), 3))
         (tmp_path / "train").mkdir()
         write_receipt(tmp_path / "train/run.json", run.finish({}, tmp_path / "train"))
@@ -224,5 +253,5 @@ def test_refuses_a_table_of_photos_that_lacks_some(project: Path, tmp_path: Path
     shards = Path(shutil.copytree(project / "shards", tmp_path / "shards"))
     table = pd.read_parquet(shards / "photos.parquet")
     table[table["split"] != "test"].to_parquet(shards / "photos.parquet")
-    with pytest.raises(ArtifactError, match="does not list the test photos"):
+    with pytest.raises(ArtifactError, match="lacks 8 photos"):
         evaluate_recognizer(Recognizer.load(project / "model"), shards, PARAMS)

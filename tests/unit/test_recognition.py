@@ -187,10 +187,21 @@ def test_pixels_of_another_shape_or_type_are_refused(recognizer: Recognizer, pix
 
 def test_a_score_equal_to_the_threshold_is_believed(folder: Path, recognizer: Recognizer) -> None:
     photo = encode_png(make_pixels(BLUE, 5))
-    score = recognizer.search([photo], k=1)[0][0].similarity
+    score = recognizer.classify([photo])[0].landmark_score
     for threshold, believed in ((score, True), (float(np.nextafter(score, 2)), False)):
         change_json(folder / "index/index.json", threshold=threshold)
         assert Recognizer.load(folder).classify([photo])[0].is_landmark is believed
+
+
+def test_an_answer_tells_its_evidence(recognizer: Recognizer) -> None:
+    photo = encode_png(make_pixels(BLUE, 5))
+    answer = recognizer.classify([photo])[0]
+    assert answer.nearest == recognizer.search([photo], k=1)[0][0]
+    nearest = recognizer.search([photo], k=10)[0]
+    agreeing = [item for item in nearest if item.landmark_id == answer.predictions[0].landmark_id]
+    assert answer.agreement == pytest.approx(len(agreeing) / len(nearest))
+    assert answer.landmark_score == pytest.approx(1 / (1 + np.exp(18 - 20 * nearest[0].similarity)), rel=1e-4)
+    assert answer.distractor_similarity == 0
 
 
 def change_json(path: Path, **changes: Any) -> None:
@@ -251,8 +262,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "made with another bundle",
     ),
     "no threshold": (
-        lambda folder: write_json(folder / "index/index.json", {"format": 1, "photos": 6}) and None,
-        "lacks bundle_fingerprint, threshold",
+        lambda folder: write_json(folder / "index/index.json", {"format": 2, "photos": 6}) and None,
+        "lacks bundle_fingerprint, scorer, threshold",
+    ),
+    "no weights": (lambda folder: change_json(folder / "index/index.json", scorer={"bias": 1}), "landmark scores"),
+    "three weights": (
+        lambda folder: change_json(folder / "index/index.json", scorer={"bias": 1, "weights": [1, 2, 3]}),
+        "expected four finite weights",
     ),
     "photo without embedding": (
         lambda folder: change_listed(folder / "index/items.csv", drop_line),
