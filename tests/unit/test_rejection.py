@@ -87,8 +87,10 @@ def test_the_score_follows_the_weights_of_the_evidence() -> None:
 def test_the_fitted_score_ranks_right_answers_above_wrong_ones() -> None:
     random = np.random.default_rng(0)
     correct = np.arange(200) < 100
-    columns = [random.normal(np.where(correct, high, 0), 1).astype(np.float32) for high in (2, 1, 1, -1)]
-    evidence = Evidence(*columns, nearest=np.zeros(200, np.int64))
+    odds, similarity, agreement, penalty = (
+        random.normal(np.where(correct, high, 0), 1).astype(np.float32) for high in (2, 1, 1, -1)
+    )
+    evidence = Evidence(odds, similarity, agreement, penalty, np.zeros(200, np.int64))
     model = fit_scorer_model(evidence, correct)
     assert (np.sign(model.weights) == [1, 1, 1, -1]).all()
     scores = model.score(evidence.as_features())
