@@ -37,6 +37,7 @@ HISTORY = [
     {"epoch": 2, "train_loss": 0.3, "val_accuracy": 0.8},
 ]
 SCORES = {"plain": 0.5, "augmented": 0.75}
+PARITY = {"parity_photos": 100.0, "parity_differing": 0.0, "parity_min_cosine": 1.0}
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,14 @@ class Workspace:
 
 
 def make_params(**changes: Any) -> RegisterParams:
-    values = {"model_name": "tiny", "metric": "top1", "min_score": 0.3, "max_loss_to_champion": 0.0}
+    values = {
+        "model_name": "tiny",
+        "metric": "top1",
+        "min_score": 0.3,
+        "max_loss_to_champion": 0.0,
+        "min_agreement": 0.995,
+        "min_embedding_cosine": 0.999,
+    }
     return RegisterParams.model_validate(values | changes)
 
 
@@ -144,11 +152,12 @@ def write_run(workspace: Workspace, variant: str, fingerprint: str) -> None:
     write_receipt(folder / "run.json", run.finish({"best_epoch": 2}, folder))
 
 
-def write_evaluation(workspace: Workspace, variant: str, metrics: Mapping[str, float]) -> None:
+def write_evaluation(workspace: Workspace, variant: str, metrics: dict[str, float]) -> None:
     folder = workspace.reports / "evaluate" / variant
     folder.mkdir(parents=True, exist_ok=True)
     params = {"evaluate.seed": 0}
-    write_json(folder / "metrics.json", dict(metrics))
+    metrics = PARITY | metrics
+    write_json(folder / "metrics.json", metrics)
     write_json(folder / "params.json", params)
     (folder / "reliability.png").write_bytes(b"\x89PNG of " + variant.encode())
     log_evaluation(read_receipt(workspace.reports / "train" / variant / "run.json"), metrics, folder, params)

@@ -225,6 +225,8 @@ class RegisterParams(Section):
     metric: Literal["top1", "top5", "macro_recall"]
     min_score: Fraction
     max_loss_to_champion: Fraction = Field(description="How much worse than the present champion is accepted.")
+    min_agreement: Fraction = Field(description="Of val and test, the part that export and Keras model name alike.")
+    min_embedding_cosine: Fraction = Field(description="Lowest cosine of the two embeddings of a photo.")
 
 
 class PackageParams(Section):

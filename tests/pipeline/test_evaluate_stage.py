@@ -112,6 +112,8 @@ def test_metrics(evaluated: Path) -> None:
     assert 0 <= metrics["trivial_auroc"] <= 1
     assert metrics["model_bytes"] == (evaluated / "model/bundle/serving.tflite").stat().st_size
     assert metrics["images_per_second"] > 0
+    assert (metrics["parity_photos"], metrics["parity_differing"]) == (len(VAL) + len(TEST), 0)
+    assert metrics["parity_min_cosine"] == pytest.approx(1, abs=1e-5)
 
 
 def test_the_search_is_measured_by_its_definition(evaluated: Path) -> None:

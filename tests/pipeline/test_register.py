@@ -108,6 +108,28 @@ def test_a_score_of_just_the_minimum_passes(workspace: Workspace) -> None:
     assert run(workspace, min_score=0.75)["champion"] == "augmented"
 
 
+@pytest.mark.parametrize(
+    ("parity", "passes"),
+    [
+        ({"parity_differing": 1.0}, True),
+        ({"parity_differing": 2.0}, False),
+        ({"parity_photos": 1000.0, "parity_differing": 5.0}, True),
+        ({"parity_photos": 1000.0, "parity_differing": 6.0}, False),
+        ({"parity_min_cosine": 0.9989}, False),
+    ],
+)
+def test_an_export_that_answers_otherwise_stops_at_the_gate(
+    workspace: Workspace, parity: dict[str, float], passes: bool
+) -> None:
+    write_evaluation(workspace, "augmented", {"top1": 0.75, **parity})
+    if passes:
+        assert run(workspace)["champion"] == "augmented"
+        return
+    with pytest.raises(GateError, match="The export of augmented does not answer as its Keras model"):
+        run(workspace)
+    assert list_state() == []
+
+
 def test_the_recorded_score_of_the_champion_counts_on_the_same_data(workspace: Workspace, tmp_path: Path) -> None:
     champion = make_champion(workspace)
     worse = Workspace(tmp_path / "worse")

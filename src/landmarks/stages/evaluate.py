@@ -25,6 +25,7 @@ from landmarks.figures.evaluation import draw_confusion_matrix, draw_gallery, dr
 from landmarks.figures.separation import ShownPhoto, draw_landmark_scores, draw_neighbours, draw_precision_coverage
 from landmarks.files import replace_folder, write_json
 from landmarks.inference import BATCH, check_fits, check_trained_on, run_split
+from landmarks.modeling.parity import measure_parity
 from landmarks.params import EvaluateParams, flatten_params
 from landmarks.recognition import Neighbour, Recognizer
 from landmarks.retrieval.metrics import score_search
@@ -62,7 +63,10 @@ def evaluate(shards: Path, model_dir: Path, train_reports: Path, out: Path, para
         "images_per_second": _measure_speed(recognizer, shards),
         "model_bytes": float((model_dir / "bundle" / SERVING_MODEL_FILE).stat().st_size),
     }
-    metrics = evaluation.metrics | _measure_search(recognizer, shards) | _measure_trivial(shards) | facts
+    measured = (
+        _measure_search(recognizer, shards) | _measure_trivial(shards) | _measure_parity(model_dir, recognizer, shards)
+    )
+    metrics = evaluation.metrics | measured | facts
     settings = flatten_params(params, "evaluate")
     with replace_folder(out) as temporary:
         write_json(temporary / METRICS_FILE, metrics)
@@ -133,6 +137,17 @@ def _measure_search(recognizer: Recognizer, shards: Path) -> dict[str, float]:
         "median_first_hit": found.median_first_hit,
     }
     return metrics | {f"recall_at_{k}": found.recall_at(k) for k in _RECALLS}
+
+
+def _measure_parity(model_dir: Path, recognizer: Recognizer, shards: Path) -> dict[str, float]:
+    """How alike the export and the Keras model answer, on val and test together: `register` asks for it."""
+    batches = (pixels for split in (Split.VAL, Split.TEST) for _, _, pixels in iterate_batches(shards, split, BATCH))
+    parity = measure_parity(model_dir / "bundle", recognizer.network.run, batches)
+    return {
+        "parity_photos": float(parity.photos),
+        "parity_differing": float(parity.differing),
+        "parity_min_cosine": parity.min_cosine,
+    }
 
 
 def _measure_trivial(shards: Path) -> dict[str, float]:

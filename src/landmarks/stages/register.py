@@ -133,6 +133,7 @@ def _check_gate(
             f"{received}, register.min_score asks for {params.min_score:.4f}. Nothing was registered. Train longer or "
             "on more photos, or lower register.min_score."
         )
+    _check_parity(best, params)
     version = find_alias(store, params.model_name, CHAMPION)
     if version is None:
         return None
@@ -145,6 +146,21 @@ def _check_gate(
             f"{params.max_loss_to_champion:.4f} less. Nothing was registered."
         )
     return champion
+
+
+def _check_parity(candidate: Candidate, params: RegisterParams) -> None:
+    """What is served must answer as what was trained; of few photos one may differ."""
+    names = ("parity_photos", "parity_differing", "parity_min_cosine")
+    if missing := [name for name in names if name not in candidate.metrics]:
+        raise ArtifactError(f"{candidate.evaluation} has no figure {missing[0]}. Run `dvc repro evaluate`.")
+    photos, differing, cosine = (candidate.metrics[name] for name in names)
+    if differing > max(1.0, (1.0 - params.min_agreement) * photos) or cosine < params.min_embedding_cosine:
+        raise GateError(
+            f"The export of {candidate.variant} does not answer as its Keras model: {differing:.0f} of {photos:.0f} "
+            f"photos get another landmark, the lowest cosine of embeddings is {cosine:.5f}. register.min_agreement "
+            f"asks for {params.min_agreement:.4f}, register.min_embedding_cosine for {params.min_embedding_cosine:.5f}. "
+            "Nothing was registered. Train again."
+        )
 
 
 def _score_champion(
