@@ -158,8 +158,8 @@ def _check_parity(candidate: Candidate, params: RegisterParams) -> None:
         raise GateError(
             f"The export of {candidate.variant} does not answer as its Keras model: {differing:.0f} of {photos:.0f} "
             f"photos get another landmark, the lowest cosine of embeddings is {cosine:.5f}. register.min_agreement "
-            f"asks for {params.min_agreement:.4f}, register.min_embedding_cosine for {params.min_embedding_cosine:.5f}. "
-            "Nothing was registered. Train again."
+            f"asks for {params.min_agreement:.4f}, register.min_embedding_cosine for "
+            f"{params.min_embedding_cosine:.5f}. Nothing was registered. Train again."
         )
 
 
