@@ -38,7 +38,7 @@ from tiny_recognizers import (
 # MLflow's own tables under SQLAlchemy 2.1
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
-PARAMS = EvaluateParams(bootstrap_samples=100, calibration_bins=10, gallery_photos=4, confusions=5, seed=0)
+PARAMS = EvaluateParams(bootstrap_samples=100, calibration_bins=10, gallery_photos=4, confusions=5, queries=3, seed=0)
 TRAIN = [
     photo for label, colour in enumerate(COLOURS) for photo in make_photos(0x100 * (label + 1), label, [colour] * 5)
 ]
@@ -67,7 +67,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     manifest = write_tiny_shards(folder / "shards", PHOTOS)
     write_tiny_bundle(folder / "model/bundle", shards_fingerprint=manifest.fingerprint)
-    index(folder / "shards", folder / "model", IndexParams(precision_target=0.95, thumbnails=True))
+    index(folder / "shards", folder / "model", IndexParams(precision_target=0.95, distractor_penalty=True, thumbnails=True))
     return folder
 
 
@@ -174,7 +174,7 @@ def test_all_right_and_no_distractors_still_make_every_file(tmp_path: Path) -> N
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
         manifest = write_tiny_shards(tmp_path / "shards", {Split.TRAIN: TRAIN, Split.VAL: VAL, Split.TEST: TEST[:2]})
         write_tiny_bundle(tmp_path / "model/bundle", shards_fingerprint=manifest.fingerprint)
-        index(tmp_path / "shards", tmp_path / "model", IndexParams(precision_target=0.9, thumbnails=True))
+        index(tmp_path / "shards", tmp_path / "model", IndexParams(precision_target=0.9, distractor_penalty=True, thumbnails=True))
         run = start_run("tests", "plain", {}, {}, DatasetInfo("tiny", "f", len(TRAIN), 3))
         (tmp_path / "train").mkdir()
         write_receipt(tmp_path / "train/run.json", run.finish({}, tmp_path / "train"))
@@ -224,5 +224,5 @@ def test_refuses_a_table_of_photos_that_lacks_some(project: Path, tmp_path: Path
     shards = Path(shutil.copytree(project / "shards", tmp_path / "shards"))
     table = pd.read_parquet(shards / "photos.parquet")
     table[table["split"] != "test"].to_parquet(shards / "photos.parquet")
-    with pytest.raises(ArtifactError, match="does not list the test photos"):
+    with pytest.raises(ArtifactError, match="lacks 8 photos of the shards"):
         evaluate_recognizer(Recognizer.load(project / "model"), shards, PARAMS)

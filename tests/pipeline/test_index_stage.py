@@ -70,7 +70,7 @@ def score_slowly(photo: Photo) -> tuple[float, bool]:
 
 
 def test_gallery_holds_every_training_photo_in_order(shards: Path, model_dir: Path) -> None:
-    assert index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True)) == model_dir / "index"
+    assert index(shards, model_dir, PARAMS) == model_dir / "index"
     with (model_dir / "index/items.csv").open(newline="") as stream:
         items = [(row["image_id"], int(row["label"])) for row in csv.DictReader(stream)]
     assert items == [(photo.image_id, photo.label) for photo in TRAIN]
@@ -81,7 +81,7 @@ def test_gallery_holds_every_training_photo_in_order(shards: Path, model_dir: Pa
 
 
 def test_thumbnails_are_the_training_photos_in_order(shards: Path, model_dir: Path) -> None:
-    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True))
+    index(shards, model_dir, PARAMS)
     gallery = Recognizer.load(model_dir).gallery
     assert gallery.thumbnails is not None
     for photo in (TRAIN[0], TRAIN[150], TRAIN[-1]):
@@ -94,7 +94,7 @@ def test_thumbnails_are_the_training_photos_in_order(shards: Path, model_dir: Pa
 
 
 def test_without_thumbnails(shards: Path, model_dir: Path) -> None:
-    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=False))
+    index(shards, model_dir, make_params(thumbnails=False))
     assert {path.name for path in (model_dir / "index").iterdir()} == {"index.json", "items.csv", "embeddings.npy"}
     assert Recognizer.load(model_dir).gallery.find_thumbnail(TRAIN[0].image_id) is None
 
@@ -108,14 +108,14 @@ def test_without_thumbnails(shards: Path, model_dir: Path) -> None:
     ],
 )
 def test_damaged_thumbnails(shards: Path, model_dir: Path, name: str, content: bytes | None, message: str) -> None:
-    path = index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True)) / name
+    path = index(shards, model_dir, PARAMS) / name
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(ArtifactError, match=f"{name} {message}"):
         Recognizer.load(model_dir)
 
 
 def test_the_gallery_names_who_made_its_photos(shards: Path, model_dir: Path) -> None:
-    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True))
+    index(shards, model_dir, PARAMS)
     with (model_dir / "index/items.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [list(row.values())[2:] for row in rows] == [
@@ -138,12 +138,12 @@ def test_refuses_a_table_of_photos_that_does_not_fit_the_shards(tmp_path: Path, 
     if damage == "file":
         (shards / "photos.parquet").unlink()
     with pytest.raises(ArtifactError, match=r"(photos\.parquet|table of photos has) .*prepare"):
-        index(shards, tmp_path, IndexParams(precision_target=0.75, thumbnails=True))
+        index(shards, tmp_path, PARAMS)
     assert {path.name for path in tmp_path.iterdir()} == {"shards", "bundle"}
 
 
 def test_threshold_is_calibrated_on_val_and_its_distractors(shards: Path, model_dir: Path) -> None:
-    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True))
+    index(shards, model_dir, PARAMS)
     facts = read_json(model_dir / "index/index.json")
     scored = [score_slowly(photo) for photo in [*VAL, *DISTRACTORS]]
     reached = {
@@ -159,7 +159,7 @@ def test_threshold_is_calibrated_on_val_and_its_distractors(shards: Path, model_
 
 
 def test_the_recognizer_directory_is_complete(shards: Path, model_dir: Path) -> None:
-    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True))
+    index(shards, model_dir, PARAMS)
     recognizer = Recognizer.load(model_dir)
     found = recognizer.search([encode_png(TRAIN[150].pixels)], k=1)[0][0]
     assert (found.image_id, found.landmark_id) == (TRAIN[150].image_id, LANDMARKS[TRAIN[150].label].landmark_id)
@@ -169,7 +169,7 @@ def test_the_recognizer_directory_is_complete(shards: Path, model_dir: Path) -> 
 
 def test_same_input_gives_the_same_bytes(shards: Path, model_dir: Path) -> None:
     digests = [
-        compute_tree_sha256(index(shards, model_dir, IndexParams(precision_target=0.9, thumbnails=True)))
+        compute_tree_sha256(index(shards, model_dir, make_params(precision_target=0.9)))
         for _ in range(2)
     ]
     assert digests[0] == digests[1]
@@ -178,7 +178,7 @@ def test_same_input_gives_the_same_bytes(shards: Path, model_dir: Path) -> None:
 def test_another_target_gives_another_threshold(shards: Path, model_dir: Path) -> None:
     thresholds = []
     for target in (0.1, 0.8):
-        index(shards, model_dir, IndexParams(precision_target=target, thumbnails=True))
+        index(shards, model_dir, make_params(precision_target=target))
         thresholds.append(Recognizer.load(model_dir).gallery.threshold)
     assert thresholds[0] < thresholds[1]
 
@@ -197,7 +197,7 @@ def test_refuses_a_bundle_of_other_shards_and_writes_nothing(
     facts = {"shards_fingerprint": read_json(shards / "shards.json")["fingerprint"]} | changes
     write_tiny_bundle(tmp_path / "bundle", **facts)
     with pytest.raises(ArtifactError, match=message):
-        index(shards, tmp_path, IndexParams(precision_target=0.9, thumbnails=True))
+        index(shards, tmp_path, make_params(precision_target=0.9))
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
@@ -205,14 +205,14 @@ def test_refuses_shards_with_another_number_of_labels(model_dir: Path, tmp_path:
     more = (*LANDMARKS, Landmark(3, 50, "One More", 1, 0, 0))
     write_tiny_shards(tmp_path / "shards", PHOTOS, more)
     with pytest.raises(ArtifactError, match="made for labels 3, the shards have 4"):
-        index(tmp_path / "shards", model_dir, IndexParams(precision_target=0.9, thumbnails=True))
+        index(tmp_path / "shards", model_dir, make_params(precision_target=0.9))
 
 
 def test_refuses_shards_without_val_photos(tmp_path: Path) -> None:
     manifest = write_tiny_shards(tmp_path / "shards", {Split.TRAIN: TRAIN})
     write_tiny_bundle(tmp_path / "bundle", shards_fingerprint=manifest.fingerprint)
     with pytest.raises(DataError, match="no val photos"):
-        index(tmp_path / "shards", tmp_path, IndexParams(precision_target=0.9, thumbnails=True))
+        index(tmp_path / "shards", tmp_path, make_params(precision_target=0.9))
 
 
 @pytest.mark.parametrize(
@@ -232,12 +232,12 @@ def test_refuses_a_network_with_unusable_answers_and_writes_nothing(
     network = keras.Model(build_network().input, outputs)
     write_bundle(tmp_path / "bundle", network, LANDMARKS, facts | {"shards_fingerprint": fingerprint})
     with pytest.raises(ArtifactError, match=f"unusable answers: .*({message})"):
-        index(shards, tmp_path, IndexParams(precision_target=0.9, thumbnails=True))
+        index(shards, tmp_path, make_params(precision_target=0.9))
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_a_damaged_shard_leaves_the_index_that_was_there(shards: Path, model_dir: Path, tmp_path: Path) -> None:
-    index(shards, model_dir, IndexParams(precision_target=0.9, thumbnails=True))
+    index(shards, model_dir, make_params(precision_target=0.9))
     before = compute_tree_sha256(model_dir / "index")
     copy = tmp_path / "shards"
     copy.mkdir()
@@ -247,6 +247,6 @@ def test_a_damaged_shard_leaves_the_index_that_was_there(shards: Path, model_dir
             data[len(data) // 2] ^= 1
         (copy / path.name).write_bytes(data)
     with pytest.raises(LandmarksError, match="train-00000-of-00001"):
-        index(copy, model_dir, IndexParams(precision_target=0.5, thumbnails=True))
+        index(copy, model_dir, make_params(precision_target=0.5))
     assert compute_tree_sha256(model_dir / "index") == before
     assert {path.name for path in model_dir.iterdir()} == {"bundle", "index", "shards"}

@@ -35,7 +35,7 @@ LANDMARKS = (
     Landmark(2, 40, "Blue Dome", 1, 1, 1),
 )
 GALLERY = {"r0": (255, 0, 0), "r1": (255, 60, 0), "g0": (0, 255, 0), "b0": (0, 0, 255)}
-THRESHOLD = 0.9
+THRESHOLD = 0.5
 RUN_ID = "0123456789abcdef0123456789abcdef"
 PROJECT = Path(__file__).parents[2]
 BENTOML = Path(sys.executable).with_name("bentoml")
@@ -101,13 +101,15 @@ def write_gallery(index: Path, fingerprint: str) -> None:
     np.save(index / "embeddings.npy", colours / np.linalg.norm(colours, axis=1, keepdims=True))
     rows = [f"{image_id},{'rgb'.index(image_id[0])}" for image_id in GALLERY]
     (index / "items.csv").write_text("\n".join(["image_id,label", *rows]) + "\n", encoding="utf-8")
+    np.save(index / "distractors.npy", np.full((1, 3), 3**-0.5, np.float32))  # grey
     with open_thumbnails(index) as thumbnails:
         for colour in GALLERY.values():
             thumbnails.add(np.full((SIZE, SIZE, 3), colour, np.uint8))
     facts = {
-        "format": 1,
+        "format": 2,
         "bundle_fingerprint": fingerprint,
         "photos": len(GALLERY),
+        "scorer": {"weights": [0.5, 20.0, 1.0, -2.0], "bias": -19.0},
         "threshold": THRESHOLD,
         "precision_target": 0.9,
         "files": {path.name: compute_sha256(path) for path in index.iterdir()},

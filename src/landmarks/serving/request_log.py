@@ -113,7 +113,7 @@ class RequestLog:
             "landmark_id": best.landmark_id,
             "name": best.name,
             "score": best.score,
-            "landmark_score": getattr(recognition, "landmark_score", None),
+            "landmark_score": recognition.landmark_score,
             "is_landmark": recognition.is_landmark,
             "embedding": [round(float(value), _DECIMALS) for value in served.embedding],
         }
