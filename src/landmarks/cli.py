@@ -213,8 +213,9 @@ def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, mo
     id,landmarks                      with --retrieval:  id,images
     00016575233bc956,138982 0.8731                       00016575233bc956,17660ef415d37059 92b6290d571448f6
 
-    that is, the most likely landmark with its landmark score, or up to 100 similar photos of the gallery, closest first. A photo
-    that cannot be read gets an empty cell and is named on stderr. OUT is written at the end, whole or not at all.
+    that is, the most likely landmark with the landmark score, or up to 100 similar photos of the gallery, closest
+    first. A photo that cannot be read gets an empty cell and is named on stderr. OUT is written at the end, whole or
+    not at all.
 
     GAP puts all predictions in order by score and loses nothing by doubtful ones at the end, so --threshold only makes
     the file smaller. `landmarks score` measures the result where the solution is known.

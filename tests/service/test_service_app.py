@@ -1,5 +1,6 @@
 """The second rung: the ASGI application in this process, with all that a client may send it."""
 
+import dataclasses
 import socket
 import threading
 from collections.abc import AsyncIterator
