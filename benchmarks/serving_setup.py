@@ -20,7 +20,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from landmarks.data.recognizer_files import EMBEDDINGS_FILE, INDEX_FILE, INDEX_FORMAT, ITEMS_FILE
+from landmarks.data.recognizer_files import DISTRACTORS_FILE, EMBEDDINGS_FILE, INDEX_FILE, INDEX_FORMAT, ITEMS_FILE
 from landmarks.data.vocabulary import Landmark
 from landmarks.files import compute_sha256, read_json, write_json
 from landmarks.params import read_params
@@ -33,7 +33,7 @@ RUN_ID = "0" * 32
 
 
 def make_recognizer(folder: Path) -> Path:
-    """A ResNet-50 of random weights with 44 landmarks, and a gallery of 24,000 random embeddings."""
+    """A ResNet-50 of random weights with 44 landmarks, and a gallery of 24,000 random embeddings, with 3,000 known distractors."""
     from landmarks.modeling.bundle import write_bundle
     from landmarks.modeling.networks import build_classifier, build_recognizer
 
@@ -56,7 +56,9 @@ def _write_gallery(folder: Path, bundle: dict[str, object]) -> None:
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     embeddings = random.normal(size=(GALLERY_PHOTOS, int(str(bundle["embedding_dim"])))).astype(np.float32)
-    np.save(folder / EMBEDDINGS_FILE, embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    np.save(folder / EMBEDDINGS_FILE, embeddings)
+    np.save(folder / DISTRACTORS_FILE, embeddings[::8])
     with (folder / ITEMS_FILE).open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("image_id", "label"))
@@ -64,12 +66,12 @@ def _write_gallery(folder: Path, bundle: dict[str, object]) -> None:
     with open_thumbnails(folder) as thumbnails:
         for _ in range(GALLERY_PHOTOS):
             thumbnails.add(random.integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8))
-    names = (EMBEDDINGS_FILE, ITEMS_FILE, THUMBNAILS_FILE, OFFSETS_FILE)
+    names = (EMBEDDINGS_FILE, DISTRACTORS_FILE, ITEMS_FILE, THUMBNAILS_FILE, OFFSETS_FILE)
     facts = {
         "format": INDEX_FORMAT,
         "bundle_fingerprint": bundle["fingerprint"],
         "photos": GALLERY_PHOTOS,
-        "scorer": {"weights": [1.0, 1.0, 1.0, -1.0], "bias": 0.0},
+        "scorer": {"weights": [1.0, 5.0, 1.0, -5.0], "bias": 0.0},
         "threshold": 0.5,
         "precision_target": 0.9,
         "files": {name: compute_sha256(folder / name) for name in names},

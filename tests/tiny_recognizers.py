@@ -30,7 +30,7 @@ RED, GREEN, BLUE, GREY = (200, 40, 40), (40, 200, 40), (40, 40, 200), (120, 120,
 COLOURS = (RED, GREEN, BLUE)
 
 # the landmark score is a steep function of the similarity to the nearest photo of the gallery alone: 0.5 at 0.9
-SCORER = {"weights": [0.0, 20.0, 0.0, 0.0], "bias": -18.0}
+SCORER: dict[str, Any] = {"weights": [0.0, 20.0, 0.0, 0.0], "bias": -18.0}
 
 Colour = tuple[int, int, int]
 Pixels = npt.NDArray[np.uint8]
@@ -39,13 +39,17 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo of noise around a colour; `label` -1 shows no landmark."""
+    """A photo of noise around a colour; `label` -1 shows no landmark, and is of one of two categories in turn."""
 
     image_id: str
     label: int
     colour: Colour
     near_duplicate: bool = False
     category: str = ""
+
+    @property
+    def category(self) -> str:
+        return "" if self.label >= 0 else ("food", "map")[int(self.image_id, 16) % 2]
 
     @property
     def pixels(self) -> Pixels:
@@ -87,22 +91,34 @@ def write_tiny_bundle(folder: Path, landmarks: tuple[Landmark, ...] = LANDMARKS,
     return write_bundle(folder, build_network(), landmarks, facts | changes)
 
 
-def write_tiny_index(folder: Path, bundle_fingerprint: str, photos: Sequence[Photo], threshold: float) -> Path:
-    """A gallery of photos, and `SCORER`."""
+def embed(photos: Sequence[Photo]) -> Floats:
+    return np.asarray(build_network()(np.stack([photo.pixels for photo in photos]))["embedding"])
+
+
+def write_tiny_index(
+    folder: Path,
+    bundle_fingerprint: str,
+    photos: Sequence[Photo],
+    threshold: float,
+    distractors: Sequence[Photo] = (),
+    scorer: Mapping[str, Any] = SCORER,
+) -> Path:
     folder.mkdir(parents=True)
-    pixels = np.stack([photo.pixels for photo in photos])
-    np.save(folder / "embeddings.npy", np.asarray(build_network()(pixels)["embedding"]))
+    np.save(folder / "embeddings.npy", embed(photos))
+    if distractors:
+        np.save(folder / "distractors.npy", embed(distractors))
     rows = [f"{photo.image_id},{photo.label}" for photo in photos]
     (folder / "items.csv").write_text("\n".join(["image_id,label", *rows]) + "\n", encoding="utf-8")
     facts = {
         "format": 2,
-        "scorer": SCORER,
         "bundle_fingerprint": bundle_fingerprint,
         "photos": len(photos),
+        "scorer": dict(scorer),
         "threshold": threshold,
+        "precision_target": 0.9,
+        "files": {path.name: compute_sha256(path) for path in sorted(folder.iterdir())},
     }
-    files = {name: compute_sha256(folder / name) for name in ("embeddings.npy", "items.csv")}
-    write_json(folder / "index.json", {**facts, "precision_target": 0.9, "files": files})
+    write_json(folder / "index.json", facts)
     return folder
 
 
@@ -112,9 +128,9 @@ def write_tiny_shards(
     folder.mkdir(parents=True)
     splits = {split: [_write_one(folder, split, part)] for split, part in photos.items() if part}
     write_vocabulary(folder / VOCABULARY_FILE, landmarks)
-    columns = ["image_id", "label", "near_duplicate", "category"]
-    rows = [[split, *(getattr(photo, name) for name in columns)] for split in photos for photo in photos[split]]
-    table = pd.DataFrame(rows, columns=["split", *columns]).assign(status="ok")
+    rows = [(photo.image_id, photo.label, split, photo.near_duplicate) for split in photos for photo in photos[split]]
+    table = pd.DataFrame(rows, columns=["image_id", "label", "split", "near_duplicate"]).assign(status="ok")
+    table["category"] = [photo.category for split in photos for photo in photos[split]]
     for column in ATTRIBUTION_COLUMNS:
         table[column] = [make_attribution(image_id, column) for image_id in table["image_id"]]
     table.to_parquet(folder / PHOTOS_FILE, index=False)

@@ -213,8 +213,9 @@ def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, mo
     id,landmarks                      with --retrieval:  id,images
     00016575233bc956,138982 0.8731                       00016575233bc956,17660ef415d37059 92b6290d571448f6
 
-    that is, the most likely landmark with its score, or up to 100 similar photos of the gallery, closest first. A photo
-    that cannot be read gets an empty cell and is named on stderr. OUT is written at the end, whole or not at all.
+    that is, the most likely landmark with the landmark score, or up to 100 similar photos of the gallery, closest
+    first. A photo that cannot be read gets an empty cell and is named on stderr. OUT is written at the end, whole or
+    not at all.
 
     GAP puts all predictions in order by score and loses nothing by doubtful ones at the end, so --threshold only makes
     the file smaller. `landmarks score` measures the result where the solution is known.
@@ -358,7 +359,7 @@ def _read_photo(path: Path) -> bytes:
 
 
 def _print_recognition(path: Path, answer: Any) -> None:
-    click.echo(f"{path}: {'' if answer.is_landmark else 'no landmark (best guesses below)'}")
+    click.echo(f"{path}:" if answer.is_landmark else f"{path}: no landmark, {_describe_evidence(answer)}")
     for prediction in answer.predictions:
         click.echo(f"  {prediction.score:6.1%}  {prediction.name} ({prediction.landmark_id})")
     compared = "at least" if answer.is_landmark else "below"
@@ -366,6 +367,22 @@ def _print_recognition(path: Path, answer: Any) -> None:
     if answer.nearest:
         evidence += f"; most similar: {answer.nearest.image_id}, {answer.nearest.name}, {answer.nearest.similarity:.2f}"
     click.echo(f"  {evidence}")
+
+
+def _describe_evidence(answer: Any) -> str:
+    nearest = answer.nearest
+    similar = f"{nearest.name} ({nearest.image_id}), similarity {nearest.similarity:.2f}" if nearest else "none"
+    score, threshold = _write_apart(answer.landmark_score, answer.threshold)
+    return f"landmark score {score} below {threshold}, nearest photo: {similar}"
+
+
+def _write_apart(score: float, threshold: float) -> tuple[str, str]:
+    """Two numbers with as many decimals as it takes to see that they differ, at least two."""
+    for decimals in range(2, 9):
+        written = f"{score:.{decimals}f}", f"{threshold:.{decimals}f}"
+        if written[0] != written[1]:
+            break
+    return written
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ class LogisticModel:
     bias: float
 
     def score(self, features: Floats) -> npt.NDArray[np.float64]:
-        """Log-odds of being of the positive kind, float64 (n,), for features (n, d)."""
-        return np.asarray(features.astype(np.float64) @ self.weights + self.bias)
+        """Log-odds of being of the positive kind, float64 (n,), for features (n, d), each as if it were alone."""
+        # a matrix product would add up in another order for many rows than for one
+        return np.asarray((features.astype(np.float64) * self.weights).sum(axis=1) + self.bias)
 
 
 def compute_probability(log_odds: Floats) -> npt.NDArray[np.float64]:
@@ -47,7 +48,7 @@ def fit_logistic(
     Args:
         features: float (n, d).
         is_positive: bool (n,), both kinds among them.
-        penalty: of the squared weights, beside the mean loss of a photo.
+        penalty: of half the squared weights of those features, beside the mean loss of a photo.
         weights: float (n,), how much each photo counts; all the same where None.
 
     Raises:

@@ -156,9 +156,9 @@ def read_model(facts: dict[str, Any]) -> LogisticModel:
     """What `describe_model` gave.
 
     Raises:
-        ValueError: it is not such.
+        KeyError, TypeError, ValueError: it is not such.
     """
-    weights = np.asarray(facts["weights"], np.float64)
-    if weights.shape != (4,) or not np.isfinite(weights).all():
-        raise ValueError(f"expected four finite weights, received {facts['weights']!r}")
-    return LogisticModel(weights, float(facts["bias"]))
+    weights, bias = np.asarray(facts["weights"], np.float64), float(facts["bias"])
+    if weights.shape != (4,) or not np.isfinite([*weights, bias]).all():
+        raise ValueError(f"expected four finite weights and a bias, received {facts!r:.200}")
+    return LogisticModel(weights, bias)

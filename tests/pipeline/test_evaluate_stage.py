@@ -2,6 +2,8 @@
 
 import csv
 import shutil
+import statistics
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from landmarks.params import EvaluateParams, IndexParams
 from landmarks.recognition import Recognizer
 from landmarks.stages.evaluate import embed_sample, evaluate, evaluate_recognizer
 from landmarks.stages.index import index
+from landmarks.trivial import describe_trivially, measure_trivial_auroc
 from tiny_recognizers import (
     BLUE,
     COLOURS,
@@ -29,6 +32,7 @@ from tiny_recognizers import (
     LANDMARKS,
     RED,
     Photo,
+    embed,
     encode_png,
     make_photos,
     write_tiny_bundle,
@@ -67,11 +71,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     manifest = write_tiny_shards(folder / "shards", PHOTOS)
     write_tiny_bundle(folder / "model/bundle", shards_fingerprint=manifest.fingerprint)
-    index(
-        folder / "shards",
-        folder / "model",
-        IndexParams(precision_target=0.95, thumbnails=True, distractor_penalty=True),
-    )
+    index(folder / "shards", folder / "model", IndexParams(precision_target=0.95, distractor_penalty=True, thumbnails=True))
     return folder
 
 
@@ -104,12 +104,10 @@ def test_metrics(evaluated: Path) -> None:
     assert metrics["threshold"] == read_json(evaluated / "model/index/index.json")["threshold"]
     answers = {photo: is_answered(evaluated, photo) for photo in [*TEST, *PHOTOS[Split.DISTRACTORS_TEST]]}
     assert metrics["answered_distractors_fraction"] == pytest.approx(1 / 3)
-    right = sum(answers[photo] and COLOURS[photo.label] == photo.colour for photo in TEST)
-    answered = sum(answers[photo] for photo in TEST)
-    fooled = sum(answers[photo] for photo in PHOTOS[Split.DISTRACTORS_TEST]) * 8 / 3  # three stand for eight
-    assert metrics["answer_precision"] == pytest.approx(right / (answered + fooled))
-    assert 0 < metrics["gap"] < metrics["gap_without_distractors"] <= 6 / 8
-    assert 0 <= metrics["trivial_auroc"] <= 1
+    right = sum(answers[photo] and is_right(photo) for photo in TEST)
+    # three photos of no landmark stand for eight
+    answered = sum(answer * (8 / 3 if photo.label < 0 else 1) for photo, answer in answers.items())
+    assert metrics["answer_precision"] == pytest.approx(right / answered)
     assert metrics["model_bytes"] == (evaluated / "model/bundle/serving.tflite").stat().st_size
     assert metrics["images_per_second"] > 0
     assert (metrics["parity_photos"], metrics["parity_differing"]) == (len(VAL) + len(TEST), 0)
@@ -133,15 +131,80 @@ def test_the_search_is_measured_by_its_definition(evaluated: Path) -> None:
         assert metrics[f"recall_at_{k}"] == pytest.approx(sum(first <= k for first in firsts) / len(TEST))
 
 
+def is_right(photo: Photo) -> bool:
+    return photo.label >= 0 and COLOURS[photo.label] == photo.colour
+
+
+def measure_gap_slowly(photos: Sequence[Photo], scores: Mapping[str, float], count: float) -> float:
+    """Each right answer adds the part of right ones among those down to it; a photo of no landmark counts `count`."""
+    total = right = answers = 0.0
+    for photo in sorted(photos, key=lambda photo: (-scores[photo.image_id], photo.image_id)):
+        answers += 1 if photo.label >= 0 else count
+        if is_right(photo):
+            right += 1
+            total += right / answers
+    return total / sum(photo.label >= 0 for photo in photos)
+
+
+def test_gap_against_a_slow_count(evaluated: Path) -> None:
+    metrics = read_json(evaluated / "reports/evaluate/metrics.json")
+    recognizer = Recognizer.load(evaluated / "model")
+    photos = [*TEST, *PHOTOS[Split.DISTRACTORS_TEST]]
+    answers = recognizer.classify([encode_png(photo.pixels) for photo in photos])
+    scores = {photo.image_id: answer.landmark_score for photo, answer in zip(photos, answers, strict=True)}
+    assert metrics["gap_without_distractors"] == pytest.approx(measure_gap_slowly(TEST, scores, 0))
+    assert metrics["gap"] == pytest.approx(measure_gap_slowly(photos, scores, 8 / 3))
+    assert metrics["gap"] < metrics["gap_without_distractors"]
+
+
+def test_search_against_a_slow_count(evaluated: Path) -> None:
+    metrics = read_json(evaluated / "reports/evaluate/metrics.json")
+    gallery, queries = embed(TRAIN), embed(TEST)
+    precisions, places = [], []
+    for query, photo in zip(queries, TEST, strict=True):
+        ranking = sorted(range(len(TRAIN)), key=lambda row: -float(gallery[row] @ query))
+        hits = [place for place, row in enumerate(ranking, 1) if TRAIN[row].label == photo.label]
+        precisions.append(sum(number / place for number, place in enumerate(hits, 1)) / len(hits))
+        places.append(hits[0])
+    assert metrics["map_at_100"] == pytest.approx(statistics.mean(precisions))
+    assert metrics["mean_first_hit"] == pytest.approx(statistics.mean(places))
+    assert metrics["median_first_hit"] == statistics.median(places)
+    for k in (1, 5, 10):
+        assert metrics[f"recall_at_{k}"] == sum(place <= k for place in places) / len(places)
+    assert metrics["recall_at_1"] < metrics["recall_at_10"]  # the blue ones that are called red
+
+
+def test_a_trivial_model_is_fitted_on_val_and_measured_on_test(evaluated: Path) -> None:
+    metrics = read_json(evaluated / "reports/evaluate/metrics.json")
+    val, distractors, test, others = (
+        describe_trivially(photo.pixels for photo in PHOTOS[split])
+        for split in (Split.VAL, Split.DISTRACTORS_VAL, Split.TEST, Split.DISTRACTORS_TEST)
+    )
+    assert metrics["trivial_auroc"] == measure_trivial_auroc(val, distractors, test, others)
+    assert metrics["trivial_auroc"] != measure_trivial_auroc(test, others, val, distractors)
+
+
+def test_precision_over_coverage_is_written_with_the_threshold_on_it(evaluated: Path) -> None:
+    metrics = read_json(evaluated / "reports/evaluate/metrics.json")
+    curve = pd.read_csv(evaluated / "reports/evaluate/precision_coverage.csv")
+    assert curve.columns.tolist() == ["threshold", "coverage", "precision"]
+    assert curve["coverage"].iloc[-1] == 1
+    here = curve[curve["threshold"] >= metrics["threshold"] - 1e-6].iloc[-1]
+    assert here["coverage"] == pytest.approx(metrics["answered_fraction"], abs=1e-5)
+    assert here["precision"] == pytest.approx(metrics["answer_precision"], abs=1e-5)
+
+
 def test_predictions_are_what_the_recognizer_answers(evaluated: Path) -> None:
     recognizer = Recognizer.load(evaluated / "model")
     table = pd.read_csv(evaluated / "reports/evaluate/predictions.csv", dtype={"image_id": str})
     assert table["image_id"].tolist() == [photo.image_id for photo in TEST]
     for row, photo in zip(table.itertuples(), TEST, strict=True):
-        best = recognizer.classify([encode_png(photo.pixels)])[0].predictions[0]
+        answer = recognizer.classify([encode_png(photo.pixels)])[0]
+        best = answer.predictions[0]
         assert row.predicted == best.name
         assert row.actual == LANDMARKS[photo.label].name
         assert row.score == pytest.approx(best.score, rel=1e-5)
+        assert row.landmark_score == pytest.approx(answer.landmark_score, rel=1e-5)
     assert table["near_duplicate"].tolist() == [photo.near_duplicate for photo in TEST]
 
 
@@ -167,11 +230,28 @@ def test_tables(evaluated: Path) -> None:
 
 
 def test_pictures_are_drawn(evaluated: Path) -> None:
-    for name in ("confusion_matrix", "reliability", "gallery_right", "gallery_worst"):
+    for name in (
+        "confusion_matrix",
+        "reliability",
+        "gallery_right",
+        "gallery_worst",
+        "precision_coverage",
+        "landmark_scores",
+        "neighbours",
+    ):
         with Image.open(evaluated / f"reports/evaluate/{name}.png") as picture:
             pixels = np.asarray(picture.convert("RGB"))
         assert min(pixels.shape[:2]) >= 200
         assert (pixels != 255).mean() > 0.02
+
+
+def test_the_page_of_neighbours_has_a_row_for_each_query(evaluated: Path) -> None:
+    with Image.open(evaluated / "reports/evaluate/neighbours.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    # photos are noise of at most 30 around a colour; the lines between them are not
+    is_photo = np.any([np.abs(pixels - colour).max(axis=2) <= 31 for colour in (*COLOURS, GREY)], axis=0)
+    rows, columns = (np.diff(np.append(0, is_photo.mean(axis=axis) > 0.2)) == 1 for axis in (1, 0))
+    assert (rows.sum(), columns.sum()) == (PARAMS.queries, 6)
 
 
 def test_the_run_that_trained_the_model_gets_the_figures_and_files(evaluated: Path) -> None:
@@ -201,18 +281,15 @@ def test_all_right_and_no_distractors_still_make_every_file(tmp_path: Path) -> N
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
         manifest = write_tiny_shards(tmp_path / "shards", {Split.TRAIN: TRAIN, Split.VAL: VAL, Split.TEST: TEST[:2]})
         write_tiny_bundle(tmp_path / "model/bundle", shards_fingerprint=manifest.fingerprint)
-        index(
-            tmp_path / "shards",
-            tmp_path / "model",
-            IndexParams(precision_target=0.9, thumbnails=True, distractor_penalty=True),
-        )
+        index(tmp_path / "shards", tmp_path / "model", IndexParams(precision_target=0.9, distractor_penalty=True, thumbnails=True))
         run = start_run("tests", "plain", {}, {}, DatasetInfo("tiny", "f", len(TRAIN), 3))
         (tmp_path / "train").mkdir()
         write_receipt(tmp_path / "train/run.json", run.finish({}, tmp_path / "train"))
         out = evaluate(tmp_path / "shards", tmp_path / "model", tmp_path / "train", tmp_path / "out", PARAMS)
     metrics = read_json(out / "metrics.json")
     assert metrics["top1"] == 1
-    assert "auroc" not in metrics
+    assert not {"auroc", "gap", "trivial_auroc", "answered_distractors_fraction"} & metrics.keys()
+    assert metrics["gap_without_distractors"] == metrics["map_at_100"] == 1
     assert pd.read_csv(out / "confusions.csv").empty
     assert {path.suffix for path in out.iterdir()} == {".json", ".csv", ".npy", ".png"}
     assert (out / "gallery_worst.png").is_file()
@@ -255,5 +332,5 @@ def test_refuses_a_table_of_photos_that_lacks_some(project: Path, tmp_path: Path
     shards = Path(shutil.copytree(project / "shards", tmp_path / "shards"))
     table = pd.read_parquet(shards / "photos.parquet")
     table[table["split"] != "test"].to_parquet(shards / "photos.parquet")
-    with pytest.raises(ArtifactError, match="lacks 8 photos"):
+    with pytest.raises(ArtifactError, match="lacks 8 photos of the shards"):
         evaluate_recognizer(Recognizer.load(project / "model"), shards, PARAMS)

@@ -3,14 +3,18 @@
 import csv
 import io
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.optimize import minimize
 
 from landmarks.data.schema import Split
 from landmarks.data.vocabulary import Landmark
@@ -30,12 +34,15 @@ from tiny_recognizers import (
     SIZE,
     Photo,
     build_network,
+    embed,
     encode_png,
     make_attribution,
     make_photos,
     write_tiny_bundle,
     write_tiny_shards,
 )
+
+Features = npt.NDArray[np.float64]
 
 TRAIN = [
     photo for label, colour in enumerate(COLOURS) for photo in make_photos(0x100 * (label + 1), label, [colour] * 100)
@@ -69,44 +76,64 @@ def model_dir(shards: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def answer_slowly(photo: Photo) -> tuple[list[float], int]:
-    answer = build_network()(photo.pixels[None])
-    label = int(np.asarray(answer["probabilities"])[0].argmax())
-    return [float(value) for value in np.asarray(answer["embedding"], np.float64)[0]], label
+def make_params(**changes: Any) -> IndexParams:
+    values = {"precision_target": 0.75, "distractor_penalty": True, "thumbnails": True}
+    return IndexParams.model_validate(values | changes)
 
 
-def find_nearest(photo: Photo, others: list[Photo]) -> list[tuple[float, int]]:
-    own, _ = answer_slowly(photo)
-    embeddings = np.asarray(build_network()(np.stack([other.pixels for other in others]))["embedding"], np.float64)
-    found = [
-        (float(sum(a * b for a, b in zip(own, row, strict=True))), o.label)
-        for row, o in zip(embeddings, others, strict=True)
-    ]
-    return sorted(found, key=lambda pair: -pair[0])[:10]
+PARAMS = make_params()
 
 
-def score_slowly(photo: Photo, scorer: dict[str, object]) -> tuple[float, bool]:
-    """The landmark score by its definition, and whether the answer is right."""
-    best = float(np.asarray(build_network()(photo.pixels[None])["probabilities"])[0].max())
-    _, label = answer_slowly(photo)
-    nearest = find_nearest(photo, TRAIN)
-    known = [other for other in DISTRACTORS if photo.label >= 0 or other.category != photo.category]
-    resembled = find_nearest(photo, known)
+def embed_slowly(photo: Photo) -> Features:
+    return np.asarray(build_network()(photo.pixels[None])["embedding"], np.float64)[0]
+
+
+@cache
+def embed_gallery_slowly() -> list[tuple[Features, int]]:
+    return [(row.astype(np.float64), photo.label) for row, photo in zip(embed(TRAIN), TRAIN, strict=True)]
+
+
+def describe_slowly(photo: Photo, known: Sequence[Photo]) -> tuple[list[float], bool]:
+    """The four pieces of evidence, distractors being known, and whether the answer is right."""
+    probabilities = np.asarray(build_network()(photo.pixels[None])["probabilities"], np.float64)[0]
+    own, best = embed_slowly(photo), int(probabilities.argmax())
+    nearest = sorted(((float(own @ row), label) for row, label in embed_gallery_slowly()), reverse=True)[:10]
+    others = sorted((float(own @ embed_slowly(other)) for other in known), reverse=True)[:10]
     evidence = [
-        math.log(best / (1 - best)),
+        math.log(probabilities[best] / (1 - probabilities[best])),
         nearest[0][0],
-        sum(other == label for _, other in nearest) / 10,
-        sum(similarity for similarity, _ in resembled) / len(resembled),
+        sum(label == best for _, label in nearest) / len(nearest),
+        sum(others) / len(others) if others else 0.0,
     ]
-    log_odds = sum(w * e for w, e in zip(scorer["weights"], evidence, strict=True)) + scorer["bias"]  # type: ignore[call-overload, operator]
-    return 1 / (1 + math.exp(-log_odds)), label == photo.label
+    return evidence, best == photo.label
+
+
+def describe_all_slowly(has_penalty: bool) -> tuple[Features, npt.NDArray[np.bool_]]:
+    """A distractor is measured against those of other categories."""
+    described = [describe_slowly(photo, DISTRACTORS if has_penalty else []) for photo in VAL]
+    for photo in DISTRACTORS:
+        others = [other for other in DISTRACTORS if other.category != photo.category]
+        described.append(describe_slowly(photo, others if has_penalty else []))
+    return np.array([evidence for evidence, _ in described]), np.array([right for _, right in described])
+
+
+def fit_slowly(features: Features, correct: npt.NDArray[np.bool_]) -> Features:
+    """Weights and bias, by an optimizer that knows nothing of the problem."""
+    spread = features.std(axis=0)
+    scaled = (features - features.mean(axis=0)) / np.where(spread < 1e-12, 1, spread)
+
+    def measure(solution: Features) -> float:
+        log_odds = scaled @ solution[:4] + solution[4]
+        losses = np.where(correct, np.logaddexp(0, -log_odds), np.logaddexp(0, log_odds))
+        return float(losses.mean() + 0.01 / 2 * (solution[:4] ** 2).sum())
+
+    found = minimize(measure, np.zeros(5), method="BFGS", options={"gtol": 1e-8}).x
+    weights = found[:4] / np.where(spread < 1e-12, 1, spread)
+    return np.array([*weights, found[4] - weights @ features.mean(axis=0)])
 
 
 def test_gallery_holds_every_training_photo_in_order(shards: Path, model_dir: Path) -> None:
-    assert (
-        index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True, distractor_penalty=True))
-        == model_dir / "index"
-    )
+    assert index(shards, model_dir, PARAMS) == model_dir / "index"
     with (model_dir / "index/items.csv").open(newline="") as stream:
         items = [(row["image_id"], int(row["label"])) for row in csv.DictReader(stream)]
     assert items == [(photo.image_id, photo.label) for photo in TRAIN]
@@ -117,7 +144,7 @@ def test_gallery_holds_every_training_photo_in_order(shards: Path, model_dir: Pa
 
 
 def test_thumbnails_are_the_training_photos_in_order(shards: Path, model_dir: Path) -> None:
-    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True, distractor_penalty=True))
+    index(shards, model_dir, PARAMS)
     gallery = Recognizer.load(model_dir).gallery
     assert gallery.thumbnails is not None
     for photo in (TRAIN[0], TRAIN[150], TRAIN[-1]):
@@ -130,9 +157,8 @@ def test_thumbnails_are_the_training_photos_in_order(shards: Path, model_dir: Pa
 
 
 def test_without_thumbnails(shards: Path, model_dir: Path) -> None:
-    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=False, distractor_penalty=True))
-    files = {"index.json", "items.csv", "embeddings.npy", "distractors.npy"}
-    assert {path.name for path in (model_dir / "index").iterdir()} == files
+    index(shards, model_dir, make_params(thumbnails=False, distractor_penalty=False))
+    assert {path.name for path in (model_dir / "index").iterdir()} == {"index.json", "items.csv", "embeddings.npy"}
     assert Recognizer.load(model_dir).gallery.find_thumbnail(TRAIN[0].image_id) is None
 
 
@@ -145,14 +171,14 @@ def test_without_thumbnails(shards: Path, model_dir: Path) -> None:
     ],
 )
 def test_damaged_thumbnails(shards: Path, model_dir: Path, name: str, content: bytes | None, message: str) -> None:
-    path = index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True, distractor_penalty=True)) / name
+    path = index(shards, model_dir, PARAMS) / name
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(ArtifactError, match=f"{name} {message}"):
         Recognizer.load(model_dir)
 
 
 def test_the_gallery_names_who_made_its_photos(shards: Path, model_dir: Path) -> None:
-    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True, distractor_penalty=True))
+    index(shards, model_dir, PARAMS)
     with (model_dir / "index/items.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [list(row.values())[2:] for row in rows] == [
@@ -175,14 +201,23 @@ def test_refuses_a_table_of_photos_that_does_not_fit_the_shards(tmp_path: Path, 
     if damage == "file":
         (shards / "photos.parquet").unlink()
     with pytest.raises(ArtifactError, match=r"(photos\.parquet|table of photos has) .*prepare"):
-        index(shards, tmp_path, IndexParams(precision_target=0.75, thumbnails=True, distractor_penalty=True))
+        index(shards, tmp_path, PARAMS)
     assert {path.name for path in tmp_path.iterdir()} == {"shards", "bundle"}
 
 
-def test_threshold_is_calibrated_on_val_and_its_distractors(shards: Path, model_dir: Path) -> None:
-    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True, distractor_penalty=True))
+@pytest.mark.parametrize("has_penalty", [True, False])
+def test_score_and_threshold_are_found_on_val_and_its_distractors(
+    shards: Path, model_dir: Path, has_penalty: bool
+) -> None:
+    index(shards, model_dir, make_params(distractor_penalty=has_penalty))
     facts = read_json(model_dir / "index/index.json")
-    scored = [score_slowly(photo, facts["scorer"]) for photo in [*VAL, *DISTRACTORS]]
+    features, correct = describe_all_slowly(has_penalty)
+    scorer = np.array([*facts["scorer"]["weights"], facts["scorer"]["bias"]])
+    slow = 1 / (1 + np.exp(-(features @ scorer[:4] + scorer[4])))
+    expected_scorer = fit_slowly(features, correct)
+    assert slow == pytest.approx(1 / (1 + np.exp(-(features @ expected_scorer[:4] + expected_scorer[4]))), abs=1e-3)
+    assert (facts["scorer"]["weights"][3] == 0) == (not has_penalty)
+    scored = list(zip(slow.tolist(), correct.tolist(), strict=True))
     reached = {
         score: (sum(right for other, right in scored if other >= score), sum(other >= score for other, _ in scored))
         for score, _ in scored
@@ -195,22 +230,61 @@ def test_threshold_is_calibrated_on_val_and_its_distractors(shards: Path, model_
     assert facts["photos"] == len(TRAIN)
 
 
-def test_known_distractors_are_kept_only_where_they_count(shards: Path, model_dir: Path) -> None:
-    params = IndexParams(precision_target=0.75, thumbnails=False, distractor_penalty=True)
-    index(shards, model_dir, params)
-    known = np.load(model_dir / "index/distractors.npy", allow_pickle=False)
-    expected = np.asarray(build_network()(np.stack([photo.pixels for photo in DISTRACTORS]))["embedding"])
-    np.testing.assert_allclose(known, expected, atol=1e-6)
-    grey = Recognizer.load(model_dir).classify([encode_png(DISTRACTORS[0].pixels)])[0]
+def test_the_recognizer_scores_val_as_the_calibration_did(shards: Path, model_dir: Path) -> None:
+    index(shards, model_dir, PARAMS)
+    facts, recognizer = read_json(model_dir / "index/index.json"), Recognizer.load(model_dir)
+    for photo, answer in zip(VAL, recognizer.classify([encode_png(photo.pixels) for photo in VAL]), strict=True):
+        evidence, _ = describe_slowly(photo, DISTRACTORS)
+        log_odds = sum(w * x for w, x in zip(facts["scorer"]["weights"], evidence, strict=True))
+        assert answer.landmark_score == pytest.approx(1 / (1 + math.exp(-log_odds - facts["scorer"]["bias"])), abs=1e-4)
+        assert answer.is_landmark == (answer.landmark_score >= facts["threshold"])
+
+
+def test_known_distractors_are_kept_for_the_score(shards: Path, model_dir: Path) -> None:
+    index(shards, model_dir, PARAMS)
+    np.testing.assert_allclose(np.load(model_dir / "index/distractors.npy"), embed(DISTRACTORS), atol=1e-6)
+    assert "distractors.npy" in read_json(model_dir / "index/index.json")["files"]
+    [grey] = Recognizer.load(model_dir).classify([encode_png(make_photos(0x3000, -1, [GREY])[0].pixels)])
     assert grey.distractor_similarity > 0.9
-    index(shards, model_dir, params.model_copy(update={"distractor_penalty": False}))
-    assert not (model_dir / "index/distractors.npy").exists()
-    assert read_json(model_dir / "index/index.json")["scorer"]["weights"][3] == 0
-    assert Recognizer.load(model_dir).classify([encode_png(DISTRACTORS[0].pixels)])[0].distractor_similarity == 0
+
+
+def test_distractors_of_one_category_give_no_penalty(tmp_path: Path) -> None:
+    """What others are like cannot be learned from them: each would seem unlike all, and so like a landmark."""
+    food = [Photo(f"{0x2000 + 2 * number:016x}", -1, GREY) for number in range(4)]
+    assert {photo.category for photo in food} == {"food"}
+    manifest = write_tiny_shards(tmp_path / "shards", PHOTOS | {Split.DISTRACTORS_VAL: food})
+    write_tiny_bundle(tmp_path / "bundle", shards_fingerprint=manifest.fingerprint)
+    index(tmp_path / "shards", tmp_path, PARAMS)
+    assert not (tmp_path / "index/distractors.npy").exists()
+    assert read_json(tmp_path / "index/index.json")["scorer"]["weights"][3] == 0
+    grey = Recognizer.load(tmp_path).classify([encode_png(food[0].pixels)])[0]
+    assert (grey.distractor_similarity, grey.is_landmark) == (0, False)
+
+
+def test_without_categories_there_is_no_penalty_to_learn(tmp_path: Path) -> None:
+    manifest = write_tiny_shards(tmp_path / "shards", PHOTOS)
+    write_tiny_bundle(tmp_path / "bundle", shards_fingerprint=manifest.fingerprint)
+    table = tmp_path / "shards/photos.parquet"
+    pd.read_parquet(table).drop(columns="category").to_parquet(table, index=False)
+    with pytest.raises(ArtifactError, match=r"photos\.parquet gives no category of the photos .*prepare"):
+        index(tmp_path / "shards", tmp_path, PARAMS)
+    assert not (tmp_path / "index").exists()
+    index(tmp_path / "shards", tmp_path, make_params(distractor_penalty=False))
+    assert not (tmp_path / "index/distractors.npy").exists()
+
+
+def test_where_every_answer_is_right_the_classifier_decides(tmp_path: Path) -> None:
+    right = [photo for photo in VAL if COLOURS[photo.label] == photo.colour]
+    manifest = write_tiny_shards(tmp_path / "shards", {Split.TRAIN: TRAIN, Split.VAL: right})
+    write_tiny_bundle(tmp_path / "bundle", shards_fingerprint=manifest.fingerprint)
+    index(tmp_path / "shards", tmp_path, PARAMS)
+    assert read_json(tmp_path / "index/index.json")["scorer"] == {"weights": [1.0, 0.0, 0.0, 0.0], "bias": 0.0}
+    [answer] = Recognizer.load(tmp_path).classify([encode_png(right[0].pixels)])
+    assert answer.landmark_score == pytest.approx(answer.predictions[0].score, abs=1e-6)
 
 
 def test_the_recognizer_directory_is_complete(shards: Path, model_dir: Path) -> None:
-    index(shards, model_dir, IndexParams(precision_target=0.75, thumbnails=True, distractor_penalty=True))
+    index(shards, model_dir, PARAMS)
     recognizer = Recognizer.load(model_dir)
     found = recognizer.search([encode_png(TRAIN[150].pixels)], k=1)[0][0]
     assert (found.image_id, found.landmark_id) == (TRAIN[150].image_id, LANDMARKS[TRAIN[150].label].landmark_id)
@@ -220,9 +294,7 @@ def test_the_recognizer_directory_is_complete(shards: Path, model_dir: Path) -> 
 
 def test_same_input_gives_the_same_bytes(shards: Path, model_dir: Path) -> None:
     digests = [
-        compute_tree_sha256(
-            index(shards, model_dir, IndexParams(precision_target=0.9, thumbnails=True, distractor_penalty=True))
-        )
+        compute_tree_sha256(index(shards, model_dir, make_params(precision_target=0.9)))
         for _ in range(2)
     ]
     assert digests[0] == digests[1]
@@ -231,7 +303,7 @@ def test_same_input_gives_the_same_bytes(shards: Path, model_dir: Path) -> None:
 def test_another_target_gives_another_threshold(shards: Path, model_dir: Path) -> None:
     thresholds = []
     for target in (0.1, 0.8):
-        index(shards, model_dir, IndexParams(precision_target=target, thumbnails=True, distractor_penalty=True))
+        index(shards, model_dir, make_params(precision_target=target))
         thresholds.append(Recognizer.load(model_dir).gallery.threshold)
     assert thresholds[0] < thresholds[1]
 
@@ -250,7 +322,7 @@ def test_refuses_a_bundle_of_other_shards_and_writes_nothing(
     facts = {"shards_fingerprint": read_json(shards / "shards.json")["fingerprint"]} | changes
     write_tiny_bundle(tmp_path / "bundle", **facts)
     with pytest.raises(ArtifactError, match=message):
-        index(shards, tmp_path, IndexParams(precision_target=0.9, thumbnails=True, distractor_penalty=True))
+        index(shards, tmp_path, make_params(precision_target=0.9))
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
@@ -258,18 +330,14 @@ def test_refuses_shards_with_another_number_of_labels(model_dir: Path, tmp_path:
     more = (*LANDMARKS, Landmark(3, 50, "One More", 1, 0, 0))
     write_tiny_shards(tmp_path / "shards", PHOTOS, more)
     with pytest.raises(ArtifactError, match="made for labels 3, the shards have 4"):
-        index(
-            tmp_path / "shards", model_dir, IndexParams(precision_target=0.9, thumbnails=True, distractor_penalty=True)
-        )
+        index(tmp_path / "shards", model_dir, make_params(precision_target=0.9))
 
 
 def test_refuses_shards_without_val_photos(tmp_path: Path) -> None:
     manifest = write_tiny_shards(tmp_path / "shards", {Split.TRAIN: TRAIN})
     write_tiny_bundle(tmp_path / "bundle", shards_fingerprint=manifest.fingerprint)
     with pytest.raises(DataError, match="no val photos"):
-        index(
-            tmp_path / "shards", tmp_path, IndexParams(precision_target=0.9, thumbnails=True, distractor_penalty=True)
-        )
+        index(tmp_path / "shards", tmp_path, make_params(precision_target=0.9))
 
 
 @pytest.mark.parametrize(
@@ -289,12 +357,12 @@ def test_refuses_a_network_with_unusable_answers_and_writes_nothing(
     network = keras.Model(build_network().input, outputs)
     write_bundle(tmp_path / "bundle", network, LANDMARKS, facts | {"shards_fingerprint": fingerprint})
     with pytest.raises(ArtifactError, match=f"unusable answers: .*({message})"):
-        index(shards, tmp_path, IndexParams(precision_target=0.9, thumbnails=True, distractor_penalty=True))
+        index(shards, tmp_path, make_params(precision_target=0.9))
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_a_damaged_shard_leaves_the_index_that_was_there(shards: Path, model_dir: Path, tmp_path: Path) -> None:
-    index(shards, model_dir, IndexParams(precision_target=0.9, thumbnails=True, distractor_penalty=True))
+    index(shards, model_dir, make_params(precision_target=0.9))
     before = compute_tree_sha256(model_dir / "index")
     copy = tmp_path / "shards"
     copy.mkdir()
@@ -304,6 +372,6 @@ def test_a_damaged_shard_leaves_the_index_that_was_there(shards: Path, model_dir
             data[len(data) // 2] ^= 1
         (copy / path.name).write_bytes(data)
     with pytest.raises(LandmarksError, match="train-00000-of-00001"):
-        index(copy, model_dir, IndexParams(precision_target=0.5, thumbnails=True, distractor_penalty=True))
+        index(copy, model_dir, make_params(precision_target=0.5))
     assert compute_tree_sha256(model_dir / "index") == before
     assert {path.name for path in model_dir.iterdir()} == {"bundle", "index", "shards"}

@@ -79,6 +79,9 @@ class Selection:
             self.add(encode(draw_photo(1000 + number)), -1, split)
         return self
 
+    def categorise(self, image_id: str) -> str:
+        return "" if self.photos[image_id][1] >= 0 else f"kind {int(image_id, 16) % 3}"
+
     def write(self, archive: bool = False) -> Path:
         folder = self.root / "selected"
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,7 +141,7 @@ class Selection:
             "split": pa.array([split.value for _, _, split in entries], pa.string()),
         }
         if path.name.startswith("distractors"):
-            columns["category"] = pa.array(["food"] * len(image_ids), pa.string())
+            columns["category"] = pa.array([self.categorise(i) for i in image_ids], pa.string())
             del columns["landmark_id"], columns["label"]
         pq.write_table(pa.table(columns), path)
 
@@ -197,11 +200,15 @@ def test_the_artefacts_are_as_the_contract_says(tmp_path: Path) -> None:
         "status": "string",
         "perceptual_hash": "uint64",
         "near_duplicate": "bool",
+        "category": "string",
         **dict.fromkeys(("author", "license", "url", "title"), "string"),
     }
     assert {row["image_id"]: (row["label"], row["split"], row["status"]) for row in table.to_pylist()} == {
         image_id: (label, split.value, "ok") for image_id, (_, label, split) in selection.photos.items()
     }
+    categories = {row["image_id"]: row["category"] for row in table.to_pylist()}
+    assert categories == {image_id: selection.categorise(image_id) for image_id in selection.photos}
+    assert len(set(categories.values())) > 2
     attributed = set(list(selection.photos)[::-2])
     for row in table.to_pylist():
         for name in ("author", "license", "url", "title"):

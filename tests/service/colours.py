@@ -36,8 +36,6 @@ LANDMARKS = (
 )
 GALLERY = {"r0": (255, 0, 0), "r1": (255, 60, 0), "g0": (0, 255, 0), "b0": (0, 0, 255)}
 THRESHOLD = 0.5
-# the landmark score depends on the similarity to the nearest photo of the gallery alone: 0.5 at 0.9
-SCORER = {"weights": [0.0, 40.0, 0.0, 0.0], "bias": -36.0}
 RUN_ID = "0123456789abcdef0123456789abcdef"
 PROJECT = Path(__file__).parents[2]
 BENTOML = Path(sys.executable).with_name("bentoml")
@@ -103,14 +101,15 @@ def write_gallery(index: Path, fingerprint: str) -> None:
     np.save(index / "embeddings.npy", colours / np.linalg.norm(colours, axis=1, keepdims=True))
     rows = [f"{image_id},{'rgb'.index(image_id[0])}" for image_id in GALLERY]
     (index / "items.csv").write_text("\n".join(["image_id,label", *rows]) + "\n", encoding="utf-8")
+    np.save(index / "distractors.npy", np.full((1, 3), 3**-0.5, np.float32))  # grey
     with open_thumbnails(index) as thumbnails:
         for colour in GALLERY.values():
             thumbnails.add(np.full((SIZE, SIZE, 3), colour, np.uint8))
     facts = {
         "format": 2,
-        "scorer": SCORER,
         "bundle_fingerprint": fingerprint,
         "photos": len(GALLERY),
+        "scorer": {"weights": [0.5, 20.0, 1.0, -2.0], "bias": -19.0},
         "threshold": THRESHOLD,
         "precision_target": 0.9,
         "files": {path.name: compute_sha256(path) for path in index.iterdir()},

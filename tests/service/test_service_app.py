@@ -1,7 +1,6 @@
 """The second rung: the ASGI application in this process, with all that a client may send it."""
 
-import asyncio
-import gc
+import dataclasses
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -56,7 +55,11 @@ def test_classify_equals_the_recognizer(client: Client, recognizer_folder: Path)
             for found in expected.predictions
         ],
         "is_landmark": expected.is_landmark,
+        "landmark_score": expected.landmark_score,
         "threshold": expected.threshold,
+        "nearest": expected.nearest and dataclasses.asdict(expected.nearest),
+        "agreement": expected.agreement,
+        "distractor_similarity": expected.distractor_similarity,
     }
 
 

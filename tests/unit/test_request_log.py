@@ -16,10 +16,10 @@ from landmarks.serving.request_log import RequestLog
 RECOGNITION = Recognition(
     predictions=(Prediction(11, "Grüne Brücke", 0.75), Prediction(7, "Red Tower", 0.2)),
     is_landmark=True,
-    landmark_score=0.875,
+    landmark_score=0.625,
     threshold=0.5,
     nearest=None,
-    agreement=0.5,
+    agreement=0.0,
     distractor_similarity=0.0,
 )
 EMBEDDING = np.array([0.123456, -0.98767, 1e-9], np.float32)
@@ -44,7 +44,7 @@ def test_a_line_says_what_was_served(tmp_path: Path) -> None:
         "landmark_id": 11,
         "name": "Grüne Brücke",
         "score": 0.75,
-        "landmark_score": 0.875,
+        "landmark_score": 0.625,
         "is_landmark": True,
         "embedding": [0.1235, -0.9877, 0.0],
     }

@@ -22,7 +22,8 @@ def read_photo_column(shards: Path, column: str, image_ids: Sequence[str]) -> li
     try:
         table = pq.read_table(path, columns=["image_id", column])
     except (OSError, KeyError, pa.ArrowException) as error:
-        raise ArtifactError(f"{path} does not list the photos ({error}). Run `dvc repro prepare`.") from error
+        reason, _, _ = str(error).partition("\n")  # what follows is all other columns
+        raise ArtifactError(f"{path} gives no {column} of the photos ({reason}). Run `dvc repro prepare`.") from error
     rows = pc.index_in(pa.array(image_ids, pa.string()), table["image_id"].cast(pa.string()))
     if rows.null_count:
         raise ArtifactError(f"{path} lacks {rows.null_count} photos of the shards. Run `dvc repro prepare`.")

@@ -48,7 +48,7 @@ class Endpoint:
         return f"/{self.name}"
 
 
-_FOUND = {
+_NEIGHBOUR = {
     "image_id": "17660ef415d37059",
     "landmark_id": 138982,
     "name": "Old Lighthouse",
@@ -57,7 +57,6 @@ _FOUND = {
     "license": "CC BY 3.0",
     "url": "https://example.org/old-lighthouse.jpg",
 }
-_NEIGHBOUR = _FOUND | {"thumbnail": f"{THUMBNAILS_PATH}/17660ef415d37059"}
 _RECOGNITION = {
     "predictions": [
         {"landmark_id": 138982, "name": "Old Lighthouse", "score": 0.87},
@@ -66,9 +65,9 @@ _RECOGNITION = {
     "is_landmark": True,
     "landmark_score": 0.91,
     "threshold": 0.42,
-    "nearest": _FOUND,
-    "agreement": 0.8,
-    "distractor_similarity": 0.35,
+    "nearest": _NEIGHBOUR,
+    "agreement": 0.9,
+    "distractor_similarity": 0.31,
 }
 
 
@@ -83,8 +82,9 @@ def list_endpoints(limits: ServiceParams) -> tuple[Endpoint, ...]:
             lambda found, _: found[0].recognition,
             Recognition,
             "Name the landmark in a photo",
-            "Landmarks from most to least likely, whether the photo shows a known landmark at all, and the threshold "
-            "that decides it.",
+            "Landmarks from most to least likely, and whether the photo shows a known landmark at all: its score must "
+            "reach the threshold. The score weighs the first prediction, the most similar photo of the gallery, the "
+            "part of the most similar ones that agree, and the similarity to known photos of no landmark.",
             _RECOGNITION,
         ),
         Endpoint(
@@ -112,7 +112,7 @@ def list_endpoints(limits: ServiceParams) -> tuple[Endpoint, ...]:
             SearchAnswer,
             "Find similar photos",
             "The photos of the gallery that are most similar to this one, by cosine similarity, closest first.",
-            {"neighbours": [_NEIGHBOUR]},
+            {"neighbours": [_NEIGHBOUR | {"thumbnail": f"{THUMBNAILS_PATH}/{_NEIGHBOUR['image_id']}"}]},
         ),
         Endpoint(
             "embed",

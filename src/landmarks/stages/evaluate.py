@@ -212,9 +212,11 @@ def _draw_neighbours(folder: Path, recognizer: Recognizer, shards: Path, params:
     """Test photos beside the training photos that the search finds for them."""
     names = list_names(recognizer.landmarks)
     label_of = {landmark.landmark_id: landmark.label for landmark in recognizer.landmarks}
-    queries = [(label, pixels) for _, label, pixels in read_split(shards, Split.TEST)]
-    chosen = np.random.default_rng(params.seed).permutation(len(queries))[: params.queries]
-    found = {int(place): _search_safely(recognizer, queries[place][1]) for place in chosen}
+    photos_of_test = read_manifest(shards).count_photos(Split.TEST)
+    chosen = np.random.default_rng(params.seed).permutation(photos_of_test)[: params.queries].tolist()
+    every = enumerate(read_split(shards, Split.TEST))
+    queries = {place: (label, pixels) for place, (_, label, pixels) in every if place in chosen}
+    found = {place: _search_safely(recognizer, queries[place][1]) for place in chosen}
     wanted = {item.image_id for items in found.values() for item in items}
     photos = _fetch_photos(shards, wanted, Split.TRAIN)
     rows = []

@@ -1,8 +1,9 @@
 """Embed the training photos as the gallery, and calibrate the threshold of "no landmark" on val."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from landmarks.inference import BATCH, Batch, check_trained_on, run_split
 from landmarks.logistic import LogisticModel
 from landmarks.metrics import Calibration, calibrate_threshold
 from landmarks.params import IndexParams
-from landmarks.recognition import ServingNetwork
+from landmarks.recognition import Floats, ServingNetwork
 from landmarks.rejection import (
     Evidence,
     LandmarkScorer,
@@ -71,7 +72,8 @@ def calibrate(
     """Fit the landmark score and find its threshold, on val photos and the val part of the photos of no landmark.
 
     The latter are never right. Where `params.distractor_penalty` is on they are kept as `distractors.npy`, since what
-    resembles them is probably no landmark either.
+    resembles them is probably no landmark either; unless all are of one category, where nobody can tell what those of
+    others resemble.
 
     Args:
         folder: with the gallery; `distractors.npy` is written there.
@@ -87,11 +89,11 @@ def calibrate(
     val, distractors = (_run_split(network, shards, split) for split in (Split.VAL, Split.DISTRACTORS_VAL))
     if not len(val.labels) + len(distractors.labels):
         raise DataError("There are no val photos to calibrate the threshold on. Raise select.val_fraction.")
-    known = _write_distractors(folder, distractors, params)
+    categories = read_photo_column(shards, "category", distractors.image_ids) if params.distractor_penalty else []
+    known = _write_distractors(folder, distractors.embeddings, categories)
     landmarks = collect_evidence(gallery, labels, known, val.probabilities, val.embeddings)
     others = collect_evidence(gallery, labels, None, distractors.probabilities, distractors.embeddings)
     if known is not None:
-        categories = read_photo_column(shards, "category", distractors.image_ids)
         others.distractor_similarity[:] = compute_distractor_similarity(distractors.embeddings, categories)
     evidence = Evidence(
         *(np.concatenate([getattr(part, field.name) for part in (landmarks, others)]) for field in fields(Evidence))
@@ -115,11 +117,11 @@ def _run_split(network: ServingNetwork, shards: Path, split: Split) -> Batch:
     )
 
 
-def _write_distractors(folder: Path, distractors: Batch, params: IndexParams) -> SimilarityIndex | None:
-    seen = distractors.embeddings[distractors.embeddings.any(axis=1)]
-    if not (params.distractor_penalty and len(seen)):
+def _write_distractors(folder: Path, embeddings: Floats, categories: Sequence[str]) -> SimilarityIndex | None:
+    is_seen = embeddings.any(axis=1)
+    if len(set(compress(categories, is_seen))) < 2:
         return None
-    np.save(folder / DISTRACTORS_FILE, seen)
+    np.save(folder / DISTRACTORS_FILE, embeddings[is_seen])
     return SimilarityIndex.load(folder / DISTRACTORS_FILE)
 
 
