@@ -33,7 +33,7 @@ RUN_ID = "0" * 32
 
 
 def make_recognizer(folder: Path) -> Path:
-    """A ResNet-50 of random weights with 44 landmarks, and a gallery of 24,000 random embeddings, with 3,000 known distractors."""
+    """A random ResNet-50 with 44 landmarks, a gallery of 24,000 random embeddings, and 3,000 known distractors."""
     from landmarks.modeling.bundle import write_bundle
     from landmarks.modeling.networks import build_classifier, build_recognizer
 

@@ -45,7 +45,6 @@ class Photo:
     label: int
     colour: Colour
     near_duplicate: bool = False
-    category: str = ""
 
     @property
     def category(self) -> str:

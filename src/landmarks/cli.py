@@ -362,11 +362,6 @@ def _print_recognition(path: Path, answer: Any) -> None:
     click.echo(f"{path}:" if answer.is_landmark else f"{path}: no landmark, {_describe_evidence(answer)}")
     for prediction in answer.predictions:
         click.echo(f"  {prediction.score:6.1%}  {prediction.name} ({prediction.landmark_id})")
-    compared = "at least" if answer.is_landmark else "below"
-    evidence = f"landmark score {answer.landmark_score:.2f}, {compared} the threshold {answer.threshold:.2f}"
-    if answer.nearest:
-        evidence += f"; most similar: {answer.nearest.image_id}, {answer.nearest.name}, {answer.nearest.similarity:.2f}"
-    click.echo(f"  {evidence}")
 
 
 def _describe_evidence(answer: Any) -> str:

@@ -46,8 +46,9 @@ def test_the_champion_beats_nearest_pixels_by_far(demo: Workspace) -> None:
     assert nearest < 0.5
     assert metrics["top1"] >= 0.6
     assert metrics["top1"] >= nearest + 0.2
-    # the aim is 0.85 (docs/results.md says what is reached); below this something broke
-    assert metrics["auroc"] >= 0.75
+    # the aim is 0.85 (docs/results.md says what is reached); other processors round otherwise
+    assert metrics["auroc"] >= 0.82
+    assert metrics["auroc"] > metrics["trivial_auroc"]
 
 
 def test_a_second_run_does_nothing_and_at_once(demo: Workspace) -> None:

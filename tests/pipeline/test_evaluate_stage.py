@@ -71,7 +71,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     manifest = write_tiny_shards(folder / "shards", PHOTOS)
     write_tiny_bundle(folder / "model/bundle", shards_fingerprint=manifest.fingerprint)
-    index(folder / "shards", folder / "model", IndexParams(precision_target=0.95, distractor_penalty=True, thumbnails=True))
+    index(
+        folder / "shards",
+        folder / "model",
+        IndexParams(precision_target=0.95, distractor_penalty=True, thumbnails=True),
+    )
     return folder
 
 
@@ -281,7 +285,11 @@ def test_all_right_and_no_distractors_still_make_every_file(tmp_path: Path) -> N
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
         manifest = write_tiny_shards(tmp_path / "shards", {Split.TRAIN: TRAIN, Split.VAL: VAL, Split.TEST: TEST[:2]})
         write_tiny_bundle(tmp_path / "model/bundle", shards_fingerprint=manifest.fingerprint)
-        index(tmp_path / "shards", tmp_path / "model", IndexParams(precision_target=0.9, distractor_penalty=True, thumbnails=True))
+        index(
+            tmp_path / "shards",
+            tmp_path / "model",
+            IndexParams(precision_target=0.9, distractor_penalty=True, thumbnails=True),
+        )
         run = start_run("tests", "plain", {}, {}, DatasetInfo("tiny", "f", len(TRAIN), 3))
         (tmp_path / "train").mkdir()
         write_receipt(tmp_path / "train/run.json", run.finish({}, tmp_path / "train"))

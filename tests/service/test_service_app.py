@@ -1,6 +1,8 @@
 """The second rung: the ASGI application in this process, with all that a client may send it."""
 
+import asyncio
 import dataclasses
+import gc
 import socket
 import threading
 from collections.abc import AsyncIterator

@@ -17,9 +17,7 @@ from landmarks.errors import DataError
 from landmarks.evaluation import Evaluation, compute_intervals, count_confusions, evaluate, list_names
 from landmarks.params import EvaluateParams
 
-PARAMS = EvaluateParams(
-    bootstrap_samples=200, calibration_bins=5, gallery_photos=4, confusions=2, queries=3, seed=3
-)
+PARAMS = EvaluateParams(bootstrap_samples=200, calibration_bins=5, gallery_photos=4, confusions=2, queries=3, seed=3)
 LANDMARKS = (
     Landmark(0, 7, "Colosseum", 5, 1, 3),
     Landmark(1, 11, "Hagia Sophia", 4, 1, 2),

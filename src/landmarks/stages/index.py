@@ -118,8 +118,8 @@ def _run_split(network: ServingNetwork, shards: Path, split: Split) -> Batch:
 
 
 def _write_distractors(folder: Path, embeddings: Floats, categories: Sequence[str]) -> SimilarityIndex | None:
-    is_seen = embeddings.any(axis=1)
-    if len(set(compress(categories, is_seen))) < 2:
+    is_seen = np.asarray(embeddings.any(axis=1))
+    if len(set(compress(categories, is_seen.tolist()))) < 2:
         return None
     np.save(folder / DISTRACTORS_FILE, embeddings[is_seen])
     return SimilarityIndex.load(folder / DISTRACTORS_FILE)
