@@ -244,7 +244,7 @@ class ServingNetwork:
                 outputs = self._runner(**{self._input: pixels[batch]})
             probabilities[batch], embeddings[batch] = outputs["probabilities"], outputs["embedding"]
         # where the network finds nothing LiteRT divides zero by zero, Keras gives zeros
-        embeddings[np.isnan(embeddings).all(axis=1) & np.isfinite(probabilities).all(axis=1)] = 0.0
+        embeddings[np.isnan(embeddings).any(axis=1)] = 0.0
         return probabilities, embeddings
 
 

@@ -35,7 +35,7 @@ def compute_margins(label_counts: npt.NDArray[np.int64], params: ArcFaceParams) 
     >>> from landmarks.params import ArcFaceParams
     >>> params = ArcFaceParams(scale=16, min_margin_radians=0.1, max_margin_radians=0.5, margin_warmup_epochs=0,
     ...                        subcenters=1)
-    >>> compute_margins(np.array([1, 16, 81]), params).round(3).tolist()
+    >>> compute_margins(np.array([1, 16, 81]), params).astype(float).round(3).tolist()
     [0.5, 0.2, 0.1]
     """
     rarity = np.maximum(label_counts, 1).astype(np.float64) ** -0.25
