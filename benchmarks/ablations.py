@@ -1,0 +1,109 @@
+"""What each part of a recipe is worth: leave one out, train the augmented variant again, compare on val.
+
+    python -m benchmarks.ablations [NAME ...] [--experiment landmarks81] [--folder .work/ablations] [--epochs N]
+
+The data set is prepared once, in a clone of this repository; each training writes its figures beside it, so that a run
+that was stopped goes on. Test photos are never looked at. Without NAME all are trained, the whole recipe first.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+
+Changes = dict[str, dict[str, Any]]
+ABLATIONS: dict[str, Changes] = {
+    "whole": {},
+    "batch-normalisation momentum 0.99": {"network": {"batch_norm_momentum": 0.99}},
+    "no warm-up": {"train": {"warmup_epochs": 0}},
+    "constant rate": {"train": {"decay": "constant"}},
+    "no label smoothing": {"train": {"label_smoothing": 0.0}},
+    "no weight decay": {"train": {"weight_decay": 0.0}},
+    "flattened": {"network": {"pooling": "flatten"}, "train": {"resizing": []}},
+    "gem pooling": {"network": {"pooling": "gem"}},
+    "512-d layer": {"network": {"embedding_dim": 512}},
+    "arcface": {"network": {"head": "arcface", "embedding_dim": 512}},
+    "small stem": {"network": {"stem": "small"}},
+    "full size throughout": {"train": {"resizing": []}},
+    "no mixing": {"augmentation": {"mixup_fraction": 0.0, "cutmix_fraction": 0.0}},
+    "no flip": {"augmentation": {"flip": False}},
+    "weaker crops": {"augmentation": {"min_crop_area_fraction": 0.8}},
+    "no colours": {"augmentation": {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}},
+    "last weights": {"train": {"weight_averaging": None}},
+    "branches not zeroed": {"network": {"zero_init_residual": False}},
+    "sgd": {"train": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4}},
+}
+
+
+def prepare(folder: Path, experiment: str) -> None:
+    if (folder / "data" / "shards" / "shards.json").exists():
+        return
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
+    run(folder, "landmarks", "params", experiment)
+    for stage in ("acquire", "validate", "select", "prepare"):
+        run(folder, "landmarks", stage)
+
+
+def run(folder: Path, *command: str) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, check=True)
+
+
+def train(folder: Path, experiment: str, name: str, epochs: int | None) -> dict[str, float]:
+    """Figures of one training; those of an earlier one where there are some."""
+    result = folder / "ablations" / f"{name}.json"
+    if not result.exists():
+        run(folder, "landmarks", "params", experiment)
+        yaml = YAML()
+        params = yaml.load((folder / "params.yaml").read_text())
+        for section, values in ABLATIONS[name].items():
+            params[section].update(values)
+        if epochs:
+            params["train"]["epochs"] = epochs
+        with (folder / "params.yaml").open("w") as stream:
+            yaml.dump(params, stream)
+        run(folder, "landmarks", "train", "augmented")
+        result.parent.mkdir(exist_ok=True)
+        result.write_text(json.dumps(read_figures(folder / "reports" / "train" / "augmented")))
+    figures: dict[str, float] = json.loads(result.read_text())
+    return figures
+
+
+def read_figures(reports: Path) -> dict[str, float]:
+    receipt = json.loads((reports / "run.json").read_text())
+    with (reports / "history.csv").open(newline="") as stream:
+        history = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+    return {
+        "val_accuracy": receipt["metrics"]["val_accuracy"],
+        "train_inference_accuracy": receipt["metrics"]["train_inference_accuracy"],
+        "epochs": float(len(history)),
+        "minutes": (receipt["ended_ms"] - receipt["started_ms"]) / 60_000,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(ABLATIONS), metavar="NAME", help=", ".join(ABLATIONS))
+    parser.add_argument("--experiment", default="landmarks81")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".work" / "ablations")
+    parser.add_argument("--epochs", type=int, help="in place of the experiment's")
+    args = parser.parse_args()
+    folder = args.folder / args.experiment
+    prepare(folder, args.experiment)
+    print("| recipe | val accuracy | training photos, inference mode | epochs | minutes |\n|---|---|---|---|---|")
+    for name in args.names:
+        figures = train(folder, args.experiment, name, args.epochs)
+        cells = f"{figures['val_accuracy']:.3f} | {figures['train_inference_accuracy']:.3f}"
+        print(f"| {name} | {cells} | {figures['epochs']:.0f} | {figures['minutes']:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
