@@ -2,7 +2,7 @@
 
     python benchmarks/hard_distractors.py PHOTOS [--model models/plain] [--shards data/shards]
 
-PHOTOS is a folder in the layout of Kaggle with `images.csv` (`id,category`), as nonlandmark_hard of the sample sets. All
+PHOTOS is laid out as by Kaggle, with `images.csv` (`id,category`), such as nonlandmark_hard of the sample sets. All
 photos are first brought to a centred square of 128 pixels, so that neither size nor shape gives the answer away; beside
 the recognizer's AUROC stands that of a trivial model, fitted on one half of the photos and measured on the other.
 """
