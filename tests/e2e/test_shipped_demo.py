@@ -1,5 +1,6 @@
 """The shipped demo, from nothing to an answer over HTTP."""
 
+import io
 import json
 import re
 import subprocess
@@ -166,5 +167,9 @@ def test_similar_photos_are_those_of_the_gallery(demo: Workspace, service: str) 
     path = sorted((demo.root / "data/raw/samples").glob("*.jpg"))[0]
     over_http = httpx.post(f"{service}/search", files={"image": path.read_bytes()}, data={"k": "4"}).json()
     printed = demo.run("landmarks", "search", "--json", "-k", "4", str(path)).splitlines()
-    found = next(iter(over_http.values()))
+    found = over_http["neighbours"]
+    thumbnails = [item.pop("thumbnail") for item in found]
     assert found == [json.loads(line) for line in printed[-4:]]
+    for thumbnail in thumbnails:
+        with Image.open(io.BytesIO(httpx.get(f"{service}{thumbnail}").content)) as picture:
+            assert (picture.format, picture.size) == ("JPEG", (48, 48))
