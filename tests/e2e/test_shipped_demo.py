@@ -171,5 +171,5 @@ def test_similar_photos_are_those_of_the_gallery(demo: Workspace, service: str) 
     thumbnails = [item.pop("thumbnail") for item in found]
     assert found == [json.loads(line) for line in printed[-4:]]
     for thumbnail in thumbnails:
-        with Image.open(io.BytesIO(httpx.get(f"{service}{thumbnail}").content)) as picture:
+        with Image.open(io.BytesIO(httpx.get(f"{service}/{thumbnail}").content)) as picture:
             assert (picture.format, picture.size) == ("JPEG", (48, 48))
