@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,8 +15,10 @@ import tensorflow as tf
 
 from landmarks.data.batches import TrainingData
 from landmarks.errors import ArtifactError, LandmarksError
+from landmarks.modeling.checkpoint import Progress
 from landmarks.modeling.training import (
     WarmupDecay,
+    _advance,
     build_optimizer,
     choose_precision,
     choose_strategy,
@@ -147,6 +150,23 @@ def test_early_stopping_restores_the_best_epoch(tmp_path: Path) -> None:
     upto_best, _ = run(tmp_path / "again", params.model_copy(update={"epochs": best + 1}))
     for one, other in zip(weights, upto_best, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_epochs_with_smaller_photos_neither_win_nor_stop() -> None:
+    params = make_params(epochs=99, early_stopping_patience=2)
+    progress, best_epochs = Progress(), []
+    for epoch, loss in enumerate([1.0, 2.0, 3.0, 1.5, 2.5, 2.0, 2.1, 2.2]):
+        assert not progress.finished
+        _advance(progress, {"val_loss": loss, "val_accuracy": 0.0}, params, is_reduced=epoch < 4)
+        best_epochs.append(progress.best_epoch)
+    assert best_epochs == [1, 2, 3, 4, 5, 6, 6, 6]
+    assert progress.finished
+
+
+def test_a_training_with_smaller_photos_keeps_an_epoch_of_full_size(tmp_path: Path) -> None:
+    data = replace(make_data(), is_reduced=lambda epoch: epoch < 2)
+    result = train_classifier(build_small, data, make_params(epochs=3), NETWORK, choose_strategy("one"), tmp_path)
+    assert result.best_epoch == 3
 
 
 def test_callbacks_are_honoured(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class TrainingData:
         batch_size: over all devices together.
         steps: batches in an epoch.
         label_counts: training photos of each label, int64 (labels,).
+        is_reduced: whether the photos of an epoch, given its number, are smaller than those of val.
     """
 
     train: Callable[[int], tf.data.Dataset]
@@ -47,6 +48,7 @@ class TrainingData:
     batch_size: int
     steps: int
     label_counts: npt.NDArray[np.int64]
+    is_reduced: Callable[[int], bool] = lambda _: False
 
 
 def open_training_data(
@@ -79,6 +81,7 @@ def open_training_data(
         batch_size=batch_size,
         steps=photos // batch_size,
         label_counts=np.array([landmark.train for landmark in landmarks]),
+        is_reduced=lambda epoch: choose_image_size(size, params, epoch) < size,
     )
 
 

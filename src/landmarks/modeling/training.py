@@ -164,7 +164,7 @@ def train_classifier(
             with average.applied() if average else nullcontext():
                 _, logs["train_inference_accuracy"] = measure(data.train_sample())
                 logs["val_loss"], logs["val_accuracy"] = measure(data.val())
-            _advance(progress, logs, params)
+            _advance(progress, logs, params, data.is_reduced(progress.epoch))
             bar.set_postfix(epoch=progress.epoch, val_accuracy=f"{logs['val_accuracy']:.3f}")
             hooks.on_epoch_end(progress.epoch - 1, logs)
             progress.finished |= classifier.stop_training
@@ -299,15 +299,22 @@ def _count_photos(batch: tuple[Any, Any]) -> int:
     return sum(int(part.shape[0]) for part in getattr(labels, "values", (labels,)))
 
 
-def _advance(progress: Progress, logs: dict[str, float], params: TrainParams) -> None:
-    """Count the epoch, and remember whether it was the best."""
+def _advance(progress: Progress, logs: dict[str, float], params: TrainParams, is_reduced: bool) -> None:
+    """Count the epoch, and remember whether it was the best.
+
+    While a network sees smaller photos than those of val the figures say little: each epoch is the best so far, and
+    nothing stops early.
+    """
     _check_finite(logs["val_loss"], f"on the validation photos after epoch {progress.epoch + 1}")
     progress.epoch += 1
     progress.history.append({"epoch": progress.epoch, **logs})
     value = logs[params.early_stopping_monitor]
     best = NO_IMPROVEMENT[params.early_stopping_monitor] if progress.best_value is None else progress.best_value
-    if value < best if params.early_stopping_monitor == "val_loss" else value > best:
-        progress.best_value, progress.best_epoch, progress.epochs_without_gain = value, progress.epoch, 0
+    is_better = value < best if params.early_stopping_monitor == "val_loss" else value > best
+    if is_reduced or is_better:
+        # the first epoch at full size has nothing to be compared with
+        progress.best_value = None if is_reduced else value
+        progress.best_epoch, progress.epochs_without_gain = progress.epoch, 0
     else:
         progress.epochs_without_gain += 1
     patience = params.early_stopping_patience or params.epochs
