@@ -46,6 +46,7 @@ def test_the_model_holds_what_serving_needs(model_tag: str, recognizer_folder: P
         "bundle/vocabulary.csv",
         "index/index.json",
         "index/items.csv",
+        "index/distractors.npy",
         "index/embeddings.npy",
         "index/thumbnails.jpegs",
         "index/thumbnails.npy",
