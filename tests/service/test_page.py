@@ -70,7 +70,7 @@ class Browser:
     def wait_for_text(self, text: str) -> None:
         self.wait_until(lambda: text in self.read("body"), f"{text!r}")
 
-    def wait_until(self, look: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    def wait_until(self, look: Callable[[], bool], what: str, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if look():
@@ -146,6 +146,7 @@ def test_a_photo_gets_its_answer(browser: Browser, page: str, service: str, tmp_
     browser.open(page)
     browser.upload(tmp_path, tower=ORANGE)
     browser.wait_for(".lm-card")
+    browser.wait_for(".lm-foot")
     best, *others = classify(service, ORANGE)["predictions"]
     assert browser.read(".lm-card h3") == best["name"] == "Red Tower"
     bars = [bar.text.split("\n") for bar in browser.find(".lm-bar")]
@@ -220,6 +221,7 @@ def test_light_and_dark_can_be_read(browser: Browser, page: str, scheme: str, is
     back = measure_luminance(_see_colour(browser, ".stApp", "backgroundColor"))
     assert (back < 0.1) is is_dark
     for selector in (".lm h3", ".lm-more", ".lm-number", ".lm-label", ".lm-foot"):
+        browser.wait_for(selector)
         front = measure_luminance(_see_colour(browser, selector, "color"))
         # WCAG 2.1, 1.4.3
         assert (max(front, back) + 0.05) / (min(front, back) + 0.05) >= 4.5, selector
