@@ -39,10 +39,12 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def decode_slowly(image: Image.Image, target: ImageFormat) -> Pixels:
-    """The oracle: decode all of it, convert, cut the square, then resize."""
+    """The oracle: decode all of it, convert, cut the common square, then resize."""
     rgb = image.convert("RGB")
+    common = (max(target.image_size, 128),) * 2
     if target.fit == "crop":
-        rgb = ImageOps.fit(rgb, (target.image_size, target.image_size), Image.Resampling.BICUBIC)
+        rgb = ImageOps.fit(rgb, common, Image.Resampling.BICUBIC)
+    rgb = rgb.resize(common, Image.Resampling.BICUBIC)
     return np.asarray(rgb.resize((target.image_size, target.image_size), Image.Resampling.BICUBIC))
 
 
@@ -70,11 +72,12 @@ def assert_close(received: Sequence[tuple[int, ...]], expected: Sequence[tuple[i
 
 
 @pytest.mark.parametrize("fit", ["crop", "stretch"])
+@pytest.mark.parametrize("image_size", [64, 128, 200])
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (1600, 1000), (64, 64), (50, 90), (129, 128)])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
-def test_agrees_with_a_full_decoding(kind: str, size: tuple[int, int], fit: str) -> None:
+def test_agrees_with_a_full_decoding(kind: str, size: tuple[int, int], image_size: int, fit: str) -> None:
     data = encode(make_photo(*size), kind)
-    target = ImageFormat(64, fit, LIMIT)  # type: ignore[arg-type]
+    target = ImageFormat(image_size, fit, LIMIT)  # type: ignore[arg-type]
     expected = decode_slowly(Image.open(io.BytesIO(data)), target)
     assert compute_difference(decode_image(data, target), expected) < 1.0
 
@@ -429,3 +432,10 @@ def test_real_photos_agree_with_a_full_decoding() -> None:
         differences.append(compute_difference(decode_image(path.read_bytes(), target), expected))
     assert np.mean(differences) < 1.5
     assert max(differences) < 6.0
+
+
+@pytest.mark.parametrize("size", [(640, 480), (90, 64)])
+def test_every_photo_passes_through_one_common_square(size: tuple[int, int]) -> None:
+    data = encode(make_photo(*size), "JPEG")
+    common = decode_image(data, ImageFormat(128, "crop", LIMIT))
+    assert (decode_image(data, SQUARE) == decode_image(encode_png(common), SQUARE)).all()

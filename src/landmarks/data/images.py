@@ -21,9 +21,12 @@ from landmarks.errors import ImageError
 Pixels = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
-# How much larger than the target a JPEG stays when it is decoded at reduced scale. Measured in
-# benchmarks/prepare_speed.py: 2 is a tenth slower than 1 at 64 px and keeps the pixels three times closer to a full
-# decoding; 3 costs another tenth.
+# Every photo is first brought to a square of this side, where the target is not larger: how large and how sharp it was
+# says where it came from, and would tell photos of landmarks from others without a look at what they show.
+COMMON_SIZE = 128
+# How much larger than that square a JPEG stays when it is decoded at reduced scale. Measured in
+# benchmarks/prepare_speed.py: 2 is a tenth slower than 1 and keeps the pixels three times closer to a full decoding; 3
+# costs another tenth.
 _OVERSAMPLING = 2
 _MOST_DECODER_BYTES = 300_000_000
 _LARGE_PIXELS = 4_000_000  # copies of what is larger are made of a strip at a time
@@ -59,7 +62,7 @@ class ImageFormat:
 
 
 def decode_image(data: bytes, target: ImageFormat) -> Pixels:
-    """Decode a photo and bring it to the square of `target`.
+    """Decode a photo and bring it to the square of `target`, by way of one of `COMMON_SIZE` where that is larger.
 
     JPEG, PNG, GIF, WebP and BMP are read; of an animation the first frame. EXIF orientation is applied, transparency
     is laid over white, 16-bit channels keep their upper 8 bits, CMYK is converted without its profile, and colour
@@ -113,17 +116,19 @@ def _check_size(photo: PhotoFile, max_pixels: int) -> None:
 
 
 def _decode(photo: PhotoFile, target: ImageFormat) -> Pixels:
-    size = target.image_size
+    size = max(target.image_size, COMMON_SIZE)
     with _DECODERS[photo.kind](io.BytesIO(photo.data)) as image:
         if image.size != (photo.width, photo.height):
             raise ValueError("the decoder sees another size than the header gave")
         image.draft(None, (size * _OVERSAMPLING, size * _OVERSAMPLING))
         image.load()
         if image.width * image.height > _LARGE_PIXELS:
-            small, box = _shrink(image, target)
+            small, box = _shrink(image, target, size)
         else:
             small, box = _simplify(image), _find_box(*image.size, target)
     small = _lay_over_white(small.resize((size, size), Image.Resampling.BICUBIC, box, _REDUCING_GAP))
+    if size != target.image_size:
+        small = small.resize((target.image_size, target.image_size), Image.Resampling.BICUBIC)
     # The square is turned, not the photo: the same result for less work.
     return np.asarray(small.transpose(_ORIENTATIONS[photo.orientation]) if photo.orientation != 1 else small)
 
@@ -137,14 +142,14 @@ def _find_box(width: int, height: int, target: ImageFormat) -> Box:
     return left, top, left + side, top + side
 
 
-def _shrink(image: Image.Image, target: ImageFormat) -> tuple[Image.Image, Box]:
+def _shrink(image: Image.Image, target: ImageFormat, size: int) -> tuple[Image.Image, Box]:
     """The part of a large photo that is kept, simplified and averaged in whole blocks, without a copy of the whole.
 
     Returns:
         The blocks, and the box in them that is to be used: the last ones may be of fewer pixels.
     """
     left, top, right, bottom = (int(side) for side in _find_box(*image.size, target))
-    across, down = (max(1, int(side / target.image_size / _REDUCING_GAP)) for side in (right - left, bottom - top))
+    across, down = (max(1, int(side / size / _REDUCING_GAP)) for side in (right - left, bottom - top))
     rows = max(1, _STRIP_PIXELS // (right - left) // down) * down
     strips = [
         _average(_simplify(image.crop((left, start, right, min(start + rows, bottom)))), (across, down))

@@ -1,5 +1,6 @@
 """Everything a training needs to go on after it was stopped: one folder per training, plain arrays and JSON."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ class Progress:
 class Checkpoint:
     """The newest state of one training in `folder`, replaced as a whole after every epoch.
 
-    The best weights so far stand in a file of their own, named by their epoch, and are written only when they change.
+    The best weights so far stand in a file of their own, named by their epoch.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,10 +40,10 @@ class Checkpoint:
 
     def save(self, progress: Progress, variables: Sequence[keras.Variable]) -> None:
         """Write the state after an epoch; `variables` are those of the model and of the optimizer."""
-        if progress.best_epoch == progress.epoch and not self._best(progress).exists():
-            _write_arrays(self._best(progress), variables)
         with replace_folder(self._latest) as temporary:
             _write_arrays(temporary / "variables.npz", variables)
+            if progress.best_epoch == progress.epoch:
+                _link(temporary / "variables.npz", self._best(progress))
             write_json(temporary / "progress.json", asdict(progress))
         for path in self._folder.glob("best-*.npz"):
             if path != self._best(progress):
@@ -66,6 +67,15 @@ class Checkpoint:
 
     def _best(self, progress: Progress) -> Path:
         return self._folder / f"best-{progress.best_epoch:04d}.npz"
+
+
+def _link(file: Path, name: Path) -> None:
+    """Give a file a second name; where the file system knows no such thing, a copy."""
+    with replace_file(name) as temporary:
+        try:
+            temporary.hardlink_to(file)
+        except OSError:
+            shutil.copyfile(file, temporary)
 
 
 def _write_arrays(path: Path, variables: Sequence[keras.Variable]) -> None:
