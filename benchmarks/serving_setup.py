@@ -57,8 +57,8 @@ def _write_gallery(folder: Path, bundle: dict[str, object]) -> None:
     random = np.random.default_rng(0)
     embeddings = random.normal(size=(GALLERY_PHOTOS, int(str(bundle["embedding_dim"])))).astype(np.float32)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    np.save(folder / EMBEDDINGS_FILE, embeddings)
-    np.save(folder / DISTRACTORS_FILE, embeddings[::8])
+    np.save(folder / EMBEDDINGS_FILE, embeddings.astype(np.float16))
+    np.save(folder / DISTRACTORS_FILE, embeddings[::8].astype(np.float16))
     with (folder / ITEMS_FILE).open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("image_id", "label"))

@@ -14,6 +14,7 @@ import pandas as pd
 from keras import layers
 from PIL import Image
 
+from landmarks.data.images import ImageFormat, decode_image
 from landmarks.data.schema import ATTRIBUTION_COLUMNS, Split
 from landmarks.data.shards import PHOTOS_FILE, Record, Shard, ShardManifest, write_manifest, write_shard
 from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, write_vocabulary
@@ -70,6 +71,11 @@ def encode_png(pixels: Pixels) -> bytes:
     return stream.getvalue()
 
 
+def decode(pixels: Pixels) -> Pixels:
+    """What a recognizer sees of a photo with these pixels: it goes through the common square."""
+    return decode_image(encode_png(pixels), ImageFormat(SIZE, "crop", 10**6))
+
+
 @cache
 def build_network() -> keras.Model:
     inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8")
@@ -109,7 +115,7 @@ def write_tiny_index(
     rows = [f"{photo.image_id},{photo.label}" for photo in photos]
     (folder / "items.csv").write_text("\n".join(["image_id,label", *rows]) + "\n", encoding="utf-8")
     facts = {
-        "format": 2,
+        "format": 3,
         "bundle_fingerprint": bundle_fingerprint,
         "photos": len(photos),
         "scorer": dict(scorer),

@@ -9,7 +9,7 @@ from landmarks.errors import ArtifactError
 from landmarks.files import compute_sha256, read_json
 
 BUNDLE_FORMAT = 1
-INDEX_FORMAT = 2
+INDEX_FORMAT = 3
 BUNDLE_FILE = "bundle.json"
 SERVING_MODEL_FILE = "serving.tflite"
 INDEX_FILE = "index.json"

@@ -121,7 +121,7 @@ def _write_distractors(folder: Path, embeddings: Floats, categories: Sequence[st
     is_seen = np.asarray(embeddings.any(axis=1))
     if len(set(compress(categories, is_seen.tolist()))) < 2:
         return None
-    np.save(folder / DISTRACTORS_FILE, embeddings[is_seen])
+    np.save(folder / DISTRACTORS_FILE, embeddings[is_seen].astype(np.float16))
     return SimilarityIndex.load(folder / DISTRACTORS_FILE)
 
 
@@ -151,7 +151,7 @@ def _write_facts(
 def _write_gallery(folder: Path, network: ServingNetwork, shards: Path, manifest: ShardManifest) -> None:
     shape = (manifest.count_photos(Split.TRAIN), network.embedding_dim)
     # filled in place, so that memory does not grow with the number of photos
-    embeddings = np.lib.format.open_memmap(folder / EMBEDDINGS_FILE, "w+", np.float32, shape)
+    embeddings = np.lib.format.open_memmap(folder / EMBEDDINGS_FILE, "w+", np.float16, shape)
     with (folder / ITEMS_FILE).open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("image_id", "label", *ATTRIBUTION_COLUMNS))
