@@ -48,12 +48,10 @@ def export_all(model_dir: Path, shards: Path, folder: Path) -> list[str]:
     photos = np.stack([pixels for split in (Split.VAL, Split.TEST) for _, _, pixels in read_split(shards, split)])
     labels = np.array([label for split in (Split.VAL, Split.TEST) for _, label, _ in read_split(shards, split)])
     expected = [model.predict_on_batch(photos[start : start + 128]) for start in range(0, len(photos), 128)]
-    np.savez(
-        folder / "expected.npz",
-        photos=photos,
-        labels=labels,
-        **{name: np.concatenate([part[name] for part in expected]) for name in ("probabilities", "embedding")},
-    )
+    arrays: dict[str, Any] = {
+        name: np.concatenate([part[name] for part in expected]) for name in ("probabilities", "embedding")
+    }
+    np.savez(folder / "expected.npz", photos=photos, labels=labels, **arrays)
     sample = [pixels for _, _, pixels in islice(read_split(shards, Split.TRAIN), REPRESENTATIVE_PHOTOS)]
 
     def represent() -> Any:

@@ -25,9 +25,9 @@ LAYERS = (
     ("separation", "trivial"),
     ("recognition",),
     ("modeling",),
-    ("rejection", "answers"),
+    ("rejection", "answers", "serving_network"),
     ("data", "retrieval"),
-    ("metrics", "logistic"),
+    ("metrics", "logistic", "parity"),
     ("errors", "params", "files", "data.schema", ""),
 )
 STAGES = ("acquire", "validate", "select", "prepare", "train", "index", "evaluate", "register", "package")

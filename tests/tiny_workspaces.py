@@ -18,7 +18,7 @@ from landmarks.data.schema import Split
 from landmarks.data.shards import Record, Shard, write_manifest, write_shard
 from landmarks.data.vocabulary import Landmark, write_vocabulary
 from landmarks.files import compute_fingerprint, compute_sha256, write_json
-from landmarks.params import RegisterParams
+from landmarks.params import ExportParams, RegisterParams
 from tiny_recognizers import (
     COLOURS,
     LANDMARKS,
@@ -37,7 +37,10 @@ HISTORY = [
     {"epoch": 2, "train_loss": 0.3, "val_accuracy": 0.8},
 ]
 SCORES = {"plain": 0.5, "augmented": 0.75}
-PARITY = {"parity_photos": 100.0, "parity_differing": 0.0, "parity_min_cosine": 1.0}
+PARITY = {"parity_photos": 100.0, "parity_differing": 0.0, "parity_min_cosine": 1.0, "parity_top1_change": 0.0}
+EXPORT = ExportParams(
+    precision="auto", min_agreement=0.99, max_top1_change=0.005, min_float_agreement=0.995, min_float_cosine=0.999
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,6 @@ def make_params(**changes: Any) -> RegisterParams:
         "metric": "top1",
         "min_score": 0.3,
         "max_loss_to_champion": 0.0,
-        "min_agreement": 0.995,
-        "min_embedding_cosine": 0.999,
     }
     return RegisterParams.model_validate(values | changes)
 
@@ -91,6 +92,7 @@ def write_workspace(
     scores: Mapping[str, float] | None = None,
     test_colours: Sequence[Colour] = COLOURS,
     landmarks: tuple[Landmark, ...] = LANDMARKS,
+    precision: str = "float32",
 ) -> Workspace:
     """Shards, and for each variant a bundle, an index, a run and an evaluation with the top-1 score given."""
     workspace = Workspace(root)
@@ -101,7 +103,7 @@ def write_workspace(
     manifest = write_tiny_shards(workspace.shards, photos, landmarks)
     for variant, score in (scores or SCORES).items():
         folder = workspace.models / variant
-        fingerprint = write_bundle(folder / "bundle", variant, manifest.fingerprint, landmarks)
+        fingerprint = write_bundle(folder / "bundle", variant, manifest.fingerprint, landmarks, precision)
         write_tiny_index(folder / "index", fingerprint, photos[Split.TRAIN], 0.5)
         write_run(workspace, variant, manifest.fingerprint)
         write_evaluation(workspace, variant, {"top1": score, "top5": 1.0, "top1_low": score / 2, "top1_high": 1.0})
@@ -117,12 +119,14 @@ def export_network() -> Path:
     return folder
 
 
-def write_bundle(folder: Path, variant: str, shards_fingerprint: str, landmarks: tuple[Landmark, ...]) -> str:
+def write_bundle(
+    folder: Path, variant: str, shards_fingerprint: str, landmarks: tuple[Landmark, ...], precision: str = "float32"
+) -> str:
     """As docs/pipeline.md says, around the network that names colours; returns the fingerprint."""
     shutil.copytree(export_network(), folder)
     write_vocabulary(folder / "vocabulary.csv", landmarks)
     facts = {
-        "format": 1,
+        "format": 2,
         "variant": variant,
         "image_size": SIZE,
         "fit": "crop",
@@ -130,6 +134,7 @@ def write_bundle(folder: Path, variant: str, shards_fingerprint: str, landmarks:
         "shards_fingerprint": shards_fingerprint,
         "labels": len(landmarks),
         "embedding_dim": 3,
+        "precision": precision,
         "files": {path.name: compute_sha256(path) for path in sorted(folder.iterdir())},
     }
     fingerprint = compute_fingerprint(facts)

@@ -143,7 +143,8 @@ def register() -> None:
     """Compare the variants, apply the gate, and register the better one as the champion."""
     from landmarks.stages.register import register as run
 
-    click.echo(f"Wrote {run(MODELS, REPORTS, Path('data/shards'), read_params().register_)}")
+    params = read_params()
+    click.echo(f"Wrote {run(MODELS, REPORTS, Path('data/shards'), params.register_, params.export)}")
 
 
 @main.command()

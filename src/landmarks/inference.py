@@ -10,7 +10,7 @@ import numpy.typing as npt
 from landmarks.data.schema import Split
 from landmarks.data.shards import ShardManifest, iterate_batches
 from landmarks.errors import ArtifactError
-from landmarks.recognition import Floats, ServingNetwork
+from landmarks.serving_network import Floats, ServingNetwork
 
 BATCH = 256
 

@@ -197,6 +197,18 @@ class TrainParams(Section):
         return self
 
 
+class ExportParams(Section):
+    """The network that is served: which numbers it calculates with."""
+
+    precision: Literal["auto", "float32", "int8"] = Field(
+        description="int8: 8-bit weights; auto: those, where the answers stay as they are."
+    )
+    min_agreement: Fraction = Field(description="int8: of val and test, the part it names as the Keras model does.")
+    max_top1_change: Fraction = Field(description="int8: largest change of top-1 on them.")
+    min_float_agreement: Fraction = Field(description="float32: as min_agreement; of few photos one may differ.")
+    min_float_cosine: Fraction = Field(description="float32: lowest cosine of the two embeddings of a photo.")
+
+
 class IndexParams(Section):
     """The gallery of similar photos and the threshold of rejection."""
 
@@ -225,8 +237,6 @@ class RegisterParams(Section):
     metric: Literal["top1", "top5", "macro_recall"]
     min_score: Fraction
     max_loss_to_champion: Fraction = Field(description="How much worse than the present champion is accepted.")
-    min_agreement: Fraction = Field(description="Of val and test, the part that export and Keras model name alike.")
-    min_embedding_cosine: Fraction = Field(description="Lowest cosine of the two embeddings of a photo.")
 
 
 class PackageParams(Section):
@@ -289,6 +299,7 @@ class Params(Section):
     network: NetworkParams
     augmentation: AugmentationParams
     train: TrainParams
+    export: ExportParams
     index: IndexParams
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")

@@ -16,6 +16,7 @@ from landmarks.recognition import Recognizer
 from landmarks.stages.register import measure_recognizer, register
 from tiny_recognizers import BLUE, COLOURS, GREEN, LANDMARKS, RED, SIZE, Photo
 from tiny_workspaces import (
+    EXPORT,
     Workspace,
     make_params,
     use_empty_store,
@@ -39,7 +40,7 @@ def workspace(store: Path, tmp_path: Path) -> Workspace:  # noqa: ARG001
 
 def run(workspace: Workspace, **changes: object) -> dict[str, object]:
     params = make_params(**changes)
-    path = register(workspace.models, workspace.reports, workspace.shards, params, workspace.root)
+    path = register(workspace.models, workspace.reports, workspace.shards, params, EXPORT, workspace.root)
     receipt: dict[str, object] = read_json(path)
     return receipt
 
@@ -108,24 +109,15 @@ def test_a_score_of_just_the_minimum_passes(workspace: Workspace) -> None:
     assert run(workspace, min_score=0.75)["champion"] == "augmented"
 
 
-@pytest.mark.parametrize(
-    ("parity", "passes"),
-    [
-        ({"parity_differing": 1.0}, True),
-        ({"parity_differing": 2.0}, False),
-        ({"parity_photos": 1000.0, "parity_differing": 5.0}, True),
-        ({"parity_photos": 1000.0, "parity_differing": 6.0}, False),
-        ({"parity_min_cosine": 0.9989}, False),
-    ],
-)
-def test_an_export_that_answers_otherwise_stops_at_the_gate(
-    workspace: Workspace, parity: dict[str, float], passes: bool
-) -> None:
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_an_export_that_answers_otherwise_stops_at_the_gate(store: Path, tmp_path: Path, precision: str) -> None:  # noqa: ARG001
+    workspace = write_workspace(tmp_path / "workspace", precision=precision)
+    parity = {"parity_photos": 1000.0, "parity_differing": 6.0, "parity_min_cosine": 0.99}
     write_evaluation(workspace, "augmented", {"top1": 0.75, **parity})
-    if passes:
+    if precision == "int8":
         assert run(workspace)["champion"] == "augmented"
         return
-    with pytest.raises(GateError, match="The export of augmented does not answer as its Keras model"):
+    with pytest.raises(GateError, match="The float32 export of augmented does not answer as its Keras model: 6 of"):
         run(workspace)
     assert list_state() == []
 
@@ -234,7 +226,7 @@ def test_a_network_unlike_its_export_registers_nothing(workspace: Workspace) -> 
 def test_shards_of_another_preparation_are_refused(workspace: Workspace, tmp_path: Path) -> None:
     other = write_workspace(tmp_path / "other", test_colours=(RED, BLUE))
     with pytest.raises(ArtifactError, match="was trained on other shards than these"):
-        register(workspace.models, workspace.reports, other.shards, make_params(), workspace.root)
+        register(workspace.models, workspace.reports, other.shards, make_params(), EXPORT, workspace.root)
 
 
 def test_a_missing_figure_is_named(workspace: Workspace) -> None:

@@ -19,7 +19,7 @@ from landmarks.errors import ArtifactError
 from landmarks.files import read_json
 from landmarks.stages.register import register
 from landmarks.stages.sync import sync
-from tiny_workspaces import Workspace, make_params, use_empty_store, write_evaluation, write_workspace
+from tiny_workspaces import EXPORT, Workspace, make_params, use_empty_store, write_evaluation, write_workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
@@ -32,7 +32,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def workspace(store: Path, tmp_path: Path) -> Workspace:  # noqa: ARG001
     workspace = write_workspace(tmp_path / "workspace")
-    register(workspace.models, workspace.reports, workspace.shards, make_params(), workspace.root)
+    register(workspace.models, workspace.reports, workspace.shards, make_params(), EXPORT, workspace.root)
     return workspace
 
 
@@ -116,7 +116,7 @@ def test_a_restored_result_is_shown_again(workspace: Workspace) -> None:
     old = workspace.root.with_name("old")
     shutil.copytree(workspace.root, old)
     write_evaluation(workspace, "plain", {"top1": 0.99, "top5": 1.0})
-    register(workspace.models, workspace.reports, workspace.shards, make_params(), workspace.root)
+    register(workspace.models, workspace.reports, workspace.shards, make_params(), EXPORT, workspace.root)
     assert resolve_alias("tiny", "champion").tags["variant"] == "plain"
     restored = Workspace(old)
     changes = list_changes(restored)

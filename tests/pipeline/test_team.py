@@ -24,7 +24,7 @@ from landmarks.adapters.tracking import open_store
 from landmarks.recognition import Recognizer
 from landmarks.stages.register import measure_recognizer, register
 from landmarks.stages.sync import sync
-from tiny_workspaces import Workspace, make_params, write_workspace
+from tiny_workspaces import EXPORT, Workspace, make_params, write_workspace
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg (the extra `postgres`) is not installed")
 
@@ -199,7 +199,7 @@ def registered(team: Team, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", team.address)
         workspace = write_workspace(tmp_path_factory.mktemp("workspace") / "mine")
-        register(workspace.models, workspace.reports, workspace.shards, make_params(), workspace.root)
+        register(workspace.models, workspace.reports, workspace.shards, make_params(), EXPORT, workspace.root)
         yield workspace
 
 

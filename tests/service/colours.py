@@ -80,13 +80,14 @@ def write_recognizer(folder: Path) -> Path:
     (bundle / "model.keras").write_bytes(b"not needed to serve")
     write_vocabulary(bundle / "vocabulary.csv", LANDMARKS)
     facts = {
-        "format": 1,
+        "format": 2,
         "variant": "plain",
         "image_size": SIZE,
         "fit": "crop",
         "max_pixels": 50_000_000,
         "labels": 3,
         "embedding_dim": 3,
+        "precision": "float32",
         "shards_fingerprint": "none",
         "files": {path.name: compute_sha256(path) for path in bundle.iterdir()},
     }

@@ -15,7 +15,7 @@ from landmarks.modeling.bundle import write_bundle
 from landmarks.modeling.layers import FusedBatchNormalization
 from landmarks.modeling.networks import build_backbone, build_classifier, build_recognizer, load_backbone_weights
 from landmarks.params import NetworkParams, read_params
-from landmarks.recognition import ServingNetwork
+from landmarks.serving_network import ServingNetwork
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = read_params(ROOT / "experiments" / "default.yaml").network

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from landmarks.errors import ArtifactError
 from landmarks.files import compute_sha256, read_json
 
-BUNDLE_FORMAT = 1
+BUNDLE_FORMAT = 2
 INDEX_FORMAT = 3
 BUNDLE_FILE = "bundle.json"
 SERVING_MODEL_FILE = "serving.tflite"
@@ -42,6 +42,7 @@ _BUNDLE_KEYS = (
     "max_pixels",
     "labels",
     "embedding_dim",
+    "precision",
     "shards_fingerprint",
     "files",
     "fingerprint",

@@ -11,12 +11,13 @@ from landmarks.data.images import Pixels, decode_image
 from landmarks.data.photo_files import read_photo_file
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
-from landmarks.recognition import BATCH, Recognizer
+from landmarks.recognition import Recognizer
 from landmarks.serving.answers import KnownLandmark, LandmarksAnswer, ModelAnswer
 from landmarks.serving.batching import Batcher
 from landmarks.serving.looking import Look, Sight, Wish, look
 from landmarks.serving.receipt import PackageReceipt
 from landmarks.serving.request_log import RequestLog
+from landmarks.serving_network import BATCH
 
 API_VERSION = "1.1"
 _LARGE_PIXELS = 4_000_000

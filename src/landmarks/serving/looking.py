@@ -7,7 +7,8 @@ import numpy as np
 
 from landmarks.data.images import Pixels
 from landmarks.errors import ImageError
-from landmarks.recognition import Floats, Neighbour, Recognition, Recognizer
+from landmarks.recognition import Neighbour, Recognition, Recognizer
+from landmarks.serving_network import Floats
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from threading import Thread
 from typing import Any
 
 from landmarks.errors import ArtifactError
-from landmarks.recognition import Floats, Recognition
+from landmarks.recognition import Recognition
+from landmarks.serving_network import Floats
 
 PATH_VARIABLE = "LANDMARKS_REQUEST_LOG"
 _MOST_WAITING = 2000  # lines; what comes above that is lost and counted

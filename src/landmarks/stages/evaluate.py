@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from dataclasses import asdict
 from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
@@ -25,7 +26,7 @@ from landmarks.figures.evaluation import draw_confusion_matrix, draw_gallery, dr
 from landmarks.figures.separation import ShownPhoto, draw_landmark_scores, draw_neighbours, draw_precision_coverage
 from landmarks.files import replace_folder, write_json
 from landmarks.inference import BATCH, check_fits, check_trained_on, run_split
-from landmarks.modeling.parity import measure_parity
+from landmarks.modeling.comparison import measure_parity
 from landmarks.params import EvaluateParams, flatten_params
 from landmarks.recognition import Neighbour, Recognizer
 from landmarks.retrieval.metrics import score_search
@@ -140,14 +141,9 @@ def _measure_search(recognizer: Recognizer, shards: Path) -> dict[str, float]:
 
 
 def _measure_parity(model_dir: Path, recognizer: Recognizer, shards: Path) -> dict[str, float]:
-    """How alike the export and the Keras model answer, on val and test together: `register` asks for it."""
-    batches = (pixels for split in (Split.VAL, Split.TEST) for _, _, pixels in iterate_batches(shards, split, BATCH))
-    parity = measure_parity(model_dir / "bundle", recognizer.network.run, batches)
-    return {
-        "parity_photos": float(parity.photos),
-        "parity_differing": float(parity.differing),
-        "parity_min_cosine": parity.min_cosine,
-    }
+    """How alike the export and the Keras model answer: `register` asks for it."""
+    parity = measure_parity(model_dir / "bundle", recognizer.network.run, shards)
+    return {f"parity_{name}": float(value) for name, value in asdict(parity).items()}
 
 
 def _measure_trivial(shards: Path) -> dict[str, float]:

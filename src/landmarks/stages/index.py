@@ -26,7 +26,6 @@ from landmarks.inference import BATCH, Batch, check_trained_on, run_split
 from landmarks.logistic import LogisticModel
 from landmarks.metrics import Calibration, calibrate_threshold
 from landmarks.params import IndexParams
-from landmarks.recognition import Floats, ServingNetwork
 from landmarks.rejection import (
     Evidence,
     LandmarkScorer,
@@ -37,6 +36,7 @@ from landmarks.rejection import (
 )
 from landmarks.retrieval.index import SimilarityIndex, check_unit_rows
 from landmarks.retrieval.thumbnails import OFFSETS_FILE, THUMBNAILS_FILE, open_thumbnails
+from landmarks.serving_network import Floats, ServingNetwork
 
 
 def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:

@@ -1,7 +1,7 @@
 """register: the better variant becomes the champion, where it is good enough and no worse than the present one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,7 +25,8 @@ from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
 from landmarks.errors import ArtifactError, GateError
 from landmarks.files import write_json, write_text
 from landmarks.metrics import compute_macro_recall, compute_ranks
-from landmarks.params import RegisterParams
+from landmarks.params import ExportParams, RegisterParams
+from landmarks.parity import Parity
 from landmarks.recognition import Recognizer
 from landmarks.stages.candidates import (
     CHALLENGER,
@@ -52,7 +53,9 @@ class ChampionScore:
     measured: bool
 
 
-def register(models: Path, reports: Path, shards: Path, params: RegisterParams, project: Path = Path()) -> Path:
+def register(
+    models: Path, reports: Path, shards: Path, params: RegisterParams, export: ExportParams, project: Path = Path()
+) -> Path:
     """Compare the variants, apply the gate, register them, and set the aliases `champion` and `challenger`.
 
     Args:
@@ -60,6 +63,7 @@ def register(models: Path, reports: Path, shards: Path, params: RegisterParams, 
         reports: with the receipts and the evaluations; gets `registration.json` and `model_card.md`.
         shards: `data/shards`, which the variants were trained on.
         params: the section `register`.
+        export: the section `export`: how alike export and Keras model have to answer.
         project: the folder of `dvc.lock`.
 
     Raises:
@@ -71,6 +75,7 @@ def register(models: Path, reports: Path, shards: Path, params: RegisterParams, 
     store = open_store()
     manifest = read_manifest(shards)
     ranked = _rank(read_candidates(models, reports), manifest, params.metric)
+    _check_parity(ranked[0], export)
     champion = _check_gate(store, ranked, shards, manifest, params)
     common = _describe_origin(manifest, project)
     versions = {item.variant: _register_candidate(store, item, params.model_name, common) for item in reversed(ranked)}
@@ -133,7 +138,6 @@ def _check_gate(
             f"{received}, register.min_score asks for {params.min_score:.4f}. Nothing was registered. Train longer or "
             "on more photos, or lower register.min_score."
         )
-    _check_parity(best, params)
     version = find_alias(store, params.model_name, CHAMPION)
     if version is None:
         return None
@@ -148,18 +152,18 @@ def _check_gate(
     return champion
 
 
-def _check_parity(candidate: Candidate, params: RegisterParams) -> None:
-    """What is served must answer as what was trained; of few photos one may differ."""
-    names = ("parity_photos", "parity_differing", "parity_min_cosine")
+def _check_parity(candidate: Candidate, params: ExportParams) -> None:
+    """What is served must answer as what was trained."""
+    names = [f"parity_{field.name}" for field in fields(Parity)]
     if missing := [name for name in names if name not in candidate.metrics]:
         raise ArtifactError(f"{candidate.evaluation} has no figure {missing[0]}. Run `dvc repro evaluate`.")
-    photos, differing, cosine = (candidate.metrics[name] for name in names)
-    if differing > max(1.0, (1.0 - params.min_agreement) * photos) or cosine < params.min_embedding_cosine:
+    photos, differing, cosine, change = (candidate.metrics[name] for name in names)
+    precision = candidate.read_bundle()["precision"]
+    fault = Parity(round(photos), round(differing), cosine, change).find_fault(precision, params)
+    if fault:
         raise GateError(
-            f"The export of {candidate.variant} does not answer as its Keras model: {differing:.0f} of {photos:.0f} "
-            f"photos get another landmark, the lowest cosine of embeddings is {cosine:.5f}. register.min_agreement "
-            f"asks for {params.min_agreement:.4f}, register.min_embedding_cosine for "
-            f"{params.min_embedding_cosine:.5f}. Nothing was registered. Train again."
+            f"The {precision} export of {candidate.variant} does not answer as its Keras model: {fault}. Nothing was "
+            "registered. The section `export` of params.yaml sets these limits and chooses another precision."
         )
 
 

@@ -1,6 +1,8 @@
 """Train one variant of the network on the shards, as one MLflow run."""
 
+import logging
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ from landmarks.adapters.tracking import DatasetInfo, TrackedRun, start_run, writ
 from landmarks.data.batches import TrainingData, open_training_data, read_augmented_examples
 from landmarks.data.schema import Split
 from landmarks.data.shards import ShardManifest, read_manifest
-from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
+from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.figures.training import draw_augmented, draw_learning_curves
 from landmarks.files import compute_fingerprint, hold_lock, read_json, replace_folder, write_json, write_text
 from landmarks.modeling.bundle import write_bundle
+from landmarks.modeling.comparison import measure_parity
 from landmarks.modeling.initial_weights import load_initial_weights
 from landmarks.modeling.networks import Normalization, Precision, Scaling, build_classifier, build_recognizer
 from landmarks.modeling.training import (
@@ -26,9 +29,11 @@ from landmarks.modeling.training import (
     configure_runtime,
     train_classifier,
 )
-from landmarks.params import AugmentationParams, Params, flatten_params
+from landmarks.params import AugmentationParams, ExportParams, Params, flatten_params
+from landmarks.serving_network import ServingNetwork
 
 _AUGMENTED_VERSIONS = 15
+log = logging.getLogger(__name__)
 
 
 def train(variant: str, shards: Path, bundle: Path, reports: Path, params: Params, work: Path) -> Path:
@@ -56,7 +61,8 @@ def train(variant: str, shards: Path, bundle: Path, reports: Path, params: Param
             exported = _build(manifest.image_size, manifest.labels, params, "float32", "portable")
             exported.set_weights(result.classifier.get_weights())
             recognizer = build_recognizer(exported, params.network.mirror)
-            write_bundle(bundle, recognizer, landmarks, _describe_bundle(variant, manifest, params))
+            facts = _describe_bundle(variant, manifest, params)
+            _write_bundle(bundle, recognizer, landmarks, facts, shards, params.export)
         except BaseException:
             run.fail()
             raise
@@ -82,6 +88,27 @@ def _describe_bundle(variant: str, manifest: ShardManifest, params: Params) -> d
         "max_pixels": params.prepare.max_pixels,
         "shards_fingerprint": manifest.fingerprint,
     }
+
+
+def _write_bundle(
+    folder: Path,
+    recognizer: keras.Model,
+    landmarks: Sequence[Landmark],
+    facts: Mapping[str, str | int],
+    shards: Path,
+    params: ExportParams,
+) -> None:
+    """Export with 8-bit weights where that is wished or leaves the answers as they are, else in float32."""
+    if params.precision != "float32":
+        write_bundle(folder, recognizer, landmarks, facts, "int8")
+        if params.precision == "int8":
+            return
+        fault = measure_parity(folder, ServingNetwork.load(folder).run, shards).find_fault("int8", params)
+        if fault is None:
+            return
+        log.warning("The network is served in float32: with 8-bit weights %s.", fault)
+        facts = {**facts, "int8_refused": fault}
+    write_bundle(folder, recognizer, landmarks, facts, "float32")
 
 
 def _open_run(
@@ -130,8 +157,8 @@ def _train_classifier(
         load_initial_weights(classifier, params.train.initial_weights)
         return classifier
 
-    log = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: run.log_epoch(epoch + 1, logs))
-    return train_classifier(build, data, params.train, params.network, strategy, workplace, [log])
+    tracking = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: run.log_epoch(epoch + 1, logs))
+    return train_classifier(build, data, params.train, params.network, strategy, workplace, [tracking])
 
 
 def _write_reports(
