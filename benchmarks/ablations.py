@@ -27,12 +27,14 @@ ABLATIONS: dict[str, Changes] = {
     "constant rate": {"train": {"decay": "constant"}},
     "no label smoothing": {"train": {"label_smoothing": 0.0}},
     "no weight decay": {"train": {"weight_decay": 0.0}},
-    "flattened": {"network": {"pooling": "flatten"}, "train": {"resizing": []}},
+    "flattened": {"network": {"pooling": "flatten"}},
     "gem pooling": {"network": {"pooling": "gem"}},
     "512-d layer": {"network": {"embedding_dim": 512}},
     "arcface": {"network": {"head": "arcface", "embedding_dim": 512}},
     "small stem": {"network": {"stem": "small"}},
-    "full size throughout": {"train": {"resizing": []}},
+    "smaller photos at first": {
+        "train": {"resizing": [{"until": 0.5, "image_size": 32}, {"until": 0.75, "image_size": 48}]}
+    },
     "no mixing": {"augmentation": {"mixup_fraction": 0.0, "cutmix_fraction": 0.0}},
     "no flip": {"augmentation": {"flip": False}},
     "weaker crops": {"augmentation": {"min_crop_area_fraction": 0.8}},

@@ -33,7 +33,6 @@ from tiny_recognizers import (
     RED,
     Photo,
     embed,
-    encode_png,
     make_photos,
     write_tiny_bundle,
     write_tiny_shards,
@@ -95,7 +94,7 @@ def evaluated(project: Path) -> Path:
 
 
 def is_answered(folder: Path, photo: Photo) -> bool:
-    return Recognizer.load(folder / "model").classify([encode_png(photo.pixels)])[0].is_landmark
+    return Recognizer.load(folder / "model").classify_pixels(np.stack([photo.pixels]))[0].is_landmark
 
 
 def test_metrics(evaluated: Path) -> None:
@@ -124,7 +123,7 @@ def test_the_search_is_measured_by_its_definition(evaluated: Path) -> None:
     averages, firsts = [], []
     for photo in TEST:
         wanted = LANDMARKS[photo.label].landmark_id
-        hits = [item.landmark_id == wanted for item in recognizer.search([encode_png(photo.pixels)], k=100)[0]]
+        hits = [item.landmark_id == wanted for item in recognizer.search_pixels(np.stack([photo.pixels]), k=100)[0]]
         relevant = sum(other.label == photo.label for other in TRAIN)
         precisions = [sum(hits[: place + 1]) / (place + 1) for place, hit in enumerate(hits) if hit]
         averages.append(sum(precisions) / min(relevant, 100))
@@ -154,7 +153,7 @@ def test_gap_against_a_slow_count(evaluated: Path) -> None:
     metrics = read_json(evaluated / "reports/evaluate/metrics.json")
     recognizer = Recognizer.load(evaluated / "model")
     photos = [*TEST, *PHOTOS[Split.DISTRACTORS_TEST]]
-    answers = recognizer.classify([encode_png(photo.pixels) for photo in photos])
+    answers = recognizer.classify_pixels(np.stack([photo.pixels for photo in photos]))
     scores = {photo.image_id: answer.landmark_score for photo, answer in zip(photos, answers, strict=True)}
     assert metrics["gap_without_distractors"] == pytest.approx(measure_gap_slowly(TEST, scores, 0))
     assert metrics["gap"] == pytest.approx(measure_gap_slowly(photos, scores, 8 / 3))
@@ -203,7 +202,7 @@ def test_predictions_are_what_the_recognizer_answers(evaluated: Path) -> None:
     table = pd.read_csv(evaluated / "reports/evaluate/predictions.csv", dtype={"image_id": str})
     assert table["image_id"].tolist() == [photo.image_id for photo in TEST]
     for row, photo in zip(table.itertuples(), TEST, strict=True):
-        answer = recognizer.classify([encode_png(photo.pixels)])[0]
+        answer = recognizer.classify_pixels(np.stack([photo.pixels]))[0]
         best = answer.predictions[0]
         assert row.predicted == best.name
         assert row.actual == LANDMARKS[photo.label].name
