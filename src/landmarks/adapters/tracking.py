@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from landmarks.adapters.provenance import collect_tags
 from landmarks.adapters.receipts import DatasetInfo, Receipt, describe_params, read_receipt, write_receipt
@@ -73,11 +74,17 @@ def open_store() -> Store:
         client.search_experiments(max_results=1)
     except Exception as error:  # what comes depends on the database's driver
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise LandmarksError(
+        message = (
             f"The tracking store {uri} cannot be used: {reason} Check MLFLOW_TRACKING_URI, or move the damaged "
             "database away and run `landmarks sync`."
-        ) from error
+        )
+        raise LandmarksError(_hide_password(message, uri)) from error
     return Store(uri, client, mlflow)
+
+
+def _hide_password(text: str, uri: str) -> str:
+    password = urlsplit(uri).password
+    return text.replace(password, "***") if password else text
 
 
 class TrackedRun:
