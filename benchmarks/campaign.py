@@ -1,9 +1,10 @@
 """`make campaign`: the long runs behind docs/results.md, each a whole pipeline in a clone of this repository.
 
-    python -m benchmarks.campaign [demo-0 demo-1 demo-2 landmarks81 landmarks10_64px] [--folder .work/campaign]
+    python -m benchmarks.campaign [demo-0 demo-1 demo-2 landmarks81 landmarks81+study ...] [--folder .work/campaign]
 
-A run that is there already is not run again. The sample sets are found through LANDMARKS_SAMPLES. At the end the
-figures of all runs are printed as a table.
+A run is named by its experiments and a seed: `landmarks81+study-1` is `landmarks params landmarks81 study` trained with
+seed 1; `demo-1` is the demo drawn with seed 1. A run that is there already is not run again. The sample sets are found
+through LANDMARKS_SAMPLES. At the end the figures of all runs are printed as a table.
 """
 
 import argparse
@@ -16,24 +17,40 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 ROOT = Path(__file__).parents[1]
-RUNS = ("demo-0", "demo-1", "demo-2", "landmarks81", "landmarks10_64px")
-COLUMNS = ("top1", "top1_low", "top1_high", "top5", "macro_recall", "ece", "auroc")
+RUNS = (
+    *("demo-0", "demo-1", "demo-2"),
+    *("landmarks81-0", "landmarks81-1", "landmarks81-2", "landmarks81+study-0"),
+    *("landmarks10_64px-0", "landmarks10_64px+study-0"),
+)
+COLUMNS = (
+    *("top1", "top1_low", "top1_high", "top5", "macro_recall", "ece"),
+    *("gap", "gap_without_distractors", "auroc", "trivial_auroc", "map_at_100"),
+)
 
 
 def run_pipeline(name: str, folder: Path) -> None:
-    """Run `dvc repro` for a data set, or for the demo drawn with a seed."""
+    """Run `dvc repro` for a run's experiments and seed."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": path, "BENTOML_HOME": str(folder / ".bentoml")}
-    experiment = name if "-" not in name else "default"
-    subprocess.run(["landmarks", "params", experiment], cwd=folder, env=environment, check=True)
-    if name.startswith("demo-"):
-        params = folder / "params.yaml"
-        seed = f"seed: {name.removeprefix('demo-')}"
-        params.write_text(params.read_text().replace("seed: 0", seed, 1))
+    experiments, _, seed = name.partition("-")
+    merged = ["default" if experiment == "demo" else experiment for experiment in experiments.split("+")]
+    subprocess.run(["landmarks", "params", *merged], cwd=folder, env=environment, check=True)
+    set_seed(folder / "params.yaml", int(seed or 0), is_demo=experiments == "demo")
     started = time.monotonic()
     subprocess.run(["dvc", "repro"], cwd=folder, env=environment, check=True)
     (folder / "minutes.json").write_text(json.dumps({"minutes": (time.monotonic() - started) / 60}))
+
+
+def set_seed(path: Path, seed: int, is_demo: bool) -> None:
+    """Of the drawing, or of the training where the photos are given."""
+    yaml = YAML()
+    params = yaml.load(path.read_text())
+    (params["acquire"]["demo"] if is_demo else params["train"])["seed"] = seed
+    with path.open("w") as stream:
+        yaml.dump(params, stream)
 
 
 def describe(name: str, folder: Path) -> list[str]:
@@ -52,7 +69,7 @@ def describe(name: str, folder: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="*", default=RUNS, choices=RUNS)
+    parser.add_argument("runs", nargs="*", default=RUNS, metavar="RUN", help=", ".join(RUNS))
     parser.add_argument("--folder", type=Path, default=ROOT / ".work" / "campaign")
     args = parser.parse_args()
     for name in args.runs:
