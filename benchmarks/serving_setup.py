@@ -71,7 +71,11 @@ def _write_gallery(folder: Path, bundle: dict[str, object]) -> None:
         "format": INDEX_FORMAT,
         "bundle_fingerprint": bundle["fingerprint"],
         "photos": GALLERY_PHOTOS,
-        "scorer": {"weights": [1.0, 5.0, 1.0, -5.0], "bias": 0.0},
+        "scorer": {
+            "landmark": {"weights": [1.0, 5.0, 1.0, -5.0, 1.0], "bias": 0.0},
+            "answer": {"weights": [1.0, 5.0, 1.0, -5.0, 1.0], "bias": 0.0},
+            "probe": {"weights": [float(value) for value in embeddings[0]], "bias": 0.0},
+        },
         "threshold": 0.5,
         "precision_target": 0.9,
         "files": {name: compute_sha256(folder / name) for name in names},

@@ -31,7 +31,8 @@ RED, GREEN, BLUE, GREY = (200, 40, 40), (40, 200, 40), (40, 40, 200), (120, 120,
 COLOURS = (RED, GREEN, BLUE)
 
 # the landmark score is a steep function of the similarity to the nearest photo of the gallery alone: 0.5 at 0.9
-SCORER: dict[str, Any] = {"weights": [0.0, 20.0, 0.0, 0.0], "bias": -18.0}
+_SIMILARITY: dict[str, Any] = {"weights": [0.0, 20.0, 0.0, 0.0, 0.0], "bias": -18.0}
+SCORER: dict[str, Any] = {"landmark": _SIMILARITY, "answer": _SIMILARITY, "probe": None}
 
 Colour = tuple[int, int, int]
 Pixels = npt.NDArray[np.uint8]

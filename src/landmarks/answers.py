@@ -16,13 +16,15 @@ class Answers:
         image_ids: of the n photos.
         labels: int (n,), the truth; -1 for photos of no landmark.
         probabilities: float32 (n, L).
-        scores: float32 (n,), how much each photo looks like a known landmark.
+        scores: float32 (n,), the estimated chance that each photo shows a landmark.
+        confidences: float32 (n,), the estimated chance that the most likely label is the true one.
     """
 
     image_ids: tuple[str, ...]
     labels: Ints
     probabilities: Floats
     scores: Floats
+    confidences: Floats
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:

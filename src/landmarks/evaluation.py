@@ -31,8 +31,8 @@ class Evaluation:
 
     Attributes:
         metrics: by flat names; one that is not defined for these photos is absent.
-        precision_coverage: `threshold`, `coverage` (part of the landmark photos that is answered) and `precision` (part
-            of the answers that is right), one row per photo at whose score the threshold may stand.
+        precision_coverage: `confidence`, `coverage` (part of the landmark photos that is answered where that much is
+            asked for) and `precision` (part of those answers that is right), one row per confidence that occurs.
         per_landmark: one row per label: `photos`, `recall`, `precision`, `most_frequent_wrong_answer`, ….
         confusions: `actual`, `predicted`, `photos`, the most frequent first.
         predictions: one row per test photo.
@@ -158,7 +158,7 @@ def compute_intervals(ranks: Ints, labels: Ints, samples: int, seed: int) -> dic
 def _check(answers: Answers, may_be_empty: bool = False) -> None:
     if not (may_be_empty or len(answers.labels)):
         raise DataError("There are no test photos to evaluate. Raise select.test_fraction or select more photos.")
-    if not (np.isfinite(answers.probabilities).all() and np.isfinite(answers.scores).all()):
+    if not (np.isfinite(answers.probabilities).all() and np.isfinite([answers.scores, answers.confidences]).all()):
         raise DataError("The network answers with numbers that are not finite. Train it again with a lower rate.")
 
 
@@ -218,6 +218,7 @@ def _tabulate_predictions(test: Answers, near_duplicates: Bools, names: Sequence
             "predicted": [names[label] for label in test.predicted],
             "score": test.probabilities.max(axis=1),
             "landmark_score": test.scores,
+            "confidence": test.confidences,
             "actual_probability": own,
             "rank": compute_ranks(test.probabilities, test.labels) + 1,
             "near_duplicate": near_duplicates,

@@ -155,7 +155,9 @@ def compute_fpr_at_tpr(positives: Floats, negatives: Floats, percent: int = 95) 
     return int(np.sum(negatives >= threshold)) / len(negatives)
 
 
-def calibrate_threshold(scores: Floats, correct: Bools, precision_target: float) -> Calibration:
+def calibrate_threshold(
+    scores: Floats, correct: Bools, precision_target: float, weights: Floats | None = None
+) -> Calibration:
     """Find the lowest threshold at which the answers are precise enough.
 
     Photos with equal scores are answered together or not at all, so thresholds are scores that occur. Where no
@@ -165,6 +167,7 @@ def calibrate_threshold(scores: Floats, correct: Bools, precision_target: float)
         scores: float (n,).
         correct: bool (n,), whether answering the photo would be right; never for one that shows no landmark.
         precision_target: of the answers, this part is to be right.
+        weights: float (n,), what each photo counts; all the same where None.
 
     Raises:
         ValueError: there are no photos, or a score is NaN.
@@ -177,11 +180,12 @@ def calibrate_threshold(scores: Floats, correct: Bools, precision_target: float)
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     last_of_equals = np.append(ordered[1:] != ordered[:-1], True)
-    answered = np.arange(1, len(scores) + 1)[last_of_equals]
-    precisions = np.cumsum(correct[order])[last_of_equals] / answered
+    counts = np.ones(len(scores)) if weights is None else weights[order]
+    answered = np.cumsum(counts)[last_of_equals]
+    precisions = np.cumsum(counts * correct[order])[last_of_equals] / answered
     chosen = np.flatnonzero(precisions >= min(precision_target, precisions.max()))[-1]
-    threshold = ordered[answered[chosen] - 1]
-    return Calibration(float(threshold), float(precisions[chosen]), int(answered[chosen]) / len(scores))
+    threshold = ordered[last_of_equals][chosen]
+    return Calibration(float(threshold), float(precisions[chosen]), float(answered[chosen] / answered[-1]))
 
 
 def _require_both(positives: Floats, negatives: Floats) -> None:

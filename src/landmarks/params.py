@@ -213,9 +213,9 @@ class IndexParams(Section):
     """The gallery of similar photos and the threshold of rejection."""
 
     precision_target: Annotated[float, Field(gt=0, le=1)] = Field(
-        description="Of the answers above the threshold on val, this part is right."
+        description="Of the val photos above the threshold, this part shows a landmark, both kinds counting the same."
     )
-    distractor_penalty: bool = Field(description="Whether similarity to known photos of no landmark counts.")
+    distractor_penalty: bool = Field(description="Whether known photos of no landmark tell what others look like.")
     thumbnails: bool = Field(description="Keep small pictures of the gallery photos, for the service to show.")
 
 

@@ -24,8 +24,7 @@ from landmarks.data.recognizer_files import (
 )
 from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.errors import ArtifactError, ImageError, LandmarksError
-from landmarks.logistic import LogisticModel
-from landmarks.rejection import Evidence, LandmarkScorer, read_model
+from landmarks.rejection import Evidence, LandmarkScorer, ScorerModels, read_models
 from landmarks.retrieval.index import SimilarityIndex
 from landmarks.retrieval.thumbnails import OFFSETS_FILE, THUMBNAILS_FILE, Thumbnails
 from landmarks.serving_network import BATCH, Floats, ServingNetwork
@@ -46,8 +45,9 @@ class Recognition:
 
     Attributes:
         predictions: from most to least likely.
-        is_landmark: whether the photo shows a known landmark at all: its score reaches the threshold.
-        landmark_score: the estimated chance that the first prediction is right.
+        is_landmark: whether the photo shows a landmark at all: its score reaches the threshold.
+        landmark_score: the estimated chance that it does.
+        confidence: the estimated chance that the first prediction is right.
         threshold: as calibrated on val.
         nearest: the most similar photo of the gallery; None where the network finds nothing.
         agreement: of the nearest gallery photos, the part that shows the first prediction.
@@ -57,6 +57,7 @@ class Recognition:
     predictions: tuple[Prediction, ...]
     is_landmark: bool
     landmark_score: float
+    confidence: float
     threshold: float
     nearest: "Neighbour | None"
     agreement: float
@@ -125,8 +126,8 @@ class Recognizer:
         """As `classify`, for what the network gave already, as `ServingNetwork.run` gives it."""
         _check_k(k)
         evidence = self.gallery.scorer.collect(probabilities, embeddings)
-        scores = self.gallery.scorer.score(evidence)
-        return [self._recognize(probabilities[row], evidence, scores, row, k) for row in range(len(scores))]
+        scores = np.column_stack([self.gallery.scorer.score(evidence), self.gallery.scorer.trust(evidence)])
+        return [self._recognize(probabilities[row], evidence, scores[row], row, k) for row in range(len(scores))]
 
     def search(self, photos: Sequence[bytes], k: int = 10) -> list[list[Neighbour]]:
         """The k most similar gallery photos of each encoded photo, best first.
@@ -162,11 +163,12 @@ class Recognizer:
             Prediction(self.landmarks[label].landmark_id, self.landmarks[label].name, float(probabilities[label]))
             for label in best
         )
-        place, score = int(evidence.nearest[row]), float(scores[row])
+        place, (score, confidence) = int(evidence.nearest[row]), scores.tolist()
         return Recognition(
             predictions,
             score >= self.gallery.threshold,
             score,
+            confidence,
             self.gallery.threshold,
             self._neighbour(place, float(evidence.similarity[row])) if place >= 0 else None,
             float(evidence.agreement[row]),
@@ -212,7 +214,9 @@ class Gallery:
             )
         if index.dimension != network.embedding_dim or not set(items.labels) <= set(range(network.labels)):
             raise ArtifactError(f"{folder} does not fit its network: other dimensions or labels. {MEND}")
-        scorer = LandmarkScorer(index, items.labels, _load_distractors(folder, facts, network, threads), _read(facts))
+        scorer = LandmarkScorer(
+            index, items.labels, _load_distractors(folder, facts, network, threads), _read(facts, network.embedding_dim)
+        )
         return cls(
             index, scorer, *items, float(facts["threshold"]), facts["precision_target"], _load_thumbnails(folder, facts)
         )
@@ -244,11 +248,11 @@ def _load_distractors(
     return distractors
 
 
-def _read(facts: dict[str, Any]) -> LogisticModel:
+def _read(facts: dict[str, Any], dimension: int) -> ScorerModels:
     try:
-        return read_model(facts["scorer"])
+        return read_models(facts["scorer"], dimension)
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"The index does not say how landmark scores are made ({error}). {MEND}") from error
+        raise ArtifactError(f"The index does not say how its scores are made ({error}). {MEND}") from error
 
 
 def _load_thumbnails(folder: Path, facts: dict[str, Any]) -> Thumbnails | None:

@@ -38,8 +38,8 @@ def tabulate_precision(test: Answers, distractors: Answers) -> pd.DataFrame:
     """The precision-coverage curve.
 
     Returns:
-        `threshold`, `coverage` (part of the landmark photos that is answered) and `precision` (part of the answers that
-        is right), one row per score at which the threshold may stand.
+        `confidence`, `coverage` (part of the landmark photos that is answered where that much is asked for) and
+        `precision` (part of those answers that is right), one row per confidence that occurs.
     """
     return _tabulate_precision(_mix(test, distractors))
 
@@ -50,6 +50,7 @@ class _Mixture:
 
     image_ids: tuple[str, ...]
     scores: Floats
+    confidences: Floats
     correct: Bools
     is_landmark: Bools
     weights: npt.NDArray[np.float64]
@@ -62,6 +63,7 @@ def _mix(test: Answers, distractors: Answers) -> _Mixture:
     return _Mixture(
         image_ids=test.image_ids + tuple(distractors.image_ids[place] for place in chosen),
         scores=np.concatenate([test.scores, distractors.scores[chosen]]),
+        confidences=np.concatenate([test.confidences, distractors.confidences[chosen]]),
         correct=np.concatenate([test.correct, np.zeros(len(chosen), np.bool_)]),
         is_landmark=np.arange(len(test.labels) + len(chosen)) < len(test.labels),
         weights=np.concatenate([np.ones(len(test.labels)), np.full(len(chosen), weight)]),
@@ -70,24 +72,24 @@ def _mix(test: Answers, distractors: Answers) -> _Mixture:
 
 def _measure_gap(test: Answers, mixture: _Mixture) -> dict[str, float]:
     photos = len(test.labels)
-    metrics = {"gap_without_distractors": compute_gap(test.scores, test.correct, photos, test.image_ids)}
+    metrics = {"gap_without_distractors": compute_gap(test.confidences, test.correct, photos, test.image_ids)}
     if not mixture.is_landmark.all():
-        metrics["gap"] = compute_gap(mixture.scores, mixture.correct, photos, mixture.image_ids, mixture.weights)
+        metrics["gap"] = compute_gap(mixture.confidences, mixture.correct, photos, mixture.image_ids, mixture.weights)
     return metrics
 
 
 def _tabulate_precision(mixture: _Mixture) -> pd.DataFrame:
-    order = np.argsort(-mixture.scores, kind="stable")
-    scores, weights = mixture.scores[order], mixture.weights[order]
+    order = np.argsort(-mixture.confidences, kind="stable")
+    confidences, weights = mixture.confidences[order], mixture.weights[order]
     # photos with equal scores are answered together or not at all
-    last_of_equals = np.append(scores[1:] != scores[:-1], True)
+    last_of_equals = np.append(confidences[1:] != confidences[:-1], True)
     coverage = np.cumsum(mixture.is_landmark[order]) / mixture.is_landmark.sum()
     precision = np.cumsum(weights * mixture.correct[order]) / np.cumsum(weights)
-    return pd.DataFrame({"threshold": scores, "coverage": coverage, "precision": precision})[last_of_equals]
+    return pd.DataFrame({"confidence": confidences, "coverage": coverage, "precision": precision})[last_of_equals]
 
 
 def _measure_rejection(mixture: _Mixture, threshold: float) -> dict[str, float]:
-    """Which photos are answered at the threshold, and how many of the answers are right."""
+    """Which photos are taken for landmarks at the threshold, and how many of these are, and have the right name."""
     # in float64, as the recognizer compares one photo
     answered = mixture.scores.astype(np.float64) >= threshold
     is_landmark = mixture.is_landmark
@@ -95,6 +97,7 @@ def _measure_rejection(mixture: _Mixture, threshold: float) -> dict[str, float]:
     if not is_landmark.all():
         metrics["answered_distractors_fraction"] = float(answered[~is_landmark].mean())
     if answered.any():
-        right = mixture.weights[answered] @ mixture.correct[answered]
-        metrics["answer_precision"] = float(right / mixture.weights[answered].sum())
+        answers = mixture.weights[answered].sum()
+        metrics["landmark_precision"] = float(mixture.weights[answered] @ is_landmark[answered] / answers)
+        metrics["answer_precision"] = float(mixture.weights[answered] @ mixture.correct[answered] / answers)
     return metrics

@@ -74,7 +74,7 @@ def submit_retrieval(recognizer: Recognizer, photos: Sequence[Path], out: Path) 
 
 
 def _make_guess(recognition: Recognition) -> Guess:
-    return Guess(recognition.predictions[0].landmark_id, recognition.landmark_score)
+    return Guess(recognition.predictions[0].landmark_id, recognition.confidence)
 
 
 def _search_one(recognizer: Recognizer, pixels: Pixels) -> tuple[str, ...] | ImageError:

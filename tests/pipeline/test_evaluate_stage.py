@@ -111,6 +111,7 @@ def test_metrics(evaluated: Path) -> None:
     # three photos of no landmark stand for eight
     answered = sum(answer * (8 / 3 if photo.label < 0 else 1) for photo, answer in answers.items())
     assert metrics["answer_precision"] == pytest.approx(right / answered)
+    assert metrics["landmark_precision"] == pytest.approx(sum(answers[photo] for photo in TEST) / answered)
     assert metrics["model_bytes"] == (evaluated / "model/bundle/serving.tflite").stat().st_size
     assert metrics["images_per_second"] > 0
     assert (metrics["parity_photos"], metrics["parity_differing"]) == (len(VAL) + len(TEST), 0)
@@ -154,7 +155,7 @@ def test_gap_against_a_slow_count(evaluated: Path) -> None:
     recognizer = Recognizer.load(evaluated / "model")
     photos = [*TEST, *PHOTOS[Split.DISTRACTORS_TEST]]
     answers = recognizer.classify_pixels(np.stack([photo.pixels for photo in photos]))
-    scores = {photo.image_id: answer.landmark_score for photo, answer in zip(photos, answers, strict=True)}
+    scores = {photo.image_id: answer.confidence for photo, answer in zip(photos, answers, strict=True)}
     assert metrics["gap_without_distractors"] == pytest.approx(measure_gap_slowly(TEST, scores, 0))
     assert metrics["gap"] == pytest.approx(measure_gap_slowly(photos, scores, 8 / 3))
     assert metrics["gap"] < metrics["gap_without_distractors"]
@@ -187,14 +188,21 @@ def test_a_trivial_model_is_fitted_on_val_and_measured_on_test(evaluated: Path) 
     assert metrics["trivial_auroc"] != measure_trivial_auroc(test, others, val, distractors)
 
 
-def test_precision_over_coverage_is_written_with_the_threshold_on_it(evaluated: Path) -> None:
-    metrics = read_json(evaluated / "reports/evaluate/metrics.json")
+def test_precision_over_coverage_is_written(evaluated: Path) -> None:
+    recognizer = Recognizer.load(evaluated / "model")
     curve = pd.read_csv(evaluated / "reports/evaluate/precision_coverage.csv")
-    assert curve.columns.tolist() == ["threshold", "coverage", "precision"]
+    assert curve.columns.tolist() == ["confidence", "coverage", "precision"]
     assert curve["coverage"].iloc[-1] == 1
-    here = curve[curve["threshold"] >= metrics["threshold"] - 1e-6].iloc[-1]
-    assert here["coverage"] == pytest.approx(metrics["answered_fraction"], abs=1e-5)
-    assert here["precision"] == pytest.approx(metrics["answer_precision"], abs=1e-5)
+    middle = curve.iloc[len(curve) // 2]
+    photos = [*TEST, *PHOTOS[Split.DISTRACTORS_TEST]]
+    answers = recognizer.classify_pixels(np.stack([photo.pixels for photo in photos]))
+    answered = [
+        photo for photo, answer in zip(photos, answers, strict=True) if answer.confidence >= middle.confidence - 1e-6
+    ]
+    counts = [8 / 3 if photo.label < 0 else 1 for photo in answered]
+    right = sum(is_right(photo) for photo in answered if photo.label >= 0)
+    assert middle.coverage == pytest.approx(sum(photo.label >= 0 for photo in answered) / len(TEST), abs=1e-5)
+    assert middle.precision == pytest.approx(right / sum(counts), abs=1e-5)
 
 
 def test_predictions_are_what_the_recognizer_answers(evaluated: Path) -> None:
@@ -208,6 +216,7 @@ def test_predictions_are_what_the_recognizer_answers(evaluated: Path) -> None:
         assert row.actual == LANDMARKS[photo.label].name
         assert row.score == pytest.approx(best.score, rel=1e-5)
         assert row.landmark_score == pytest.approx(answer.landmark_score, rel=1e-5)
+        assert row.confidence == pytest.approx(answer.confidence, rel=1e-5)
     assert table["near_duplicate"].tolist() == [photo.near_duplicate for photo in TEST]
 
 

@@ -23,6 +23,7 @@ from landmarks.files import compute_tree_sha256, read_json
 from landmarks.modeling.bundle import write_bundle
 from landmarks.params import IndexParams
 from landmarks.recognition import Recognizer
+from landmarks.rejection import fit_probe
 from landmarks.stages.index import index
 from tiny_recognizers import (
     BLUE,
@@ -94,7 +95,7 @@ def embed_gallery_slowly() -> list[tuple[Features, int]]:
 
 
 def describe_slowly(photo: Photo, known: Sequence[Photo]) -> tuple[list[float], bool]:
-    """The four pieces of evidence, distractors being known, and whether the answer is right."""
+    """The evidence but for the probe, distractors being known, and whether the answer is right."""
     probabilities = np.asarray(build_network()(photo.pixels[None])["probabilities"], np.float64)[0]
     own, best = embed_slowly(photo), int(probabilities.argmax())
     nearest = sorted(((float(own @ row), label) for row, label in embed_gallery_slowly()), reverse=True)[:10]
@@ -114,22 +115,27 @@ def describe_all_slowly(has_penalty: bool) -> tuple[Features, npt.NDArray[np.boo
     for photo in DISTRACTORS:
         others = [other for other in DISTRACTORS if other.category != photo.category]
         described.append(describe_slowly(photo, others if has_penalty else []))
-    return np.array([evidence for evidence, _ in described]), np.array([right for _, right in described])
+    probe = np.zeros(len(described))
+    if has_penalty:
+        _, *held_out = fit_probe(embed(VAL), embed(DISTRACTORS), [photo.category for photo in DISTRACTORS])
+        probe = np.concatenate(held_out)
+    features = np.column_stack([np.array([evidence for evidence, _ in described]), probe])
+    return features, np.array([right for _, right in described])
 
 
-def fit_slowly(features: Features, correct: npt.NDArray[np.bool_]) -> Features:
+def fit_slowly(features: Features, correct: npt.NDArray[np.bool_], counts: Features) -> Features:
     """Weights and bias, by an optimizer that knows nothing of the problem."""
     spread = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(spread < 1e-12, 1, spread)
 
     def measure(solution: Features) -> float:
-        log_odds = scaled @ solution[:4] + solution[4]
+        log_odds = scaled @ solution[:5] + solution[5]
         losses = np.where(correct, np.logaddexp(0, -log_odds), np.logaddexp(0, log_odds))
-        return float(losses.mean() + 0.01 / 2 * (solution[:4] ** 2).sum())
+        return float(losses @ counts / counts.sum() + 0.01 / 2 * (solution[:5] ** 2).sum())
 
-    found = minimize(measure, np.zeros(5), method="BFGS", options={"gtol": 1e-8}).x
-    weights = found[:4] / np.where(spread < 1e-12, 1, spread)
-    return np.array([*weights, found[4] - weights @ features.mean(axis=0)])
+    found = minimize(measure, np.zeros(6), method="BFGS", options={"gtol": 1e-8}).x
+    weights = found[:5] / np.where(spread < 1e-12, 1, spread)
+    return np.array([*weights, found[5] - weights @ features.mean(axis=0)])
 
 
 def test_gallery_holds_every_training_photo_in_order(shards: Path, model_dir: Path) -> None:
@@ -213,31 +219,45 @@ def test_score_and_threshold_are_found_on_val_and_its_distractors(
     index(shards, model_dir, make_params(distractor_penalty=has_penalty))
     facts = read_json(model_dir / "index/index.json")
     features, correct = describe_all_slowly(has_penalty)
-    scorer = np.array([*facts["scorer"]["weights"], facts["scorer"]["bias"]])
-    slow = 1 / (1 + np.exp(-(features @ scorer[:4] + scorer[4])))
-    expected_scorer = fit_slowly(features, correct)
-    assert slow == pytest.approx(1 / (1 + np.exp(-(features @ expected_scorer[:4] + expected_scorer[4]))), abs=1e-3)
-    assert (facts["scorer"]["weights"][3] == 0) == (not has_penalty)
-    scored = list(zip(slow.tolist(), correct.tolist(), strict=True))
+    is_landmark = np.arange(len(correct)) < len(VAL)
+    # three photos of no landmark stand for six
+    counts = np.where(is_landmark, 1.0, len(VAL) / len(DISTRACTORS))
+    for name, target in (("landmark", is_landmark), ("answer", correct)):
+        scorer = np.array([*facts["scorer"][name]["weights"], facts["scorer"][name]["bias"]])
+        slow = 1 / (1 + np.exp(-(features @ scorer[:5] + scorer[5])))
+        fitted = fit_slowly(features, target, counts)
+        assert slow == pytest.approx(1 / (1 + np.exp(-(features @ fitted[:5] + fitted[5]))), abs=1e-3)
+        assert (facts["scorer"][name]["weights"][3] == 0) == (not has_penalty)
+        assert (facts["scorer"][name]["weights"][4] == 0) == (not has_penalty)
+    assert (facts["scorer"]["probe"] is None) == (not has_penalty)
+    scorer = np.array([*facts["scorer"]["landmark"]["weights"], facts["scorer"]["landmark"]["bias"]])
+    slow = 1 / (1 + np.exp(-(features @ scorer[:5] + scorer[5])))
+    scored = list(zip(slow.tolist(), is_landmark.tolist(), counts.tolist(), strict=True))
     reached = {
-        score: (sum(right for other, right in scored if other >= score), sum(other >= score for other, _ in scored))
-        for score, _ in scored
+        score: (
+            sum(right * count for other, right, count in scored if other >= score),
+            sum(count for other, _, count in scored if other >= score),
+        )
+        for score, _, _ in scored
     }
     expected = min(score for score, (right, answered) in reached.items() if right / answered >= 0.75)
     assert facts["threshold"] == pytest.approx(expected, abs=1e-4)
     right, answered = reached[expected]
     assert facts["precision"] == right / answered
-    assert facts["answered_fraction"] == answered / len(scored)
+    assert facts["answered_fraction"] == answered / sum(counts)
     assert facts["photos"] == len(TRAIN)
 
 
-def test_the_recognizer_scores_val_as_the_calibration_did(shards: Path, model_dir: Path) -> None:
+def test_the_recognizer_scores_val_as_the_evidence_says(shards: Path, model_dir: Path) -> None:
     index(shards, model_dir, PARAMS)
     facts, recognizer = read_json(model_dir / "index/index.json"), Recognizer.load(model_dir)
+    scorer = facts["scorer"]
     for photo, answer in zip(VAL, recognizer.classify_pixels(np.stack([photo.pixels for photo in VAL])), strict=True):
         evidence, _ = describe_slowly(photo, DISTRACTORS)
-        log_odds = sum(w * x for w, x in zip(facts["scorer"]["weights"], evidence, strict=True))
-        assert answer.landmark_score == pytest.approx(1 / (1 + math.exp(-log_odds - facts["scorer"]["bias"])), abs=1e-4)
+        evidence.append(float(embed_slowly(photo) @ np.array(scorer["probe"]["weights"])) + scorer["probe"]["bias"])
+        for name, received in (("landmark", answer.landmark_score), ("answer", answer.confidence)):
+            log_odds = float(np.array(scorer[name]["weights"]) @ evidence) + scorer[name]["bias"]
+            assert received == pytest.approx(1 / (1 + math.exp(-log_odds)), abs=1e-4)
         assert answer.is_landmark == (answer.landmark_score >= facts["threshold"])
 
 
@@ -257,9 +277,13 @@ def test_distractors_of_one_category_give_no_penalty(tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "bundle", shards_fingerprint=manifest.fingerprint)
     index(tmp_path / "shards", tmp_path, PARAMS)
     assert not (tmp_path / "index/distractors.npy").exists()
-    assert read_json(tmp_path / "index/index.json")["scorer"]["weights"][3] == 0
-    grey = Recognizer.load(tmp_path).classify_pixels(np.stack([food[0].pixels]))[0]
-    assert (grey.distractor_similarity, grey.is_landmark) == (0, False)
+    scorer = read_json(tmp_path / "index/index.json")["scorer"]
+    assert scorer["landmark"]["weights"][3:] == scorer["answer"]["weights"][3:] == [0, 0]
+    assert scorer["probe"] is None
+    answers = Recognizer.load(tmp_path).classify_pixels(np.stack([photo.pixels for photo in food]))
+    assert {answer.distractor_similarity for answer in answers} == {0}
+    # at a precision of 0.75 one of the four may pass beside six landmarks
+    assert sum(answer.is_landmark for answer in answers) <= 1
 
 
 def test_without_categories_there_is_no_penalty_to_learn(tmp_path: Path) -> None:
@@ -279,7 +303,9 @@ def test_where_every_answer_is_right_the_classifier_decides(tmp_path: Path) -> N
     manifest = write_tiny_shards(tmp_path / "shards", {Split.TRAIN: TRAIN, Split.VAL: right})
     write_tiny_bundle(tmp_path / "bundle", shards_fingerprint=manifest.fingerprint)
     index(tmp_path / "shards", tmp_path, PARAMS)
-    assert read_json(tmp_path / "index/index.json")["scorer"] == {"weights": [1.0, 0.0, 0.0, 0.0], "bias": 0.0}
+    model = {"weights": [1.0, 0.0, 0.0, 0.0, 0.0], "bias": 0.0}
+    expected = {"landmark": model, "answer": model, "probe": None}
+    assert read_json(tmp_path / "index/index.json")["scorer"] == expected
     [answer] = Recognizer.load(tmp_path).classify_pixels(np.stack([right[0].pixels]))
     assert answer.landmark_score == pytest.approx(answer.predictions[0].score, abs=1e-6)
 

@@ -111,7 +111,11 @@ def write_gallery(index: Path, fingerprint: str) -> None:
         "bundle_fingerprint": fingerprint,
         "photos": len(GALLERY),
         # steep in the similarity to the nearest photo of the gallery, 0.5 at about 0.9
-        "scorer": {"weights": [0.0, 40.0, 0.0, -0.1], "bias": -36.0},
+        "scorer": {
+            "landmark": {"weights": [0.0, 40.0, 0.0, -0.1, 0.0], "bias": -36.0},
+            "answer": {"weights": [0.0, 40.0, 0.0, -0.1, 0.0], "bias": -36.0},
+            "probe": None,
+        },
         "threshold": THRESHOLD,
         "precision_target": 0.9,
         "files": {path.name: compute_sha256(path) for path in index.iterdir()},

@@ -30,7 +30,8 @@ def make_answers(labels: list[int], probabilities: list[list[float]]) -> Answers
     values = np.array(probabilities, np.float32).reshape(len(labels), 4 if not labels else len(probabilities[0]))
     scores = values.max(axis=1) if len(labels) else np.empty(0, np.float32)
     kind = "d" if -1 in labels else "0"
-    return Answers(tuple(f"{kind}{i:015x}" for i in range(len(labels))), np.array(labels, np.int32), values, scores)
+    image_ids = tuple(f"{kind}{i:015x}" for i in range(len(labels)))
+    return Answers(image_ids, np.array(labels, np.int32), values, scores, scores)
 
 
 TEST = make_answers(
@@ -85,6 +86,7 @@ def test_rejection_counted_by_hand() -> None:
     assert metrics["answered_distractors_fraction"] == 1 / 2
     # two photos of no landmark stand for six
     assert metrics["answer_precision"] == pytest.approx(2 / (3 + 3))
+    assert metrics["landmark_precision"] == pytest.approx(3 / (3 + 3))
 
 
 def test_gap_counted_by_hand() -> None:
@@ -99,10 +101,19 @@ def test_gap_counted_by_hand() -> None:
     assert more == pytest.approx((1 + 2 / (2 + before)) / 6)
 
 
+def test_answers_are_ranked_by_confidence_and_landmarks_by_their_score() -> None:
+    metrics, turned = evaluate_all().metrics, dataclasses.replace(TEST, scores=1 - TEST.scores)
+    assert evaluate_all(test=turned).metrics["gap"] == metrics["gap"]
+    assert evaluate_all(test=turned).metrics["auroc"] != metrics["auroc"]
+    unsure = dataclasses.replace(TEST, confidences=1 - TEST.confidences)
+    assert evaluate_all(test=unsure).metrics["gap"] < metrics["gap"]
+    assert evaluate_all(test=unsure).metrics["auroc"] == metrics["auroc"]
+
+
 def test_precision_over_coverage_ends_with_all_photos() -> None:
     curve = evaluate_all().precision_coverage
-    assert curve["threshold"].is_monotonic_decreasing
-    assert curve["threshold"].is_unique
+    assert curve["confidence"].is_monotonic_decreasing
+    assert curve["confidence"].is_unique
     assert curve["coverage"].tolist() == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1])
     assert curve["precision"].iloc[0] == pytest.approx(1 / 4)
     assert curve["precision"].iloc[-1] == pytest.approx(2 / 12)
@@ -117,7 +128,8 @@ def test_a_score_equal_to_the_threshold_is_answered() -> None:
 
 def test_undefined_metrics_are_absent_and_the_rest_is_json() -> None:
     metrics = evaluate_all(distractors=NO_DISTRACTORS, near_duplicates=np.ones(6, bool), threshold=0.95).metrics
-    absent = {"auroc", "gap", "fpr_at_95_tpr", "answered_distractors_fraction", "answer_precision"}
+    absent = {"auroc", "gap", "fpr_at_95_tpr", "answered_distractors_fraction"}
+    absent |= {"answer_precision", "landmark_precision"}
     assert not {*absent, "top1_without_near_duplicates"} & set(metrics)
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     assert set(evaluate_all().metrics) - set(metrics) == {*absent, "top1_without_near_duplicates"}

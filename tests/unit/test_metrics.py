@@ -87,6 +87,14 @@ def test_threshold_found_on_float32_scores_lets_the_same_scores_pass() -> None:
     assert sum(float(score) >= calibration.threshold for score in scores) == round(calibration.answered_fraction * 50)
 
 
+def test_photos_may_count_more_than_others() -> None:
+    scores, correct = np.array([0.9, 0.8, 0.7, 0.1]), np.array([True, False, True, True])
+    weights = np.array([1.0, 3.0, 1.0, 4.0])
+    assert calibrate_threshold(scores, correct, 0.6, weights) == Calibration(0.1, 6 / 9, 1.0)
+    assert calibrate_threshold(scores, correct, 0.7, weights) == Calibration(0.9, 1.0, 1 / 9)
+    assert calibrate_threshold(scores, correct, 0.7) == Calibration(0.1, 0.75, 1.0)
+
+
 def test_threshold_refuses_no_scores_and_nan() -> None:
     with pytest.raises(ValueError, match="received 0 scores"):
         calibrate_threshold(np.empty(0), np.empty(0, bool), 0.9)

@@ -24,6 +24,7 @@ from tiny_recognizers import (
     GREY,
     LANDMARKS,
     RED,
+    SCORER,
     SIZE,
     build_network,
     decode,
@@ -257,8 +258,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "garbled bundle": (lambda folder: drop_line(folder / "bundle/bundle.json"), "bundle.json is not valid JSON"),
     "list for a bundle": (lambda folder: write_json(folder / "bundle/bundle.json", []), "format None"),
     "other bundle format": (
-        lambda folder: change_json(folder / "bundle/bundle.json", format=2),
-        "format 2, this version of landmarks reads 1",
+        lambda folder: change_json(folder / "bundle/bundle.json", format=1),
+        "format 1, this version of landmarks reads 2",
     ),
     "other index format": (lambda folder: change_json(folder / "index/index.json", format=0), "format 0"),
     "other image size": (lambda folder: change_json(folder / "bundle/bundle.json", image_size=32), "not 32 px"),
@@ -270,10 +271,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: write_json(folder / "index/index.json", {"format": 3, "photos": 6}) and None,
         "lacks bundle_fingerprint, scorer, threshold",
     ),
-    "no weights": (lambda folder: change_json(folder / "index/index.json", scorer={"bias": 1}), "landmark scores"),
+    "no weights": (lambda folder: change_json(folder / "index/index.json", scorer={"bias": 1}), "scores are made"),
     "three weights": (
-        lambda folder: change_json(folder / "index/index.json", scorer={"bias": 1, "weights": [1, 2, 3]}),
-        "expected four finite weights",
+        lambda folder: change_json(
+            folder / "index/index.json", scorer=SCORER | {"answer": {"bias": 1, "weights": [1, 2, 3]}}
+        ),
+        "expected 5 finite weights",
+    ),
+    "probe of another network": (
+        lambda folder: change_json(folder / "index/index.json", scorer=SCORER | {"probe": SCORER["answer"]}),
+        "expected 3 finite weights",
     ),
     "photo without embedding": (
         lambda folder: change_listed(folder / "index/items.csv", drop_line),

@@ -10,11 +10,13 @@ from landmarks.logistic import LogisticModel
 from landmarks.rejection import (
     Evidence,
     LandmarkScorer,
+    ScorerModels,
     collect_evidence,
     compute_distractor_similarity,
-    describe_model,
+    describe_models,
+    fit_probe,
     fit_scorer_model,
-    read_model,
+    read_models,
 )
 from landmarks.retrieval.index import SimilarityIndex
 
@@ -75,40 +77,76 @@ def test_known_distractors_are_compared_with_other_categories_alone() -> None:
     assert not compute_distractor_similarity(embeddings, ["food"] * 25).any()
 
 
-def test_the_score_follows_the_weights_of_the_evidence() -> None:
-    model = LogisticModel(np.array([0.5, 2.0, 1.0, -3.0]), -0.2)
-    gallery = SimilarityIndex.from_embeddings(GALLERY)
-    scorer = LandmarkScorer(gallery, LABELS, SimilarityIndex.from_embeddings(DISTRACTORS), model)
-    evidence = scorer.collect(PROBABILITIES, QUERIES)
-    for row, score in enumerate(scorer.score(evidence)):
-        log_odds = evidence.as_features()[row] @ model.weights + model.bias
-        assert score == pytest.approx(1 / (1 + math.exp(-log_odds)), rel=1e-5)
+def test_the_scores_follow_the_weights_of_the_evidence() -> None:
+    landmark = LogisticModel(np.array([0.5, 2.0, 1.0, -3.0, 0.3]), -0.2)
+    answer = LogisticModel(np.array([0.1, 1.0, 2.0, -1.0, -0.3]), 0.4)
+    probe = LogisticModel(np.arange(8.0), -1.0)
+    gallery, known = SimilarityIndex.from_embeddings(GALLERY), SimilarityIndex.from_embeddings(DISTRACTORS)
+    scorer = LandmarkScorer(gallery, LABELS, known, ScorerModels(landmark, answer, probe))
+    queries = QUERIES.copy()
+    queries[4] = 0
+    evidence = scorer.collect(PROBABILITIES, queries)
+    for row, query in enumerate(queries):
+        expected = float(sum(w * x for w, x in enumerate(query))) - 1 if row != 4 else 0
+        assert evidence.probe[row] == pytest.approx(expected, abs=1e-4)
+    for model, scores in ((landmark, scorer.score(evidence)), (answer, scorer.trust(evidence))):
+        for row, score in enumerate(scores):
+            log_odds = evidence.as_features()[row] @ model.weights + model.bias
+            assert score == pytest.approx(1 / (1 + math.exp(-log_odds)), rel=1e-5)
+
+
+def test_the_probe_scores_no_photo_of_a_category_that_it_learned_from() -> None:
+    landmarks, distractors = make_embeddings(30, 5), make_embeddings(40, 6)
+    landmarks[:, 0] += 1  # what sets all landmarks apart
+    kinds = [f"kind {row % 4}" for row in range(40)]
+    for kind in range(4):  # what sets each kind apart
+        distractors[kind::4, 1 + kind] += 3
+    probe, held_out, held_out_distractors = fit_probe(landmarks, distractors, kinds)
+    assert held_out.mean() > held_out_distractors.mean()
+    seen = probe.score(distractors)
+    for kind in range(4):
+        without = np.arange(40) % 4 != kind
+        alone, _, _ = fit_probe(landmarks[np.arange(30) % 4 != kind], distractors[without], np.array(kinds)[without])
+        np.testing.assert_allclose(held_out_distractors[kind::4], alone.score(distractors[kind::4]))
+        assert seen[kind::4].mean() < held_out_distractors[kind::4].mean()
 
 
 def test_the_fitted_score_ranks_right_answers_above_wrong_ones() -> None:
     random = np.random.default_rng(0)
     correct = np.arange(200) < 100
-    odds, similarity, agreement, penalty = (
-        random.normal(np.where(correct, high, 0), 1).astype(np.float32) for high in (2, 1, 1, -1)
+    odds, similarity, agreement, penalty, probe = (
+        random.normal(np.where(correct, high, 0), 1).astype(np.float32) for high in (2, 1, 1, -1, 1)
     )
-    evidence = Evidence(odds, similarity, agreement, penalty, np.zeros(200, np.int64))
-    model = fit_scorer_model(evidence, correct)
-    assert (np.sign(model.weights) == [1, 1, 1, -1]).all()
+    evidence = Evidence(odds, similarity, agreement, penalty, probe, np.zeros(200, np.int64))
+    model = fit_scorer_model(evidence, correct, np.ones(200))
+    assert (np.sign(model.weights) == [1, 1, 1, -1, 1]).all()
     scores = model.score(evidence.as_features())
     assert scores[correct].mean() > scores[~correct].mean() + 2
 
 
 @pytest.mark.parametrize("right", [True, False])
 def test_with_nothing_to_learn_from_the_classifier_decides(right: bool) -> None:
-    model = fit_scorer_model(collect(), np.full(12, right))
+    model = fit_scorer_model(collect(), np.full(12, right), np.ones(12))
     np.testing.assert_allclose(model.score(collect().as_features()), collect().log_odds, atol=1e-6)
 
 
-def test_a_model_survives_json_and_damage_is_refused() -> None:
-    model = LogisticModel(np.array([0.1, 2.0, -3.0, 1 / 3]), 0.7)
-    again = read_model(json.loads(json.dumps(describe_model(model))))
-    np.testing.assert_array_equal(again.weights, model.weights)
-    assert again.bias == model.bias
-    for weights in ([1, 2, 3], [1, 2, 3, float("nan")]):
-        with pytest.raises(ValueError, match="four finite weights"):
-            read_model({"weights": weights, "bias": 0})
+@pytest.mark.parametrize("has_probe", [True, False])
+def test_models_survive_json_and_damage_is_refused(has_probe: bool) -> None:
+    models = ScorerModels(
+        LogisticModel(np.array([0.1, 2.0, -3.0, 1 / 3, 0.0]), 0.7),
+        LogisticModel(np.array([1.1, 0.0, 2.0, 1 / 7, 0.3]), -0.7),
+        LogisticModel(np.arange(8.0), 0.1) if has_probe else None,
+    )
+    described = json.loads(json.dumps(describe_models(models)))
+    again = read_models(described, 8)
+    for name, model in vars(models).items():
+        found = getattr(again, name)
+        assert (found is None) == (model is None)
+        if model is not None:
+            np.testing.assert_array_equal(found.weights, model.weights)
+            assert found.bias == model.bias
+    for weights in ([1, 2, 3, 4], [1, 2, 3, 4, float("nan")]):
+        with pytest.raises(ValueError, match="expected 5 finite weights"):
+            read_models(described | {"answer": {"weights": weights, "bias": 0}}, 8)
+    with pytest.raises(KeyError):
+        read_models({"landmark": described["landmark"], "answer": described["answer"]}, 8)

@@ -17,6 +17,7 @@ RECOGNITION = Recognition(
     predictions=(Prediction(11, "Grüne Brücke", 0.75), Prediction(7, "Red Tower", 0.2)),
     is_landmark=True,
     landmark_score=0.625,
+    confidence=0.5,
     threshold=0.5,
     nearest=None,
     agreement=0.0,

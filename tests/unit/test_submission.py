@@ -78,7 +78,7 @@ def test_every_photo_gets_the_answer_of_the_recognizer(recognizer: Recognizer, p
             [answer] = recognizer.classify([path.read_bytes()], 1)
             landmark_id, score = cells[path.stem].split(" ")
             assert int(landmark_id) == answer.predictions[0].landmark_id
-            assert float(score) == answer.landmark_score
+            assert float(score) == answer.confidence
     assert (cells["broken"], cells["empty"]) == ("", "")
     assert {photo.path.name for photo in unanswered} == {"broken.jpg", "empty.png"}
     assert "0 bytes" in next(photo.reason for photo in unanswered if photo.path.name == "empty.png")

@@ -44,27 +44,19 @@ class ShownPhoto:
     is_right: bool = True
 
 
-def draw_precision_coverage(path: Path, curve: pd.DataFrame, threshold: float, wished: float) -> Path:
+def draw_precision_coverage(path: Path, curve: pd.DataFrame) -> Path:
     """How many of the answers are right when only so many of the landmark photos are answered.
 
     Args:
         path: the PNG to write.
-        curve: `threshold`, `coverage`, `precision`, as `Evaluation.precision_coverage`.
-        threshold: the calibrated one.
-        wished: the precision it was calibrated for.
+        curve: `coverage` and `precision`, as `Evaluation.precision_coverage`.
     """
     figure = Figure(figsize=(5.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(curve["coverage"], curve["precision"], color=BLUE)
-    axes.axhline(wished, color=GREY, linestyle="--", linewidth=1, label=f"wished: {wished:.2f}")
-    answered = curve[curve["threshold"] >= threshold]
-    if len(answered):
-        here = answered.iloc[-1]
-        axes.plot(here["coverage"], here["precision"], "o", color=RED, label=f"the threshold, {threshold:.2f}")
     axes.set(xlabel="part of the landmark photos that is answered", ylabel="part of the answers that is right")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     axes.set_title("Precision and coverage, photos of no landmark among them", fontsize=11)
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
     clear_axes(axes)
     return save_figure(path, figure)
 

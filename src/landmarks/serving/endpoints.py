@@ -64,6 +64,7 @@ _RECOGNITION = {
     ],
     "is_landmark": True,
     "landmark_score": 0.91,
+    "confidence": 0.84,
     "threshold": 0.42,
     "nearest": _NEIGHBOUR,
     "agreement": 0.9,
@@ -82,9 +83,10 @@ def list_endpoints(limits: ServiceParams) -> tuple[Endpoint, ...]:
             lambda found, _: found[0].recognition,
             Recognition,
             "Name the landmark in a photo",
-            "Landmarks from most to least likely, and whether the photo shows a known landmark at all: its score must "
-            "reach the threshold. The score weighs the first prediction, the most similar photo of the gallery, the "
-            "part of the most similar ones that agree, and the similarity to known photos of no landmark.",
+            "Landmarks from most to least likely, and whether the photo shows a landmark at all: the estimated chance "
+            "of that, `landmark_score`, must reach the threshold. `confidence` is the estimated chance that the first "
+            "prediction is right. Both weigh the first prediction, the most similar photo of the gallery, the part of "
+            "the most similar ones that agree, and what known photos of no landmark look like.",
             _RECOGNITION,
         ),
         Endpoint(

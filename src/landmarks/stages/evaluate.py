@@ -117,15 +117,23 @@ def embed_sample(recognizer: Recognizer, shards: Path, most: int = _EMBEDDED_PHO
 
 def _collect_answers(recognizer: Recognizer, shards: Path, split: Split) -> Answers:
     image_ids: list[str] = []
-    labels, scores = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+    labels, scores, confidences = [np.empty(0, np.int32)], [np.empty(0, np.float32)], [np.empty(0, np.float32)]
     probabilities = [np.empty((0, recognizer.network.labels), np.float32)]
     for batch in run_split(recognizer.network, shards, split):
         image_ids += batch.image_ids
         labels.append(batch.labels)
         probabilities.append(batch.probabilities)
         scorer = recognizer.gallery.scorer
-        scores.append(scorer.score(scorer.collect(batch.probabilities, batch.embeddings)))
-    return Answers(tuple(image_ids), np.concatenate(labels), np.concatenate(probabilities), np.concatenate(scores))
+        evidence = scorer.collect(batch.probabilities, batch.embeddings)
+        scores.append(scorer.score(evidence))
+        confidences.append(scorer.trust(evidence))
+    return Answers(
+        tuple(image_ids),
+        np.concatenate(labels),
+        np.concatenate(probabilities),
+        np.concatenate(scores),
+        np.concatenate(confidences),
+    )
 
 
 def _measure_search(recognizer: Recognizer, shards: Path) -> dict[str, float]:
@@ -194,8 +202,7 @@ def _fetch_photos(shards: Path, wanted: set[str], split: Split = Split.TEST) -> 
 
 def _draw_separation(folder: Path, evaluation: Evaluation, recognizer: Recognizer, shards: Path) -> None:
     gallery = recognizer.gallery
-    wished = float(gallery.precision_target)
-    draw_precision_coverage(folder / "precision_coverage.png", evaluation.precision_coverage, gallery.threshold, wished)
+    draw_precision_coverage(folder / "precision_coverage.png", evaluation.precision_coverage)
     scores = evaluation.predictions["landmark_score"].to_numpy()
     is_right = (evaluation.predictions["actual"] == evaluation.predictions["predicted"]).to_numpy()
     distractors = _collect_answers(recognizer, shards, Split.DISTRACTORS_TEST).scores

@@ -29,9 +29,11 @@ from landmarks.params import IndexParams
 from landmarks.rejection import (
     Evidence,
     LandmarkScorer,
+    ScorerModels,
     collect_evidence,
     compute_distractor_similarity,
-    describe_model,
+    describe_models,
+    fit_probe,
     fit_scorer_model,
 )
 from landmarks.retrieval.index import SimilarityIndex, check_unit_rows
@@ -59,8 +61,8 @@ def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
             _write_gallery(temporary, network, shards, manifest)
             if params.thumbnails:
                 _write_thumbnails(temporary, shards)
-            scorer, calibration = calibrate(temporary, network, shards, params)
-            _write_facts(temporary, network, manifest, scorer, calibration, params)
+            models, calibration = calibrate(temporary, network, shards, params)
+            _write_facts(temporary, network, manifest, models, calibration, params)
     except ValueError as error:
         raise ArtifactError(f"{model_dir / 'bundle'} gives unusable answers: {error} Train it again.") from error
     return model_dir / "index"
@@ -68,12 +70,13 @@ def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
 
 def calibrate(
     folder: Path, network: ServingNetwork, shards: Path, params: IndexParams
-) -> tuple[LogisticModel, Calibration]:
-    """Fit the landmark score and find its threshold, on val photos and the val part of the photos of no landmark.
+) -> tuple[ScorerModels, Calibration]:
+    """Fit the scores and find the threshold, on val photos and the val part of the photos of no landmark.
 
-    The latter are never right. Where `params.distractor_penalty` is on they are kept as `distractors.npy`, since what
-    resembles them is probably no landmark either; unless all are of one category, where nobody can tell what those of
-    others resemble.
+    The latter are never right, and count as much as the former together. Where `params.distractor_penalty` is on they
+    are kept as `distractors.npy`, since what resembles them is probably no landmark either, and a probe learns what
+    sets them apart; unless all are of one category, where nobody can tell what those of others resemble. Without photos
+    of no landmark the landmark score is the chance that the answer is right.
 
     Args:
         folder: with the gallery; `distractors.npy` is written there.
@@ -93,15 +96,37 @@ def calibrate(
     known = _write_distractors(folder, distractors.embeddings, categories)
     landmarks = collect_evidence(gallery, labels, known, val.probabilities, val.embeddings)
     others = collect_evidence(gallery, labels, None, distractors.probabilities, distractors.embeddings)
+    probe = None
     if known is not None:
         others.distractor_similarity[:] = compute_distractor_similarity(distractors.embeddings, categories)
+        probe = _probe(val.embeddings, landmarks, distractors.embeddings, others, categories)
     evidence = Evidence(
         *(np.concatenate([getattr(part, field.name) for part in (landmarks, others)]) for field in fields(Evidence))
     )
     correct = np.concatenate([val.correct, distractors.correct])
-    model = fit_scorer_model(evidence, correct)
-    scores = LandmarkScorer(gallery, labels, known, model).score(evidence)
-    return model, calibrate_threshold(scores, correct, params.precision_target)
+    is_landmark = np.arange(len(correct)) < len(val.labels)
+    wanted = correct if is_landmark.all() else is_landmark
+    # both kinds count the same, however many photos there are
+    weights = np.where(is_landmark, 1.0, len(val.labels) / max(len(distractors.labels), 1) or 1.0)
+    models = ScorerModels(
+        fit_scorer_model(evidence, wanted, weights), fit_scorer_model(evidence, correct, weights), probe
+    )
+    scores = LandmarkScorer(gallery, labels, known, models).score(evidence)
+    return models, calibrate_threshold(scores, wanted, params.precision_target, weights)
+
+
+def _probe(
+    embeddings: Floats, landmarks: Evidence, distractors: Floats, others: Evidence, categories: Sequence[str]
+) -> LogisticModel | None:
+    """Add what the probe says to the evidence, and return it; None where there is nothing to learn from."""
+    seen, seen_distractors = np.asarray(embeddings.any(axis=1)), np.asarray(distractors.any(axis=1))
+    kinds = list(compress(categories, seen_distractors.tolist()))
+    if seen.sum() < 2 or len(set(kinds)) < 2:
+        return None
+    probe, landmarks.probe[seen], others.probe[seen_distractors] = fit_probe(
+        embeddings[seen], distractors[seen_distractors], kinds
+    )
+    return probe
 
 
 def _run_split(network: ServingNetwork, shards: Path, split: Split) -> Batch:
@@ -129,7 +154,7 @@ def _write_facts(
     folder: Path,
     network: ServingNetwork,
     manifest: ShardManifest,
-    scorer: LogisticModel,
+    models: ScorerModels,
     calibration: Calibration,
     params: IndexParams,
 ) -> None:
@@ -138,7 +163,7 @@ def _write_facts(
         "format": INDEX_FORMAT,
         "bundle_fingerprint": network.fingerprint,
         "photos": manifest.count_photos(Split.TRAIN),
-        "scorer": describe_model(scorer),
+        "scorer": describe_models(models),
         "threshold": calibration.threshold,
         "precision_target": params.precision_target,
         "precision": calibration.precision,
