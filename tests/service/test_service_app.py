@@ -58,6 +58,7 @@ def test_classify_equals_the_recognizer(client: Client, recognizer_folder: Path)
         ],
         "is_landmark": expected.is_landmark,
         "landmark_score": expected.landmark_score,
+        "confidence": expected.confidence,
         "threshold": expected.threshold,
         "nearest": expected.nearest and dataclasses.asdict(expected.nearest),
         "agreement": expected.agreement,
