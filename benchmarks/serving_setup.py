@@ -47,7 +47,7 @@ def make_recognizer(folder: Path) -> Path:
         "max_pixels": params.prepare.max_pixels,
         "shards_fingerprint": "none",
     }
-    write_bundle(folder / "bundle", network, landmarks, facts)
+    write_bundle(folder / "bundle", network, landmarks, facts, "int8")
     _write_gallery(folder / "index", read_json(folder / "bundle" / "bundle.json"))
     return folder
 
