@@ -45,8 +45,8 @@ def export_all(model_dir: Path, shards: Path, folder: Path) -> list[str]:
     from landmarks.data.shards import read_split
 
     model = keras.saving.load_model(model_dir / "bundle" / "model.keras", compile=False, safe_mode=True)
-    photos = np.stack([pixels for split in (Split.VAL, Split.TEST) for _, _, pixels in read_split(shards, split)])
-    labels = np.array([label for split in (Split.VAL, Split.TEST) for _, label, _ in read_split(shards, split)])
+    asked = [(label, pixels) for split in (Split.VAL, Split.TEST) for _, label, pixels in read_split(shards, split)]
+    labels, photos = np.array([label for label, _ in asked]), np.stack([pixels for _, pixels in asked])
     expected = [model.predict_on_batch(photos[start : start + 128]) for start in range(0, len(photos), 128)]
     arrays: dict[str, Any] = {
         name: np.concatenate([part[name] for part in expected]) for name in ("probabilities", "embedding")
@@ -58,32 +58,26 @@ def export_all(model_dir: Path, shards: Path, folder: Path) -> list[str]:
         yield from ([pixels[None]] for pixels in sample)
 
     smaller = [tf.lite.Optimize.DEFAULT]
-    model.export(folder / "litert-float32.tflite", format="litert", verbose=False)
-    model.export(folder / "litert-8bit-weights.tflite", format="litert", verbose=False, optimizations=smaller)
-    model.export(
-        folder / "litert-float16-weights.tflite",
-        format="litert",
-        verbose=False,
-        optimizations=smaller,
-        target_spec={"supported_types": [tf.float16]},
-    )
-    model.export(
-        folder / "litert-8bit.tflite",
-        format="litert",
-        verbose=False,
-        optimizations=smaller,
-        representative_dataset=represent,
-    )
+    settings: dict[str, dict[str, Any]] = {
+        "litert-float32": {},
+        "litert-float16-weights": {
+            "optimizations": smaller,
+            "target_spec": {"supported_types": [tf.float16]},
+        },
+        "litert-8bit-weights": {"optimizations": smaller},
+        "litert-8bit": {"optimizations": smaller, "representative_dataset": represent},
+    }
+    for name, wishes in settings.items():
+        model.export(folder / f"{name}.tflite", format="litert", verbose=False, **wishes)
     model.export(folder / "savedmodel", format="tf_saved_model", verbose=False)
-    found = ["litert-float32", "litert-float16-weights", "litert-8bit-weights", "litert-8bit", "savedmodel"]
+    found = [*settings, "savedmodel"]
     if importlib.util.find_spec("tf2onnx"):
         model.export(folder / "onnx.onnx", format="onnx", verbose=False)
-        found += ["onnx"] if importlib.util.find_spec("onnxruntime") else []
         if importlib.util.find_spec("onnxruntime"):
             from onnxruntime.quantization import QuantType, quantize_dynamic
 
             quantize_dynamic(folder / "onnx.onnx", folder / "onnx-8bit.onnx", weight_type=QuantType.QUInt8)
-            found.append("onnx-8bit")
+            found += ["onnx", "onnx-8bit"]
         found += ["openvino-float32", "openvino-bfloat16"] if importlib.util.find_spec("openvino") else []
     return found
 

@@ -69,6 +69,22 @@ def fit_logistic(
     return LogisticModel(scaled, float(solved[-1] - scaled @ centre))
 
 
+def fit_balanced(positives: Floats, negatives: Floats, penalty: float) -> LogisticModel:
+    """As `fit_logistic`; both kinds count the same, however many photos there are.
+
+    Args:
+        positives: float (n, d), features.
+        negatives: float (m, d).
+        penalty: as in `fit_logistic`.
+
+    Raises:
+        ValueError: there is only one kind, or a feature is not finite.
+    """
+    is_positive = np.arange(len(positives) + len(negatives)) < len(positives)
+    weights = np.where(is_positive, 1 / max(len(positives), 1), 1 / max(len(negatives), 1))
+    return fit_logistic(np.concatenate([positives, negatives]), is_positive, penalty, weights)
+
+
 def _iterate(
     design: npt.NDArray[np.float64], target: npt.NDArray[np.float64], shares: npt.NDArray[np.float64], penalty: float
 ) -> npt.NDArray[np.float64]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from landmarks.logistic import LogisticModel, compute_probability, fit_logistic
+from landmarks.logistic import LogisticModel, compute_probability, fit_balanced, fit_logistic
 from landmarks.retrieval.index import SimilarityIndex
 
 NEIGHBOURS = 10
@@ -182,16 +182,10 @@ def fit_probe(
     other = np.array([kinds[kind] % folds for kind in categories])
     held_out, held_out_distractors = np.zeros(len(landmarks)), np.zeros(len(distractors))
     for fold in range(folds):
-        probe = _fit_balanced(landmarks[own != fold], distractors[other != fold])
+        probe = fit_balanced(landmarks[own != fold], distractors[other != fold], _PROBE_PENALTY)
         held_out[own == fold] = probe.score(landmarks[own == fold])
         held_out_distractors[other == fold] = probe.score(distractors[other == fold])
-    return _fit_balanced(landmarks, distractors), held_out, held_out_distractors
-
-
-def _fit_balanced(landmarks: Floats, distractors: Floats) -> LogisticModel:
-    is_landmark = np.arange(len(landmarks) + len(distractors)) < len(landmarks)
-    weights = np.where(is_landmark, 1 / len(landmarks), 1 / len(distractors))
-    return fit_logistic(np.concatenate([landmarks, distractors]), is_landmark, _PROBE_PENALTY, weights)
+    return fit_balanced(landmarks, distractors, _PROBE_PENALTY), held_out, held_out_distractors
 
 
 def fit_scorer_model(evidence: Evidence, is_so: Bools, weights: npt.NDArray[np.float64]) -> LogisticModel:

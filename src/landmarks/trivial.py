@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from landmarks.data.images import Pixels, encode_png
-from landmarks.logistic import fit_logistic
+from landmarks.logistic import fit_balanced
 from landmarks.metrics import compute_auroc
 
 _THUMBNAIL_SIDE = 6
@@ -46,10 +46,7 @@ def measure_trivial_auroc(
     """
     if not (len(landmarks) and len(distractors) and len(test_landmarks) and len(test_distractors)):
         return None
-    is_landmark = np.arange(len(landmarks) + len(distractors)) < len(landmarks)
-    # both kinds count the same, however many photos there are
-    weights = np.where(is_landmark, 1 / len(landmarks), 1 / len(distractors))
-    model = fit_logistic(np.concatenate([landmarks, distractors]), is_landmark, _PENALTY, weights)
+    model = fit_balanced(landmarks, distractors, _PENALTY)
     return compute_auroc(model.score(test_landmarks), model.score(test_distractors))
 
 

@@ -24,9 +24,8 @@ Box = tuple[float, float, float, float]
 # Every photo is first brought to a square of this side, where the target is not larger: how large and how sharp it was
 # says where it came from, and would tell photos of landmarks from others without a look at what they show.
 COMMON_SIZE = 128
-# How much larger than that square a JPEG stays when it is decoded at reduced scale. Measured in
-# benchmarks/prepare_speed.py: 2 is a tenth slower than 1 and keeps the pixels three times closer to a full decoding; 3
-# costs another tenth.
+# How much larger than that square a JPEG stays when it is decoded at reduced scale. On full-size photos at 64 px: 2 is
+# a fifth slower than 1 and keeps the pixels 2.5 times closer to a full decoding; 3 is another third slower.
 _OVERSAMPLING = 2
 _MOST_DECODER_BYTES = 300_000_000
 _LARGE_PIXELS = 4_000_000  # copies of what is larger are made of a strip at a time

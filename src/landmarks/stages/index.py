@@ -118,11 +118,14 @@ def calibrate(
 def _probe(
     embeddings: Floats, landmarks: Evidence, distractors: Floats, others: Evidence, categories: Sequence[str]
 ) -> LogisticModel | None:
-    """Add what the probe says to the evidence, and return it; None where there is nothing to learn from."""
+    """Add what the probe says to the evidence, and return it; None where there is nothing to learn from.
+
+    The photos of no landmark are known ones: at least two of their categories are seen.
+    """
     seen, seen_distractors = np.asarray(embeddings.any(axis=1)), np.asarray(distractors.any(axis=1))
-    kinds = list(compress(categories, seen_distractors.tolist()))
-    if seen.sum() < 2 or len(set(kinds)) < 2:
+    if seen.sum() < 2:
         return None
+    kinds = list(compress(categories, seen_distractors.tolist()))
     probe, landmarks.probe[seen], others.probe[seen_distractors] = fit_probe(
         embeddings[seen], distractors[seen_distractors], kinds
     )
