@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,6 +223,26 @@ async def _run_client(address: str, requests: Sequence[bytes], number: int, end:
         load.seconds.append(time.perf_counter() - start)
         load.statuses[status] = load.statuses.get(status, 0) + 1
     writer.close()
+
+
+def send_once(address: str, requests: Sequence[bytes], clients: int) -> dict[int, int]:
+    """Send each request once, so many at a time, each over a connection of its own; how often each status came."""
+    return asyncio.run(_send_once(address, requests, clients))
+
+
+async def _send_once(address: str, requests: Sequence[bytes], clients: int) -> dict[int, int]:
+    host, port = address.split(":")
+    free = asyncio.Semaphore(clients)
+
+    async def send(request: bytes) -> int:
+        async with free:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(request)
+            status = await _read_answer(reader)
+            writer.close()
+            return status
+
+    return dict(Counter(await asyncio.gather(*map(send, requests))))
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> int:
