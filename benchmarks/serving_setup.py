@@ -16,16 +16,25 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 from PIL import Image
 
-from landmarks.data.recognizer_files import DISTRACTORS_FILE, EMBEDDINGS_FILE, INDEX_FILE, INDEX_FORMAT, ITEMS_FILE
+from landmarks.data.recognizer_files import (
+    DISTRACTORS_FILE,
+    EMBEDDINGS_FILE,
+    INDEX_FILE,
+    INDEX_FORMAT,
+    ITEMS_FILE,
+    PROJECTION_FILE,
+)
 from landmarks.data.vocabulary import Landmark
 from landmarks.files import compute_sha256, read_json, write_json
 from landmarks.params import read_params
-from landmarks.retrieval.thumbnails import OFFSETS_FILE, THUMBNAILS_FILE, open_thumbnails
+from landmarks.retrieval.projection import Projection
+from landmarks.retrieval.thumbnails import open_thumbnails
 from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt
 
 PROJECT = Path(__file__).parents[1]
@@ -34,7 +43,10 @@ RUN_ID = "0" * 32
 
 
 def make_recognizer(folder: Path) -> Path:
-    """A random ResNet-50 with 44 landmarks, a gallery of 24,000 random embeddings, and 3,000 known distractors."""
+    """A random ResNet-50 with 44 landmarks, a gallery of 24,000 random embeddings, and 3,000 known distractors.
+
+    The gallery is along as many random directions as the default params say.
+    """
     from landmarks.modeling.bundle import write_bundle
     from landmarks.modeling.networks import build_classifier, build_recognizer
 
@@ -49,14 +61,19 @@ def make_recognizer(folder: Path) -> Path:
         "shards_fingerprint": "none",
     }
     write_bundle(folder / "bundle", network, landmarks, facts, "int8")
-    _write_gallery(folder / "index", read_json(folder / "bundle" / "bundle.json"))
+    _write_gallery(folder / "index", read_json(folder / "bundle" / "bundle.json"), params.index.dimensions)
     return folder
 
 
-def _write_gallery(folder: Path, bundle: dict[str, object]) -> None:
+def _write_gallery(folder: Path, bundle: dict[str, Any], dimensions: int | None) -> None:
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
-    embeddings = random.normal(size=(GALLERY_PHOTOS, int(str(bundle["embedding_dim"])))).astype(np.float32)
+    embeddings = random.normal(size=(GALLERY_PHOTOS, bundle["embedding_dim"])).astype(np.float32)
+    probe = embeddings[0].tolist()
+    if dimensions:
+        projection = Projection(np.linalg.qr(embeddings[:dimensions].T)[0])
+        projection.save(folder / PROJECTION_FILE)
+        embeddings = projection.apply(embeddings)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     np.save(folder / EMBEDDINGS_FILE, embeddings.astype(np.float16))
     np.save(folder / DISTRACTORS_FILE, embeddings[::8].astype(np.float16))
@@ -67,7 +84,7 @@ def _write_gallery(folder: Path, bundle: dict[str, object]) -> None:
     with open_thumbnails(folder) as thumbnails:
         for _ in range(GALLERY_PHOTOS):
             thumbnails.add(random.integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8))
-    names = (EMBEDDINGS_FILE, DISTRACTORS_FILE, ITEMS_FILE, THUMBNAILS_FILE, OFFSETS_FILE)
+    names = sorted(path.name for path in folder.iterdir())
     facts = {
         "format": INDEX_FORMAT,
         "bundle_fingerprint": bundle["fingerprint"],
@@ -75,7 +92,7 @@ def _write_gallery(folder: Path, bundle: dict[str, object]) -> None:
         "scorer": {
             "landmark": {"weights": [1.0, 5.0, 1.0, -5.0, 1.0], "bias": 0.0},
             "answer": {"weights": [1.0, 5.0, 1.0, -5.0, 1.0], "bias": 0.0},
-            "probe": {"weights": [float(value) for value in embeddings[0]], "bias": 0.0},
+            "probe": {"weights": probe, "bias": 0.0},
         },
         "threshold": 0.5,
         "precision_target": 0.9,

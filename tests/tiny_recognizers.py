@@ -116,7 +116,7 @@ def write_tiny_index(
     rows = [f"{photo.image_id},{photo.label}" for photo in photos]
     (folder / "items.csv").write_text("\n".join(["image_id,label", *rows]) + "\n", encoding="utf-8")
     facts = {
-        "format": 3,
+        "format": 4,
         "bundle_fingerprint": bundle_fingerprint,
         "photos": len(photos),
         "scorer": dict(scorer),

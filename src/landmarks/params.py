@@ -216,6 +216,9 @@ class IndexParams(Section):
         description="Of the val photos above the threshold, this part shows a landmark, both kinds counting the same."
     )
     distractor_penalty: bool = Field(description="Whether known photos of no landmark tell what others look like.")
+    dimensions: Positive | None = Field(
+        description="Photos are compared along so many principal directions of the gallery's embeddings; None: all."
+    )
     thumbnails: bool = Field(description="Keep small pictures of the gallery photos, for the service to show.")
 
 

@@ -17,6 +17,7 @@ from landmarks.data.recognizer_files import (
     EMBEDDINGS_FILE,
     ITEMS_FILE,
     MEND,
+    PROJECTION_FILE,
     Credit,
     check_files,
     read_index_facts,
@@ -26,6 +27,7 @@ from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.errors import ArtifactError, ImageError, LandmarksError
 from landmarks.rejection import Evidence, LandmarkScorer, ScorerModels, read_models
 from landmarks.retrieval.index import SimilarityIndex
+from landmarks.retrieval.projection import Projection
 from landmarks.retrieval.thumbnails import OFFSETS_FILE, THUMBNAILS_FILE, Thumbnails
 from landmarks.serving_network import BATCH, Floats, ServingNetwork
 
@@ -206,7 +208,8 @@ class Gallery:
         if facts["bundle_fingerprint"] != network.fingerprint:
             raise ArtifactError(f"{folder} was made with another bundle. Run the index stage again: `dvc repro`.")
         items = read_items(folder / ITEMS_FILE)
-        index = SimilarityIndex.load(folder / EMBEDDINGS_FILE, threads)
+        projection = _load_projection(folder, facts, network)
+        index = SimilarityIndex.load(folder / EMBEDDINGS_FILE, projection, threads)
         photos = len(items.image_ids)
         if not len(index) == photos == facts["photos"]:
             raise ArtifactError(
@@ -214,9 +217,8 @@ class Gallery:
             )
         if index.dimension != network.embedding_dim or not set(items.labels) <= set(range(network.labels)):
             raise ArtifactError(f"{folder} does not fit its network: other dimensions or labels. {MEND}")
-        scorer = LandmarkScorer(
-            index, items.labels, _load_distractors(folder, facts, network, threads), _read(facts, network.embedding_dim)
-        )
+        known = _load_distractors(folder, facts, network, projection, threads)
+        scorer = LandmarkScorer(index, items.labels, known, _read(facts, network.embedding_dim))
         return cls(
             index, scorer, *items, float(facts["threshold"]), facts["precision_target"], _load_thumbnails(folder, facts)
         )
@@ -236,13 +238,23 @@ def _check_k(k: int) -> None:
         raise LandmarksError(f"k must be at least 1, received {k}.")
 
 
+def _load_projection(folder: Path, facts: dict[str, Any], network: ServingNetwork) -> Projection | None:
+    if PROJECTION_FILE not in facts["files"]:
+        return None
+    check_files(folder, facts["files"], (PROJECTION_FILE,))
+    projection = Projection.load(folder / PROJECTION_FILE)
+    if projection.directions.shape[0] != network.embedding_dim:
+        raise ArtifactError(f"{folder / PROJECTION_FILE} does not fit its network: other dimensions. {MEND}")
+    return projection
+
+
 def _load_distractors(
-    folder: Path, facts: dict[str, Any], network: ServingNetwork, threads: int | None
+    folder: Path, facts: dict[str, Any], network: ServingNetwork, projection: Projection | None, threads: int | None
 ) -> SimilarityIndex | None:
     if DISTRACTORS_FILE not in facts["files"]:
         return None
     check_files(folder, facts["files"], (DISTRACTORS_FILE,))
-    distractors = SimilarityIndex.load(folder / DISTRACTORS_FILE, threads)
+    distractors = SimilarityIndex.load(folder / DISTRACTORS_FILE, projection, threads)
     if distractors.dimension != network.embedding_dim:
         raise ArtifactError(f"{folder / DISTRACTORS_FILE} does not fit its network: other dimensions. {MEND}")
     return distractors

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from landmarks.logistic import LogisticModel, compute_probability, fit_balanced, fit_logistic
 from landmarks.retrieval.index import SimilarityIndex
+from landmarks.retrieval.projection import Projection
 
 NEIGHBOURS = 10
 _SMALLEST = 1e-6
@@ -140,7 +141,9 @@ def collect_evidence(
     return evidence
 
 
-def compute_distractor_similarity(embeddings: Floats, categories: Sequence[str]) -> Floats:
+def compute_distractor_similarity(
+    embeddings: Floats, categories: Sequence[str], projection: Projection | None = None
+) -> Floats:
     """`Evidence.distractor_similarity` of known distractors, each measured against those of other categories.
 
     Photos of one category resemble each other; what comes later is of categories that nobody knew.
@@ -148,6 +151,7 @@ def compute_distractor_similarity(embeddings: Floats, categories: Sequence[str])
     Args:
         embeddings: float32 (n, d), rows of unit length, or of zeros where the network finds nothing.
         categories: of the n photos.
+        projection: along which they are compared.
     """
     found = np.zeros(len(embeddings), np.float32)
     kinds = np.asarray(categories, object)
@@ -156,7 +160,8 @@ def compute_distractor_similarity(embeddings: Floats, categories: Sequence[str])
         others = embeddings[~own & embeddings.any(axis=1)]
         asked = own & embeddings.any(axis=1)
         if len(others) and asked.any():
-            found[asked] = SimilarityIndex.from_embeddings(others).search(embeddings[asked], NEIGHBOURS)[0].mean(axis=1)
+            known = SimilarityIndex.from_embeddings(projection.apply(others) if projection else others, projection)
+            found[asked] = known.search(embeddings[asked], NEIGHBOURS)[0].mean(axis=1)
     return found
 
 

@@ -73,7 +73,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index(
         folder / "shards",
         folder / "model",
-        IndexParams(precision_target=0.95, distractor_penalty=True, thumbnails=True),
+        IndexParams(precision_target=0.95, distractor_penalty=True, dimensions=None, thumbnails=True),
     )
     return folder
 
@@ -296,7 +296,7 @@ def test_all_right_and_no_distractors_still_make_every_file(tmp_path: Path) -> N
         index(
             tmp_path / "shards",
             tmp_path / "model",
-            IndexParams(precision_target=0.9, distractor_penalty=True, thumbnails=True),
+            IndexParams(precision_target=0.9, distractor_penalty=True, dimensions=None, thumbnails=True),
         )
         run = start_run("tests", "plain", {}, {}, DatasetInfo("tiny", "f", len(TRAIN), 3))
         (tmp_path / "train").mkdir()

@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 from landmarks.data.schema import Split
 from landmarks.data.vocabulary import Landmark
 from landmarks.errors import ArtifactError, DataError, LandmarksError
-from landmarks.files import compute_tree_sha256, read_json
+from landmarks.files import compute_sha256, compute_tree_sha256, read_json, write_json
 from landmarks.modeling.bundle import write_bundle
 from landmarks.params import IndexParams
 from landmarks.recognition import Recognizer
@@ -72,7 +72,7 @@ def model_dir(shards: Path, tmp_path: Path) -> Path:
 
 
 def make_params(**changes: Any) -> IndexParams:
-    values = {"precision_target": 0.75, "distractor_penalty": True, "thumbnails": True}
+    values = {"precision_target": 0.75, "distractor_penalty": True, "dimensions": None, "thumbnails": True}
     return IndexParams.model_validate(values | changes)
 
 
@@ -147,6 +147,46 @@ def test_gallery_holds_every_training_photo_in_order(shards: Path, model_dir: Pa
     embeddings = np.load(model_dir / "index/embeddings.npy", allow_pickle=False)
     assert embeddings.dtype == np.float16
     np.testing.assert_allclose(embeddings, expected, atol=5e-4)
+
+
+def test_photos_are_compared_along_fewer_directions_where_that_is_wished(shards: Path, model_dir: Path) -> None:
+    index(shards, model_dir, make_params(dimensions=2))
+    kept = np.load(model_dir / "index/embeddings.npy", allow_pickle=False)
+    assert (kept.dtype, kept.shape) == (np.float16, (len(TRAIN), 2))
+    assert "projection.npy" in read_json(model_dir / "index/index.json")["files"]
+    assert not (model_dir / "index/shorter.npy").exists()
+    directions = np.linalg.svd(embed(TRAIN).astype(np.float64))[2][:2].T
+
+    def project(photos: Sequence[Photo]) -> Features:
+        rows = embed(photos).astype(np.float64) @ directions
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+    expected = project(VAL) @ project(TRAIN).T
+    recognizer = Recognizer.load(model_dir)
+    pixels = np.stack([photo.pixels for photo in VAL])
+    for row, found in enumerate(recognizer.search_pixels(pixels, k=5)):
+        assert [neighbour.similarity for neighbour in found] == pytest.approx(np.sort(expected[row])[:-6:-1], abs=2e-3)
+    known = np.sort(project(VAL) @ project(DISTRACTORS).T, axis=1).mean(axis=1)
+    answers = recognizer.classify_pixels(pixels)
+    assert [answer.distractor_similarity for answer in answers] == pytest.approx(known, abs=2e-3)
+    assert len(read_json(model_dir / "index/index.json")["scorer"]["probe"]["weights"]) == 3
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged", "other"])
+def test_damaged_directions(shards: Path, model_dir: Path, damage: str) -> None:
+    folder = index(shards, model_dir, make_params(dimensions=2))
+    path = folder / "projection.npy"
+    if damage == "missing":
+        path.unlink()
+    else:
+        np.save(path, np.eye(5, 2, dtype=np.float32))
+    if damage == "other":
+        facts = read_json(folder / "index.json")
+        facts["files"]["projection.npy"] = compute_sha256(path)
+        write_json(folder / "index.json", facts)
+    message = {"missing": "is missing", "damaged": "is damaged", "other": "does not fit its network"}[damage]
+    with pytest.raises(ArtifactError, match=rf"projection\.npy {message}"):
+        Recognizer.load(model_dir)
 
 
 def test_thumbnails_are_the_training_photos_in_order(shards: Path, model_dir: Path) -> None:
@@ -320,7 +360,8 @@ def test_the_recognizer_directory_is_complete(shards: Path, model_dir: Path) -> 
 
 
 def test_same_input_gives_the_same_bytes(shards: Path, model_dir: Path) -> None:
-    digests = [compute_tree_sha256(index(shards, model_dir, make_params(precision_target=0.9))) for _ in range(2)]
+    params = make_params(precision_target=0.9, dimensions=2)
+    digests = [compute_tree_sha256(index(shards, model_dir, params)) for _ in range(2)]
     assert digests[0] == digests[1]
 
 

@@ -107,7 +107,7 @@ def write_gallery(index: Path, fingerprint: str) -> None:
         for colour in GALLERY.values():
             thumbnails.add(np.full((SIZE, SIZE, 3), colour, np.uint8))
     facts = {
-        "format": 3,
+        "format": 4,
         "bundle_fingerprint": fingerprint,
         "photos": len(GALLERY),
         # steep in the similarity to the nearest photo of the gallery, 0.5 at about 0.9

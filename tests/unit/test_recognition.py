@@ -266,7 +266,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "made with another bundle",
     ),
     "no threshold": (
-        lambda folder: write_json(folder / "index/index.json", {"format": 3, "photos": 6}) and None,
+        lambda folder: write_json(folder / "index/index.json", {"format": 4, "photos": 6}) and None,
         "lacks bundle_fingerprint, scorer, threshold",
     ),
     "no weights": (lambda folder: change_json(folder / "index/index.json", scorer={"bias": 1}), "scores are made"),

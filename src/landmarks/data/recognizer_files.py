@@ -9,13 +9,14 @@ from landmarks.errors import ArtifactError
 from landmarks.files import compute_sha256, read_json
 
 BUNDLE_FORMAT = 2
-INDEX_FORMAT = 3
+INDEX_FORMAT = 4
 BUNDLE_FILE = "bundle.json"
 SERVING_MODEL_FILE = "serving.tflite"
 INDEX_FILE = "index.json"
 ITEMS_FILE = "items.csv"
 EMBEDDINGS_FILE = "embeddings.npy"
 DISTRACTORS_FILE = "distractors.npy"
+PROJECTION_FILE = "projection.npy"
 NOT_SERVED_SUFFIX = ".keras"  # the network for further training: serving has no use for its weight
 MEND = "Run `dvc repro`, or fetch the model again."
 

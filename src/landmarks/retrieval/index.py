@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landmarks.errors import ArtifactError
+from landmarks.retrieval.projection import Projection
 
 Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
@@ -26,37 +27,50 @@ class SimilarityIndex:
     """A gallery of embeddings; the similarity of two of them is their inner product, the cosine.
 
     The gallery is kept in half precision: half the memory, and half the time for a search, which is that of reading it.
+    With a projection the gallery's embeddings are projected ones, and a query is projected before it is compared.
     The answer for a query depends on nothing but the query and the gallery: not on the other queries of the
     call, nor on the number of threads. Nothing changes after construction, so threads may share an index.
     """
 
-    def __init__(self, halves: faiss.IndexScalarQuantizer, threads: int | None = None) -> None:
+    def __init__(
+        self, halves: faiss.IndexScalarQuantizer, projection: Projection | None = None, threads: int | None = None
+    ) -> None:
         self._halves = halves
+        self._projection = projection
         self._threads = threads
 
     @classmethod
-    def from_embeddings(cls, embeddings: Floats | Halves, threads: int | None = None) -> "SimilarityIndex":
+    def from_embeddings(
+        cls, embeddings: Floats | Halves, projection: Projection | None = None, threads: int | None = None
+    ) -> "SimilarityIndex":
         """Build an index over a gallery.
 
         Args:
-            embeddings: float32 or float16 (n, d), rows of unit length.
+            embeddings: float32 or float16 (n, d), rows of unit length, already projected where there is a projection.
+            projection: of queries to these dimensions.
             threads: most threads a search may use; all the processor has when None.
 
         Raises:
-            ValueError: the array has another shape or type, holds NaN, or a row is not of unit length.
+            ValueError: the array has another shape or type, holds NaN, or a row is not of unit length, or the
+                projection is to other dimensions.
         """
         _check_shape(embeddings, (np.float32, np.float16))
+        dimension = embeddings.shape[1]
+        if projection is not None and projection.directions.shape[1] != dimension:
+            raise ValueError(
+                f"The projection is to {projection.directions.shape[1]} dimensions, the gallery has {dimension}."
+            )
         kind = faiss.ScalarQuantizer.QT_fp16
-        halves = faiss.IndexScalarQuantizer(embeddings.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+        halves = faiss.IndexScalarQuantizer(dimension, kind, faiss.METRIC_INNER_PRODUCT)
         for start in range(0, len(embeddings), _ADDED_AT_ONCE):
             part = embeddings[start : start + _ADDED_AT_ONCE]
             _check_lengths(part.astype(np.float32), start)
             # rounded here, since faiss rounds some numbers another way
             halves.add(np.ascontiguousarray(part.astype(np.float16), np.float32))
-        return cls(halves, threads)
+        return cls(halves, projection, threads)
 
     @classmethod
-    def load(cls, path: Path, threads: int | None = None) -> "SimilarityIndex":
+    def load(cls, path: Path, projection: Projection | None = None, threads: int | None = None) -> "SimilarityIndex":
         """Read a gallery from a `.npy` file.
 
         Raises:
@@ -65,7 +79,7 @@ class SimilarityIndex:
         try:
             # from the disk piece by piece, never whole in memory a second time
             embeddings = np.lib.format.open_memmap(path, "r")
-            return cls.from_embeddings(embeddings, threads)
+            return cls.from_embeddings(embeddings, projection, threads)
         except FileNotFoundError:
             raise ArtifactError(f"{path} is missing. Run the stage that writes it: `dvc repro`.") from None
         except (ValueError, EOFError, OSError) as error:
@@ -76,8 +90,8 @@ class SimilarityIndex:
 
     @property
     def dimension(self) -> int:
-        """Length of an embedding."""
-        return int(self._halves.d)
+        """Length of the embeddings that are searched for."""
+        return int(self._halves.d if self._projection is None else self._projection.directions.shape[0])
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Rows]:
         """Find the k most similar embeddings of each query; all of them where the gallery has fewer.
@@ -98,6 +112,8 @@ class SimilarityIndex:
         check_unit_rows(queries)
         if queries.shape[1] != self.dimension:
             raise ValueError(f"The queries have {queries.shape[1]} dimensions, the gallery has {self.dimension}.")
+        if self._projection is not None:
+            queries = self._projection.apply(queries)
         kept = min(k, len(self))
         ranked = [_rank(self._halves, query, rows, kept) for query, rows in self._find_candidates(queries, kept)]
         similarities = np.array([scores for scores, _ in ranked], np.float32).reshape(len(queries), kept)

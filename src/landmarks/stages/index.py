@@ -7,6 +7,7 @@ from itertools import compress
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from landmarks.data.attribution import Attribution, iterate_attributions
 from landmarks.data.photo_table import read_photo_column
@@ -16,6 +17,7 @@ from landmarks.data.recognizer_files import (
     INDEX_FILE,
     INDEX_FORMAT,
     ITEMS_FILE,
+    PROJECTION_FILE,
     read_items,
 )
 from landmarks.data.schema import ATTRIBUTION_COLUMNS, Split
@@ -37,8 +39,12 @@ from landmarks.rejection import (
     fit_scorer_model,
 )
 from landmarks.retrieval.index import SimilarityIndex, check_unit_rows
+from landmarks.retrieval.projection import Projection
 from landmarks.retrieval.thumbnails import OFFSETS_FILE, THUMBNAILS_FILE, open_thumbnails
 from landmarks.serving_network import Floats, ServingNetwork
+
+_SHORTER_FILE = "shorter.npy"
+_PROJECTED_AT_ONCE = 4096
 
 
 def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
@@ -58,10 +64,10 @@ def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
     check_trained_on(network, manifest)
     try:
         with replace_folder(model_dir / "index") as temporary:
-            _write_gallery(temporary, network, shards, manifest)
+            projection = _write_gallery(temporary, network, shards, manifest, params.dimensions)
             if params.thumbnails:
                 _write_thumbnails(temporary, shards)
-            models, calibration = calibrate(temporary, network, shards, params)
+            models, calibration = calibrate(temporary, network, shards, params, projection)
             _write_facts(temporary, network, manifest, models, calibration, params)
     except ValueError as error:
         raise ArtifactError(f"{model_dir / 'bundle'} gives unusable answers: {error} Train it again.") from error
@@ -69,7 +75,7 @@ def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
 
 
 def calibrate(
-    folder: Path, network: ServingNetwork, shards: Path, params: IndexParams
+    folder: Path, network: ServingNetwork, shards: Path, params: IndexParams, projection: Projection | None = None
 ) -> tuple[ScorerModels, Calibration]:
     """Fit the scores and find the threshold, on val photos and the val part of the photos of no landmark.
 
@@ -83,22 +89,23 @@ def calibrate(
         network: that gave it.
         shards: `data/shards`.
         params: the section `index`.
+        projection: of the gallery.
 
     Raises:
         DataError: there are no val photos.
     """
-    gallery = SimilarityIndex.load(folder / EMBEDDINGS_FILE)
+    gallery = SimilarityIndex.load(folder / EMBEDDINGS_FILE, projection)
     labels = np.asarray(read_items(folder / ITEMS_FILE).labels)
     val, distractors = (_run_split(network, shards, split) for split in (Split.VAL, Split.DISTRACTORS_VAL))
     if not len(val.labels) + len(distractors.labels):
         raise DataError("There are no val photos to calibrate the threshold on. Raise select.val_fraction.")
     categories = read_photo_column(shards, "category", distractors.image_ids) if params.distractor_penalty else []
-    known = _write_distractors(folder, distractors.embeddings, categories)
+    known = _write_distractors(folder, distractors.embeddings, categories, projection)
     landmarks = collect_evidence(gallery, labels, known, val.probabilities, val.embeddings)
     others = collect_evidence(gallery, labels, None, distractors.probabilities, distractors.embeddings)
     probe = None
     if known is not None:
-        others.distractor_similarity[:] = compute_distractor_similarity(distractors.embeddings, categories)
+        others.distractor_similarity[:] = compute_distractor_similarity(distractors.embeddings, categories, projection)
         probe = _probe(val.embeddings, landmarks, distractors.embeddings, others, categories)
     evidence = Evidence(
         *(np.concatenate([getattr(part, field.name) for part in (landmarks, others)]) for field in fields(Evidence))
@@ -145,12 +152,15 @@ def _run_split(network: ServingNetwork, shards: Path, split: Split) -> Batch:
     )
 
 
-def _write_distractors(folder: Path, embeddings: Floats, categories: Sequence[str]) -> SimilarityIndex | None:
+def _write_distractors(
+    folder: Path, embeddings: Floats, categories: Sequence[str], projection: Projection | None
+) -> SimilarityIndex | None:
     is_seen = np.asarray(embeddings.any(axis=1))
     if len(set(compress(categories, is_seen.tolist()))) < 2:
         return None
-    np.save(folder / DISTRACTORS_FILE, embeddings[is_seen].astype(np.float16))
-    return SimilarityIndex.load(folder / DISTRACTORS_FILE)
+    kept = projection.apply(embeddings[is_seen]) if projection else embeddings[is_seen]
+    np.save(folder / DISTRACTORS_FILE, kept.astype(np.float16))
+    return SimilarityIndex.load(folder / DISTRACTORS_FILE, projection)
 
 
 def _write_facts(
@@ -161,7 +171,7 @@ def _write_facts(
     calibration: Calibration,
     params: IndexParams,
 ) -> None:
-    written = (EMBEDDINGS_FILE, ITEMS_FILE, THUMBNAILS_FILE, OFFSETS_FILE, DISTRACTORS_FILE)
+    written = (EMBEDDINGS_FILE, ITEMS_FILE, THUMBNAILS_FILE, OFFSETS_FILE, DISTRACTORS_FILE, PROJECTION_FILE)
     facts = {
         "format": INDEX_FORMAT,
         "bundle_fingerprint": network.fingerprint,
@@ -176,7 +186,10 @@ def _write_facts(
     write_json(folder / INDEX_FILE, facts)
 
 
-def _write_gallery(folder: Path, network: ServingNetwork, shards: Path, manifest: ShardManifest) -> None:
+def _write_gallery(
+    folder: Path, network: ServingNetwork, shards: Path, manifest: ShardManifest, dimensions: int | None
+) -> Projection | None:
+    """Write the table of the training photos and their embeddings, projected where they have more dimensions."""
     shape = (manifest.count_photos(Split.TRAIN), network.embedding_dim)
     # filled in place, so that memory does not grow with the number of photos
     embeddings = np.lib.format.open_memmap(folder / EMBEDDINGS_FILE, "w+", np.float16, shape)
@@ -191,6 +204,27 @@ def _write_gallery(folder: Path, network: ServingNetwork, shards: Path, manifest
             writer.writerows(_list_items(batch, attributions))
             start += len(batch.labels)
     embeddings.flush()
+    return _project(folder, embeddings, dimensions) if dimensions and dimensions < network.embedding_dim else None
+
+
+def _project(folder: Path, embeddings: npt.NDArray[np.float16], dimensions: int) -> Projection:
+    """Replace the embeddings of the gallery by shorter ones."""
+    projection = Projection.fit(_iterate_parts(embeddings), dimensions)
+    projection.save(folder / PROJECTION_FILE)
+    shape = (len(embeddings), projection.directions.shape[1])
+    shorter = np.lib.format.open_memmap(folder / _SHORTER_FILE, "w+", np.float16, shape)
+    start = 0
+    for part in _iterate_parts(embeddings):
+        shorter[start : start + len(part)] = projection.apply(part)
+        start += len(part)
+    shorter.flush()
+    (folder / _SHORTER_FILE).replace(folder / EMBEDDINGS_FILE)
+    return projection
+
+
+def _iterate_parts(embeddings: npt.NDArray[np.float16]) -> Iterator[Floats]:
+    for start in range(0, len(embeddings), _PROJECTED_AT_ONCE):
+        yield embeddings[start : start + _PROJECTED_AT_ONCE].astype(np.float32)
 
 
 def _write_thumbnails(folder: Path, shards: Path) -> None:
