@@ -48,7 +48,9 @@ class AcquireParams(Section):
     photos: str = Field(description="Root of the photo folder, or the Kaggle zip; empty for the demo.")
     train_csv: str = Field(description="Table of photos: id,landmark_id.")
     names_csv: str = Field(description="Table of names: landmark_id,name; a blank file where there is none.")
-    distractors_csv: str = Field(description="Table of photos of no landmark: id,category; a blank file for none.")
+    distractors_csv: str = Field(
+        description="Table of photos of no landmark: id,category, or Google's solution of its test set; blank: none."
+    )
     attribution_csv: str = Field(description="Who made the photos: id,url,author,license,title; a blank file for none.")
     demo: DemoParams
 

@@ -69,6 +69,30 @@ def test_relative_paths_are_recorded_as_absolute(tmp_path: Path, monkeypatch: py
     }
 
 
+def test_distractors_may_be_the_photos_without_landmarks_of_googles_test_set(tmp_path: Path) -> None:
+    make_folder(tmp_path, {7: 1, 9: 1})
+    ids = {name: make_id(name) for name in ("none", "blank", "tower", "gone")}
+    for seed, name in enumerate(("none", "blank", "tower")):
+        path = tmp_path / "gldv2/test" / Path(*ids[name][:3]) / f"{ids[name]}.jpg"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(make_photo(seed))
+    rows = [(ids["none"], "", "Private"), (ids["tower"], "7 9", "Public"), (ids["blank"], " ", "Public")]
+    lines = [",".join(row) for row in [*rows, (ids["gone"], "", "Ignored")]]
+    solution = tmp_path / "gldv2/recognition_solution_v2.1.csv"
+    solution.write_text("\n".join(["id,landmarks,Usage", *lines, ""]))
+    params = make_acquire_params(tmp_path, distractors_csv=str(solution))
+    photo_set = read_photo_set(acquire(tmp_path / "raw", params))
+    assert photo_set.sources["distractors"] == {"kind": "folder", "path": str(tmp_path / "gldv2"), "part": "test"}
+    found = photo_set.distractors
+    assert found["image_id"].tolist() == [ids["none"], ids["blank"], ids["gone"]]
+    assert found["category"].tolist() == [ids[name][:2] for name in ("none", "blank", "gone")]
+    assert (found["compressed_bytes"] >= 0).tolist() == [True, True, False]
+    source, places = open_source(photo_set.sources["distractors"]), build_places(found)
+    assert [source.read(place) for place in places[:2]] == [make_photo(0), make_photo(1)]
+    with pytest.raises(DataError, match="is missing"):
+        source.read(places[2])
+
+
 def test_blank_files_mean_no_names_no_distractors_and_no_attributions(tmp_path: Path) -> None:
     make_folder(tmp_path, {7: 1, 9: 1}, {"animal": 1})
     (tmp_path / "none.csv").touch()

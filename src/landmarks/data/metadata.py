@@ -27,6 +27,7 @@ SOURCE_FILE = "source.json"
 _PHOTO_COLUMNS = {"id": "image_id", "landmark_id": "landmark_id"}
 _NAME_COLUMNS = {"landmark_id": "landmark_id", "name": "name"}
 _DISTRACTOR_COLUMNS = {"id": "image_id", "category": "category"}
+_SOLUTION_COLUMN = "landmarks"
 _ATTRIBUTION_COLUMNS = {"id": "image_id", **{column: column for column in ATTRIBUTION_COLUMNS}}
 _LONGEST_BLANK = 2
 _PLACE_COLUMNS = ("offset", "compressed_bytes", "method")
@@ -83,10 +84,26 @@ def read_name_table(path: Path) -> pd.DataFrame:
 def read_distractor_table(path: Path) -> pd.DataFrame:
     """Read `id,category` as texts: `image_id,category`; a file of 0 bytes means that there are no distractors.
 
+    Of a solution of Google's test set the photos without landmarks are taken. Nobody sorted them: their categories are
+    the first two digits of their ids.
+
     Raises:
         DataError: the file is missing or no such table.
     """
-    return _read_optional_table(path, _DISTRACTOR_COLUMNS)
+    if not is_solution(path):
+        return _read_optional_table(path, _DISTRACTOR_COLUMNS)
+    table = _read_table(path, {"id": "image_id", _SOLUTION_COLUMN: "category"})
+    table = table[table["category"].fillna("").str.strip() == ""].reset_index(drop=True)
+    return table.assign(category=table["image_id"].str[:2])
+
+
+def is_solution(path: Path) -> bool:
+    """Whether a table says which landmarks the photos of Google's test set show: `id,landmarks,Usage`.
+
+    Raises:
+        DataError: the file is missing or no table.
+    """
+    return not _is_blank(path) and _SOLUTION_COLUMN in _read_header(path, tuple(_DISTRACTOR_COLUMNS))
 
 
 def read_attribution_table(path: Path, image_ids: Iterable[pd.Series]) -> pd.DataFrame:

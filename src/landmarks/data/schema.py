@@ -45,10 +45,10 @@ def is_image_id(text: object) -> bool:
     return isinstance(text, str) and _IMAGE_ID.match(text) is not None and len(text) == 16
 
 
-def build_photo_path(image_id: str) -> PurePosixPath:
-    """The path of a photo below its source's root, as Kaggle lays it out.
+def build_photo_path(image_id: str, part: str = "train") -> PurePosixPath:
+    """The path of a photo below its source's root, as Kaggle lays it out; `part` is `train` or `test`.
 
     >>> str(build_photo_path("17660ef415d37059"))
     'train/1/7/6/17660ef415d37059.jpg'
     """
-    return PurePosixPath("train", *image_id[:3], f"{image_id}.jpg")
+    return PurePosixPath(part, *image_id[:3], f"{image_id}.jpg")

@@ -46,15 +46,16 @@ class Places:
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Photos as files: `<root>/train/a/b/c/<id>.jpg`."""
+    """Photos as files: `<root>/<part>/a/b/c/<id>.jpg`."""
 
     root: Path
+    part: str = "train"
 
     def read(self, place: Place) -> bytes:
         """As `PhotoSource.read`."""
         if not is_image_id(place.image_id):
             raise DataError("The photo's id is not 16 hexadecimal digits.")
-        path = self.root / build_photo_path(place.image_id)
+        path = self.root / build_photo_path(place.image_id, self.part)
         try:
             size = _measure(str(path))
             if size < 0:
@@ -90,13 +91,16 @@ def open_source(spec: Mapping[str, Any]) -> PhotoSource:
     """Open a photo source described in `source.json`.
 
     Args:
-        spec: `{"kind": "folder" or "archive", "path": …}`, for an archive perhaps with a `prefix` above `train/`.
+        spec: `{"kind": "folder" or "archive", "path": …}`, for an archive perhaps with a `prefix` above `train/`, for a
+            folder with the `part` where that is `test`.
 
     Raises:
         DataError: the kind is unknown, or the folder or file is missing.
     """
     path, kind = _check_spec(spec)
-    return FolderSource(path) if kind == "folder" else ArchiveSource(path, spec.get("prefix", ""))
+    if kind == "folder":
+        return FolderSource(path, spec.get("part", "train"))
+    return ArchiveSource(path, spec.get("prefix", ""))
 
 
 def locate_photos(spec: Mapping[str, Any], image_ids: Sequence[str]) -> Places:
@@ -111,7 +115,7 @@ def locate_photos(spec: Mapping[str, Any], image_ids: Sequence[str]) -> Places:
     places = _make_missing(len(image_ids))
     rows, valid_ids = _select_valid(image_ids)
     if kind == "folder":
-        places.compressed_bytes[rows] = _measure_photos(path, valid_ids)
+        places.compressed_bytes[rows] = _measure_photos(path / spec.get("part", "train"), valid_ids)
     else:
         _match_members(places, rows, valid_ids, path, spec.get("prefix", ""))
     return places
@@ -138,10 +142,10 @@ def _select_valid(image_ids: Sequence[str]) -> tuple[npt.NDArray[np.int64], list
     return np.array([row for row, _ in valid], np.int64), [image_id for _, image_id in valid]
 
 
-def _measure_photos(root: Path, image_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+def _measure_photos(folder: Path, image_ids: Sequence[str]) -> npt.NDArray[np.int64]:
     def measure_block(start: int) -> list[int]:
         block = image_ids[start : start + _BLOCK_PHOTOS]
-        return [_measure(f"{root}/train/{i[0]}/{i[1]}/{i[2]}/{i}.jpg") for i in block]
+        return [_measure(f"{folder}/{i[0]}/{i[1]}/{i[2]}/{i}.jpg") for i in block]
 
     with ThreadPoolExecutor(_THREADS) as pool:
         blocks = pool.map(measure_block, range(0, len(image_ids), _BLOCK_PHOTOS))

@@ -10,6 +10,7 @@ import pandas as pd
 from landmarks.data.demo.album import ARCHIVE_FILE, DISTRACTORS_ROOT, DemoDistractor, DemoName, DemoPhoto, draw_demo
 from landmarks.data.metadata import (
     PhotoSet,
+    is_solution,
     read_attribution_table,
     read_distractor_table,
     read_name_table,
@@ -62,9 +63,11 @@ def _collect(params: AcquireParams) -> PhotoSet:
             f"acquire.photos is empty, but acquire.source is {params.source}. Write the path of the photos there."
         )
     photos = {"kind": params.source, "path": str(Path(params.photos).resolve())}
-    distractors = {"kind": "folder", "path": str(Path(params.distractors_csv).resolve().parent)}
-    images = read_photo_table(Path(params.train_csv))
-    others = read_distractor_table(Path(params.distractors_csv))
+    images, listed = read_photo_table(Path(params.train_csv)), Path(params.distractors_csv)
+    others = read_distractor_table(listed)
+    distractors = {"kind": "folder", "path": str(listed.resolve().parent)}
+    if is_solution(listed):
+        distractors["part"] = "test"
     return PhotoSet(
         images=_locate(images, photos),
         distractors=_locate(others, distractors),
