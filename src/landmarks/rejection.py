@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from landmarks.logistic import LogisticModel, compute_probability, fit_balanced, fit_logistic
 from landmarks.retrieval.index import SimilarityIndex
-from landmarks.retrieval.projection import Projection
 
 NEIGHBOURS = 10
 _SMALLEST = 1e-6
@@ -141,9 +140,7 @@ def collect_evidence(
     return evidence
 
 
-def compute_distractor_similarity(
-    embeddings: Floats, categories: Sequence[str], projection: Projection | None = None
-) -> Floats:
+def compute_distractor_similarity(embeddings: Floats, categories: Sequence[str]) -> Floats:
     """`Evidence.distractor_similarity` of known distractors, each measured against those of other categories.
 
     Photos of one category resemble each other; what comes later is of categories that nobody knew.
@@ -151,7 +148,6 @@ def compute_distractor_similarity(
     Args:
         embeddings: float32 (n, d), rows of unit length, or of zeros where the network finds nothing.
         categories: of the n photos.
-        projection: along which they are compared.
     """
     found = np.zeros(len(embeddings), np.float32)
     kinds = np.asarray(categories, object)
@@ -160,8 +156,7 @@ def compute_distractor_similarity(
         others = embeddings[~own & embeddings.any(axis=1)]
         asked = own & embeddings.any(axis=1)
         if len(others) and asked.any():
-            known = SimilarityIndex.from_embeddings(projection.apply(others) if projection else others, projection)
-            found[asked] = known.search(embeddings[asked], NEIGHBOURS)[0].mean(axis=1)
+            found[asked] = SimilarityIndex.from_embeddings(others).search(embeddings[asked], NEIGHBOURS)[0].mean(axis=1)
     return found
 
 

@@ -100,12 +100,13 @@ def calibrate(
     if not len(val.labels) + len(distractors.labels):
         raise DataError("There are no val photos to calibrate the threshold on. Raise select.val_fraction.")
     categories = read_photo_column(shards, "category", distractors.image_ids) if params.distractor_penalty else []
-    known = _write_distractors(folder, distractors.embeddings, categories, projection)
+    shorter = projection.apply(distractors.embeddings) if projection else distractors.embeddings
+    known = _write_distractors(folder, shorter, categories, projection)
     landmarks = collect_evidence(gallery, labels, known, val.probabilities, val.embeddings)
     others = collect_evidence(gallery, labels, None, distractors.probabilities, distractors.embeddings)
     probe = None
     if known is not None:
-        others.distractor_similarity[:] = compute_distractor_similarity(distractors.embeddings, categories, projection)
+        others.distractor_similarity[:] = compute_distractor_similarity(shorter, categories)
         probe = _probe(val.embeddings, landmarks, distractors.embeddings, others, categories)
     evidence = Evidence(
         *(np.concatenate([getattr(part, field.name) for part in (landmarks, others)]) for field in fields(Evidence))
@@ -158,8 +159,7 @@ def _write_distractors(
     is_seen = np.asarray(embeddings.any(axis=1))
     if len(set(compress(categories, is_seen.tolist()))) < 2:
         return None
-    kept = projection.apply(embeddings[is_seen]) if projection else embeddings[is_seen]
-    np.save(folder / DISTRACTORS_FILE, kept.astype(np.float16))
+    np.save(folder / DISTRACTORS_FILE, embeddings[is_seen].astype(np.float16))
     return SimilarityIndex.load(folder / DISTRACTORS_FILE, projection)
 
 
