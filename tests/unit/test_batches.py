@@ -62,6 +62,11 @@ def test_an_epoch_shows_every_photo_once_in_a_new_order(shards: list[Path]) -> N
     assert collect_labels(read_training_batches(shards, SIZE, 10, seed=2, epoch=0)) != first
 
 
+def test_no_thread_of_autotuning_can_hold_up_the_end_of_an_epoch(shards: list[Path]) -> None:
+    for batches in (read_training_batches(shards, SIZE, 10, seed=0, epoch=0), read_batches(shards, SIZE, 16)):
+        assert batches.options().autotune.enabled is False
+
+
 def test_the_incomplete_last_batch_is_left_out_of_training_alone(shards: list[Path]) -> None:
     assert len(collect_labels(read_training_batches(shards, SIZE, 16, seed=1, epoch=0))) == 48
     assert len(collect_labels(read_batches(shards, SIZE, 16))) == 50

@@ -123,7 +123,7 @@ def read_training_batches(
         changed = augment(photos, augmentation, seeds[0], size)
         return blend(changed, labels, augmentation, seeds[1])
 
-    return batches.enumerate().map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    return _stream(batches.enumerate().map(finish, num_parallel_calls=tf.data.AUTOTUNE))
 
 
 def _resize(photos: tf.Tensor, size: int) -> tf.Tensor:
@@ -138,7 +138,19 @@ def read_batches(files: Sequence[Path], image_size: int, batch_size: int, photos
     records = tf.data.TFRecordDataset([str(path) for path in files])
     if photos is not None:
         records = records.take(photos)
-    return _decode(records, image_size).batch(batch_size).prefetch(2)
+    return _stream(_decode(records, image_size).batch(batch_size))
+
+
+def _stream(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Prepare two batches ahead, on threads of their own, as many as there are cores.
+
+    TensorFlow's search for the best parallelism is off: its thread sleeps twice as long each time, from 10 ms to a
+    minute, and about every second epoch of a training did not end before that thread woke.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = 0  # of all cores
+    return batches.prefetch(2).with_options(options)
 
 
 def _decode(records: tf.data.Dataset, image_size: int) -> tf.data.Dataset:
