@@ -4,16 +4,20 @@
 
 A run is named by its experiments and a seed: `landmarks81+study-1` is `landmarks params landmarks81 study` trained with
 seed 1; `demo-1` is the demo drawn with seed 1. A run that is there already is not run again. The sample sets are found
-through LANDMARKS_SAMPLES. At the end the figures of all runs are printed as a table.
+through LANDMARKS_SAMPLES. At the end the figures of all runs are printed as a table, and for sets with several seeds
+their spread, that of the gain by augmentation too.
 """
 
 import argparse
+import itertools
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +57,15 @@ def set_seed(path: Path, seed: int, is_demo: bool) -> None:
         yaml.dump(params, stream)
 
 
+def read_metrics(folder: Path, variant: str) -> dict[str, float]:
+    metrics: dict[str, float] = json.loads((folder / "reports" / "evaluate" / variant / "metrics.json").read_text())
+    return metrics
+
+
 def describe(name: str, folder: Path) -> list[str]:
     rows = []
     for variant in ("plain", "augmented"):
-        metrics: dict[str, Any] = json.loads((folder / f"reports/evaluate/{variant}/metrics.json").read_text())
+        metrics = read_metrics(folder, variant)
         run: dict[str, Any] = json.loads((folder / f"reports/train/{variant}/run.json").read_text())
         minutes = (run["ended_ms"] - run["started_ms"]) / 60_000
         cells = [f"{metrics[column]:.3f}" if column in metrics else "-" for column in COLUMNS]
@@ -65,6 +74,21 @@ def describe(name: str, folder: Path) -> list[str]:
             f"| {name} | {variant} | {metrics['test_photos']:.0f} | {' | '.join(cells)} | {epochs} | {minutes:.1f} |"
         )
     return rows
+
+
+def describe_spread(runs: Sequence[str], folder: Path) -> Iterator[str]:
+    """Mean and standard deviation over the seeds of a set: of each variant, and of the gain from plain to augmented."""
+    for experiments, seeds in itertools.groupby(sorted(runs), key=lambda run: run.rpartition("-")[0]):
+        names = list(seeds)
+        if len(names) == 1:
+            continue
+        for column in ("top1", "top5", "gap", "gap_without_distractors", "auroc", "map_at_100"):
+            plain, augmented = (
+                [read_metrics(folder / name, variant)[column] for name in names] for variant in ("plain", "augmented")
+            )
+            gains = [after - before for before, after in zip(plain, augmented, strict=True)]
+            cells = [f"{statistics.mean(x):.3f} ± {statistics.stdev(x):.3f}" for x in (plain, augmented, gains)]
+            yield f"| {experiments}, {len(names)} seeds | {column} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -82,6 +106,10 @@ def main() -> None:
     print("|" + "---|" * (len(COLUMNS) + 5))
     for name in args.runs:
         print("\n".join(describe(name, args.folder / name)))
+    spread = list(describe_spread(args.runs, args.folder))
+    if spread:
+        print("\n| set | figure | plain | augmented | augmented - plain |\n|---|---|---|---|---|")
+        print("\n".join(spread))
 
 
 if __name__ == "__main__":
