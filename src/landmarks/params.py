@@ -6,7 +6,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,15 +20,19 @@ PARAMS_PATH = Path("params.yaml")
 EXPERIMENTS_PATH = Path("experiments")
 DEFAULT_EXPERIMENT = "default"
 
+_ARCFACE_DIM = 512
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+Item = TypeVar("Item")
+Listed = Annotated[tuple[Item, ...], pydantic.Strict(False)]  # YAML has lists where we keep tuples
 
 
 class Section(BaseModel):
-    """A part of `params.yaml`: frozen, and closed to unknown keys."""
+    """A part of `params.yaml`: frozen, closed to unknown keys, and strict: `12` is no text and `true` no number."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class DemoParams(Section):
@@ -70,7 +74,7 @@ class SelectParams(Section):
     min_images: Positive | None = Field(description="Photos a landmark needs at least, inclusive.")
     max_images: Positive | None = Field(description="Photos a landmark may have at most, inclusive.")
     top_k: Positive | None = Field(description="Keep only so many landmarks, those with the most photos.")
-    landmark_ids: tuple[int, ...] | None = Field(description="Keep only these landmarks.")
+    landmark_ids: Listed[int] | None = Field(description="Keep only these landmarks.")
     max_images_per_landmark: Positive | None = Field(description="Keep at most so many photos of each landmark.")
     fraction: Annotated[float, Field(gt=0, le=1)] = Field(description="Keep this part of all photos.")
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
@@ -120,13 +124,16 @@ class ArcFaceParams(Section):
 class NetworkParams(Section):
     """The shape of the ResNet-50 and its head."""
 
+    scaling: Literal["symmetric", "unit"] = Field(
+        description="Of the colours: to -1..1, or to 0..1; published weights bring their own."
+    )
     stem: Literal["standard", "small"] = Field(
         description="standard: 7x7 at stride 2, then pooling; small: 3x3 at stride 1, then pooling, four times as slow."
     )
     pooling: Literal["average", "gem", "flatten"]
     gem_power: Annotated[float, Field(ge=1, le=10, description="1 is the average, higher is closer to the maximum.")]
     embedding_dim: Positive | None = Field(
-        description="Length of the layer before the head; null: the pooled features."
+        description="Length of the layer before the head; null: the pooled features with softmax, 512 with arcface."
     )
     head: Literal["softmax", "arcface"]
     arcface: ArcFaceParams
@@ -134,6 +141,17 @@ class NetworkParams(Section):
     batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)]
     zero_init_residual: bool = Field(description="Start every residual branch at zero (Goyal et al. 2017).")
     mirror: bool = Field(description="Answer with the mean over a photo and its mirror image, at twice the work.")
+
+    @property
+    def reduced_dim(self) -> int | None:
+        """Length of the layer between the pooled features and the head, where there is one."""
+        return self.embedding_dim or (_ARCFACE_DIM if self.head == "arcface" else None)
+
+    @pydantic.model_validator(mode="after")
+    def _pool_for_cosines(self) -> "NetworkParams":
+        if self.head == "arcface" and self.pooling == "flatten":
+            raise ValueError("head: arcface needs pooling: average or gem, received flatten")
+        return self
 
 
 class AugmentationParams(Section):
@@ -178,7 +196,7 @@ class TrainParams(Section):
     weight_decay: Annotated[float, Field(ge=0, description="Per step: L2 for sgd, decoupled for adamw.")]
     warmup_epochs: Annotated[float, Field(ge=0)]
     decay: Literal["cosine", "constant"]
-    resizing: tuple[ResizingStep, ...] = Field(description="Smaller photos at first; then those of the shards.")
+    resizing: Listed[ResizingStep] = Field(description="Smaller photos at first; then those of the shards.")
     weight_averaging: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         description="Decay per step of the running average of weights that is measured and kept; null: none."
     )

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from landmarks.errors import ArtifactError
 from landmarks.modeling.bundle import write_bundle
 from landmarks.modeling.layers import FusedBatchNormalization
 from landmarks.modeling.networks import build_backbone, build_classifier, build_recognizer, load_backbone_weights
-from landmarks.params import NetworkParams, read_params
+from landmarks.params import NetworkParams, read_params, write_experiment
 from landmarks.serving_network import ServingNetwork
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,6 @@ def make_cosine_params(**changes: object) -> NetworkParams:
     return make_params(head="arcface", embedding_dim=16, arcface=arcface)
 
 
-STUDY = make_params(pooling="flatten", batch_norm_momentum=0.99, zero_init_residual=False)
 OURS = make_params(pooling="average", batch_norm_momentum=0.9, zero_init_residual=True)
 
 
@@ -38,8 +38,19 @@ def make_photos(count: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype(np.uint8)
 
 
-def test_the_studys_network_has_exactly_its_parameters() -> None:
-    classifier = build_classifier(64, 44, STUDY)
+def test_the_study_experiment_is_the_studys_recipe_and_its_network_has_exactly_its_parameters(tmp_path: Path) -> None:
+    study = write_experiment(["study"], ROOT / "experiments", tmp_path / "params.yaml")
+    assert (study.prepare.image_size, study.network.dropout, study.network.scaling) == (64, 0.2, "unit")
+    recipe = study.train
+    assert (recipe.initial_weights, recipe.optimizer, recipe.learning_rate, recipe.decay) == (
+        "none",
+        "adam",
+        1e-4,
+        "constant",
+    )
+    assert (recipe.batch_size, recipe.epochs, recipe.early_stopping_patience) == (128, 5, 7)
+    assert (recipe.early_stopping_monitor, recipe.warmup_epochs, recipe.label_smoothing) == ("val_loss", 0, 0.0)
+    classifier = build_classifier(study.prepare.image_size, 44, study.network)
     assert classifier.count_params() == 23_948_204
     assert sum(int(np.prod(variable.shape)) for variable in classifier.trainable_variables) == 23_895_084
 
@@ -91,6 +102,19 @@ def test_zero_initialised_branches_pass_the_shortcut_on() -> None:
     block = keras.Model(backbone.input, [backbone.get_layer(f"conv2_block{i}_out").output for i in (2, 3)])
     before, after = block(np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32))
     np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize(("scaling", "low"), [("symmetric", -1.0), ("unit", 0.0)])
+def test_colours_are_scaled_as_the_network_is_told(scaling: Literal["symmetric", "unit"], low: float) -> None:
+    layer = build_classifier(32, 3, OURS, scaling=scaling).get_layer("scaling")
+    scaled = keras.ops.convert_to_numpy(layer(np.array([[[[0, 255, 255]]]], np.float32)))
+    np.testing.assert_allclose(scaled.ravel(), [low, 1.0, 1.0], atol=1e-6)
+
+
+def test_arcface_alone_reduces_to_512_dimensions() -> None:
+    recognizer = build_recognizer(build_classifier(32, 3, make_params(head="arcface", embedding_dim=None)))
+    assert recognizer.output["embedding"].shape == (None, 512)
+    assert make_params(head="softmax", embedding_dim=None).reduced_dim is None
 
 
 def test_the_recognizer_agrees_with_the_classifier() -> None:

@@ -34,11 +34,18 @@ def test_default_experiment_reads_as_written() -> None:
     [
         ("train", {"epoch": 3}, r"train\.epoch: Extra inputs are not permitted \(received 3\)"),
         ("train", {"epochs": "many"}, r"train\.epochs: .*valid integer.*received 'many'"),
+        ("train", {"epochs": "12"}, r"train\.epochs: .*valid integer.*received '12'"),
+        ("train", {"epochs": True}, r"train\.epochs: .*valid integer.*received True"),
+        ("train", {"learning_rate": "0.1"}, r"train\.learning_rate: .*valid number.*received '0.1'"),
+        ("augmentation", {"flip": "off"}, r"augmentation\.flip: .*valid boolean.*received 'off'"),
+        ("augmentation", {"brightness": True}, r"augmentation\.brightness: .*valid number.*received True"),
+        ("select", {"landmark_ids": ["7"]}, r"select\.landmark_ids\.0: .*valid integer.*received '7'"),
         ("train", {"epochs": 0}, r"train\.epochs: .*greater than or equal to 1.*received 0"),
         ("train", {"learning_rate": float("nan")}, r"train\.learning_rate"),
         ("prepare", {"image_size": 8}, r"prepare\.image_size: .*greater than or equal to 32"),
         ("select", {"val_fraction": 0.6, "test_fraction": 0.4}, r"must be below 1, received 0\.6 \+ 0\.4"),
         ("select", {"min_images": 9, "max_images": 3}, r"min_images 9 is above max_images 3"),
+        ("network", {"head": "arcface", "pooling": "flatten"}, r"arcface needs pooling: average or gem.*flatten"),
         ("acquire", {"source": "bucket"}, r"acquire\.source: .*'demo', 'folder' or 'archive'.*received 'bucket'"),
         ("register", {"model_name": "No Such"}, r"register\.model_name"),
     ],
@@ -46,6 +53,13 @@ def test_default_experiment_reads_as_written() -> None:
 def test_bad_values_are_named(tmp_path: Path, section: str, values: dict[str, object], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         read_params(change(tmp_path, section, **values))
+
+
+def test_lists_and_whole_numbers_are_taken_where_they_fit(tmp_path: Path) -> None:
+    steps = [{"until": 0.5, "image_size": 32}]
+    params = read_params(change(tmp_path, "train", resizing=steps, learning_rate=1, weight_decay=0))
+    assert (params.train.learning_rate, params.train.resizing[0].image_size) == (1.0, 32)
+    assert read_params(change(tmp_path, "select", landmark_ids=[7, 9])).select.landmark_ids == (7, 9)
 
 
 def test_a_missing_section_is_named() -> None:

@@ -1,5 +1,6 @@
 """The loop: learns, stops early with the best weights, goes on after a kill, and agrees over two devices."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 from landmarks.data.batches import TrainingData
 from landmarks.errors import ArtifactError, LandmarksError
+from landmarks.modeling.averaging import WeightAverage
 from landmarks.modeling.checkpoint import Progress
 from landmarks.modeling.training import (
     WarmupDecay,
@@ -183,6 +185,37 @@ def test_callbacks_are_honoured(tmp_path: Path) -> None:
     assert seen == [f"0 {columns}", f"1 {columns}"]
 
 
+@pytest.mark.parametrize("state", ["half written", "whole, the old one half gone"])
+def test_a_kill_while_the_checkpoint_is_replaced_loses_nothing_saved_before(tmp_path: Path, state: str) -> None:
+    run(tmp_path, make_params(epochs=2))
+    (newest,) = tmp_path.glob("epoch-*")
+    if state == "half written":
+        (tmp_path / ".epoch-0003.99.tmp").mkdir()
+        (tmp_path / ".epoch-0003.99.tmp" / "variables.npz").write_bytes(b"half")
+    else:
+        (tmp_path / "epoch-0001").mkdir()
+    resumed: list[int] = []
+    counter = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: resumed.append(epoch))
+    progress = json.loads((newest / "progress.json").read_text()) | {"finished": False}
+    (newest / "progress.json").write_text(json.dumps(progress))
+    run(tmp_path, make_params(epochs=3), callbacks=[counter])
+    assert resumed == [2]
+    assert [path.name for path in tmp_path.glob("*epoch-*")] == ["epoch-0003"]
+
+
+def test_the_averages_of_directions_of_unit_length_have_unit_length() -> None:
+    kernel = keras.Variable(np.eye(2, dtype=np.float32), name="kernel")
+    kernel.constraint = keras.constraints.UnitNorm(axis=0)
+    average = WeightAverage([kernel], 0.5)
+    kernel.assign(np.array([[0.0, 1.0], [1.0, 0.0]], np.float32))
+    for _ in range(4):
+        average.count_step()
+    average.apply()
+    columns = keras.ops.convert_to_numpy(kernel.value)
+    assert 0.9 < columns[1, 0] < 0.999  # neither of the two directions
+    np.testing.assert_allclose(np.linalg.norm(columns, axis=0), 1.0, atol=1e-6)
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
     run(tmp_path, make_params(epochs=1))
 
@@ -267,9 +300,9 @@ from landmarks.params import TrainParams, read_params
 configure_runtime()
 defaults = read_params(Path({params!r}))
 changes = dict(optimizer="sgd", weight_decay=5e-4, epochs=1, batch_size=16, warmup_epochs=0.0, learning_rate=1e-4,
-    weight_averaging=None)
+    weight_averaging=0.5)
 recipe = defaults.train.model_copy(update=changes)
-network = defaults.network.model_copy(update=dict(dropout=0.0, embedding_dim=None, head="softmax"))
+network = defaults.network.model_copy(update=dict(dropout=0.0, embedding_dim=16, head="softmax"))
 random = np.random.default_rng(0)
 # photos unlike each other: where all look alike, normalisation magnifies rounding
 photos = np.kron(random.integers(0, 256, (80, 4, 4, 3)), np.ones((1, 16, 16, 1))).astype(np.uint8)

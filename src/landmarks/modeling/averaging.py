@@ -54,7 +54,9 @@ class WeightAverage:
     def apply(self) -> None:
         """Put the averages in the place of the live weights."""
         for variable, average in zip(self._live, self._averages, strict=True):
-            variable.assign(average.value)
+            # the mean of directions of unit length is shorter
+            constrain = getattr(variable, "constraint", None)
+            variable.assign(constrain(average.value) if constrain else average.value)
 
     def _build_update(self, decay: float) -> Callable[[], None]:
         @tf.function(jit_compile=False)  # type: ignore[untyped-decorator, unused-ignore]

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from landmarks.errors import ArtifactError
 from landmarks.files import read_json, replace_file, replace_folder, write_json
 
+_EPOCH = "epoch-"
+
 Array = npt.NDArray[np.generic]
 
 
@@ -29,18 +31,18 @@ class Progress:
 
 
 class Checkpoint:
-    """The newest state of one training in `folder`, replaced as a whole after every epoch.
+    """The newest state of one training in `folder`, named by its epoch; the one before it goes when it is whole.
 
-    The best weights so far stand in a file of their own, named by their epoch.
+    The best weights so far stand in a file of their own, named by their epoch too.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._latest = folder / "latest"
 
     def save(self, progress: Progress, variables: Sequence[keras.Variable]) -> None:
         """Write the state after an epoch; `variables` are those of the model and of the optimizer."""
-        with replace_folder(self._latest) as temporary:
+        latest = self._folder / f"{_EPOCH}{progress.epoch:04d}"
+        with replace_folder(latest) as temporary:
             _write_arrays(temporary / "variables.npz", variables)
             if progress.best_epoch == progress.epoch:
                 _link(temporary / "variables.npz", self._best(progress))
@@ -48,6 +50,9 @@ class Checkpoint:
         for path in self._folder.glob("best-*.npz"):
             if path != self._best(progress):
                 path.unlink()
+        for path in self._folder.glob(f"*{_EPOCH}*"):  # what a killed training left half-written, too
+            if path != latest:
+                shutil.rmtree(path)
 
     def load(self, variables: Sequence[keras.Variable]) -> Progress:
         """Assign the saved state to `variables`; without one, leave them and return the beginning.
@@ -55,10 +60,11 @@ class Checkpoint:
         Raises:
             ArtifactError: the saved state does not fit these variables.
         """
-        if not self._latest.is_dir():
+        latest = max(self._folder.glob(f"{_EPOCH}*"), default=None)
+        if latest is None:
             return Progress()
-        _assign_arrays(self._latest / "variables.npz", variables)
-        saved: dict[str, Any] = read_json(self._latest / "progress.json")
+        _assign_arrays(latest / "variables.npz", variables)
+        saved: dict[str, Any] = read_json(latest / "progress.json")
         return Progress(**saved)
 
     def load_best(self, progress: Progress, variables: Sequence[keras.Variable]) -> None:

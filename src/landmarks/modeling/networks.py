@@ -20,7 +20,7 @@ from landmarks.modeling.layers import FusedBatchNormalization
 from landmarks.params import NetworkParams
 
 Precision = Literal["float32", "bfloat16"]
-Scaling = Literal["symmetric", "imagenet"]
+Scaling = Literal["symmetric", "unit", "imagenet"]
 Normalization = Literal["portable", "fused", "synchronized"]
 
 # (name, filters of the 3x3 convolution, blocks, stride of the first block)
@@ -118,8 +118,8 @@ def build_classifier(
 ) -> keras.Model:
     """The network as it is trained: photos uint8 (n, s, s, 3) to logits float32 (n, labels).
 
-    Scaling is a layer, so that training and serving cannot drift apart: `symmetric` maps 0..255 to -1..1, `imagenet`
-    subtracts the mean colour as the published weights expect.
+    Scaling is a layer, so that training and serving cannot drift apart: `symmetric` maps 0..255 to -1..1, `unit` to
+    0..1, `imagenet` subtracts the mean colour as the published weights expect.
 
     Args:
         image_size: s; None for photos of any size.
@@ -138,9 +138,9 @@ def build_classifier(
     # === Functional model ===
     inputs = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
     features = layers.Activation("linear", name="features", dtype="float32")(backbone(_build_scaling(scaling)(inputs)))
-    pooled = _embed(_pool(features, params), params)
+    rows = _embed(_pool(features, params), params, normalization == "synchronized")
     build_head = _build_cosine_head if params.head == "arcface" else _build_softmax_head
-    return keras.Model(inputs, build_head(dropout(pooled), labels, params), name="classifier")
+    return keras.Model(inputs, build_head(dropout(rows), labels, params), name="classifier")
 
 
 def _pool(features: object, params: NetworkParams) -> object:
@@ -154,12 +154,14 @@ def _pool(features: object, params: NetworkParams) -> object:
     return keras.ops.power(pool(powered), 1.0 / params.gem_power)
 
 
-def _embed(pooled: object, params: NetworkParams) -> object:
-    if params.embedding_dim is None:
+def _embed(pooled: object, params: NetworkParams, is_synchronized: bool) -> object:
+    if params.reduced_dim is None:
         return layers.Activation("linear", name=_ROWS)(pooled)
-    reduced = layers.Dense(params.embedding_dim, use_bias=False, name="reduction")(pooled)
+    reduced = layers.Dense(params.reduced_dim, use_bias=False, name="reduction")(pooled)
     # centred rows of like scale in every direction are what cosines need
-    normalize = layers.BatchNormalization(momentum=params.batch_norm_momentum, epsilon=_EPSILON, name=_ROWS)
+    normalize = layers.BatchNormalization(
+        momentum=params.batch_norm_momentum, epsilon=_EPSILON, synchronized=is_synchronized, name=_ROWS
+    )
     return normalize(reduced)
 
 
@@ -186,6 +188,8 @@ def _build_cosine_head(rows: Any, labels: int, params: NetworkParams) -> object:
 def _build_scaling(scaling: Scaling) -> layers.Layer:
     if scaling == "imagenet":
         return layers.Rescaling(1.0, offset=[-mean for mean in _IMAGENET_MEAN_RGB], name="scaling")
+    if scaling == "unit":
+        return layers.Rescaling(1 / 255, name="scaling")
     return layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")
 
 
@@ -198,7 +202,7 @@ def build_recognizer(classifier: keras.Model, mirror: bool = False) -> keras.Mod
 
     Returns:
         A model from uint8 (n, s, s, 3) to `probabilities: float32 (n, labels)` and
-        `embedding: float32 (n, d), rows of unit length`; d is `network.embedding_dim`, or 2048 of the pooled features.
+        `embedding: float32 (n, d), rows of unit length`; d is `params.reduced_dim`, or 2048 of the pooled features.
     """
     rows = classifier.get_layer(_ROWS).output
     if any(layer.name == "flatten" for layer in classifier.layers):

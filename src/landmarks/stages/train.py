@@ -132,7 +132,7 @@ def _open_run(
 def _build(
     image_size: int | None, labels: int, params: Params, precision: Precision, normalization: Normalization
 ) -> keras.Model:
-    scaling: Scaling = "symmetric" if params.train.initial_weights == "none" else "imagenet"
+    scaling: Scaling = params.network.scaling if params.train.initial_weights == "none" else "imagenet"
     return build_classifier(image_size, labels, params.network, precision, scaling, normalization, params.train.seed)
 
 
