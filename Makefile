@@ -46,7 +46,6 @@ check: setup ## Lint, formatting and types: ruff and mypy, strict
 
 ui: setup ## Open the MLflow UI on http://127.0.0.1:5000
 	landmarks sync
-	@echo "The runs side by side: http://127.0.0.1:5000/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning"
 	mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
 serve: setup ## Serve the packaged model on http://127.0.0.1:3000, or an earlier one: make serve BENTO=TAG

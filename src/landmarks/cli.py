@@ -3,9 +3,11 @@
 Nothing heavy is imported before a command needs it, so that `landmarks --help` answers at once.
 """
 
+import functools
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +16,8 @@ import click
 
 from landmarks import __version__
 from landmarks.errors import LandmarksError
-from landmarks.params import PARAMS_PATH, list_experiments, read_params, write_experiment
+from landmarks.files import hold_lock
+from landmarks.params import PARAMS_PATH, Params, list_experiments, read_params, write_experiment
 
 REPORTS = Path("reports")
 MODELS = Path("models")
@@ -61,98 +64,107 @@ def main() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
-@main.command()
+def _stage(run: Callable[..., Path]) -> click.Command:
+    """Make a command of the pipeline: `run` gets params.yaml too and returns what it wrote; one process at a time."""
+
+    @functools.wraps(run)
+    def command(**arguments: Any) -> None:
+        params = read_params()
+        name = " ".join(filter(None, [run.__name__, arguments.get("variant")]))
+        with hold_lock(WORK / f"{name.replace(' ', '-')}.lock", f"running `landmarks {name}`"):
+            click.echo(f"Wrote {run(params=params, **arguments)}")
+
+    return main.command()(command)
+
+
+@_stage
 @click.argument("out", type=FOLDER, default="data/raw")
-def acquire(out: Path) -> None:
+def acquire(out: Path, params: Params) -> Path:
     """Find the photos and read their tables (or draw the demo)."""
     from landmarks.stages.acquire import acquire as run
 
-    click.echo(f"Wrote {run(out, read_params().acquire)}")
+    return run(out, params.acquire)
 
 
-@main.command()
+@_stage
 @click.argument("raw", type=FOLDER, default="data/raw")
 @click.argument("out", type=FOLDER, default="data/validated")
-def validate(raw: Path, out: Path) -> None:
+def validate(raw: Path, out: Path, params: Params) -> Path:
     """Check tables and photos with Great Expectations; stop the pipeline when they are wrong."""
     from landmarks.stages.validate import validate as run
 
-    click.echo(f"Wrote {run(raw, out, REPORTS, read_params().validate_)}")
+    return run(raw, out, REPORTS, params.validate_)
 
 
-@main.command()
+@_stage
 @click.argument("validated", type=FOLDER, default="data/validated")
 @click.argument("out", type=FOLDER, default="data/selected")
-def select(validated: Path, out: Path) -> None:
+def select(validated: Path, out: Path, params: Params) -> Path:
     """Choose landmarks and photos, and split them into train, val and test."""
     from landmarks.stages.select import select as run
 
-    click.echo(f"Wrote {run(validated, out, REPORTS / 'selection', read_params().select)}")
+    return run(validated, out, REPORTS / "selection", params.select)
 
 
-@main.command()
+@_stage
 @click.argument("selected", type=FOLDER, default="data/selected")
 @click.argument("out", type=FOLDER, default="data/shards")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core where not given.")
-def prepare(selected: Path, out: Path, workers: int | None) -> None:
+def prepare(selected: Path, out: Path, workers: int | None, params: Params) -> Path:
     """Turn photos into shards of equal square images."""
     from landmarks.stages.prepare import prepare as run
 
-    reports = REPORTS / "preparation"
-    click.echo(f"Wrote {run(selected, out, reports, read_params().prepare, work=WORK / 'prepare', workers=workers)}")
+    return run(selected, out, REPORTS / "preparation", params.prepare, work=WORK / "prepare", workers=workers)
 
 
-@main.command()
+@_stage
 @click.argument("variant", type=VARIANTS)
 @click.argument("shards", type=FOLDER, default="data/shards")
 @click.argument("models", type=FOLDER, default=MODELS)
-def train(variant: str, shards: Path, models: Path) -> None:
+def train(variant: str, shards: Path, models: Path, params: Params) -> Path:
     """Train the ResNet-50, plain or augmented; goes on where a killed training stopped."""
     from landmarks.stages.train import train as run
 
-    bundle = models / variant / "bundle"
-    reports = REPORTS / "train" / variant
-    click.echo(f"Wrote {run(variant, shards, bundle, reports, read_params(), work=WORK / 'train')}")
+    return run(variant, shards, models / variant / "bundle", REPORTS / "train" / variant, params, work=WORK / "train")
 
 
-@main.command()
+@_stage
 @click.argument("variant", type=VARIANTS)
 @click.argument("shards", type=FOLDER, default="data/shards")
 @click.argument("models", type=FOLDER, default=MODELS)
-def index(variant: str, shards: Path, models: Path) -> None:
+def index(variant: str, shards: Path, models: Path, params: Params) -> Path:
     """Embed the training photos and calibrate the threshold of "no landmark"."""
     from landmarks.stages.index import index as run
 
-    click.echo(f"Wrote {run(shards, models / variant, read_params().index)}")
+    return run(shards, models / variant, params.index)
 
 
-@main.command()
+@_stage
 @click.argument("variant", type=VARIANTS)
 @click.argument("shards", type=FOLDER, default="data/shards")
 @click.argument("models", type=FOLDER, default=MODELS)
-def evaluate(variant: str, shards: Path, models: Path) -> None:
+def evaluate(variant: str, shards: Path, models: Path, params: Params) -> Path:
     """Measure the test split, draw what a person wants to see, and log it to the training's run."""
     from landmarks.stages.evaluate import evaluate as run
 
-    out = REPORTS / "evaluate" / variant
-    click.echo(f"Wrote {run(shards, models / variant, REPORTS / 'train' / variant, out, read_params().evaluate)}")
+    receipts, out = REPORTS / "train" / variant, REPORTS / "evaluate" / variant
+    return run(shards, models / variant, receipts, out, params.evaluate)
 
 
-@main.command()
-def register() -> None:
+@_stage
+def register(params: Params) -> Path:
     """Compare the variants, apply the gate, and register the better one as the champion."""
     from landmarks.stages.register import register as run
 
-    params = read_params()
-    click.echo(f"Wrote {run(MODELS, REPORTS, Path('data/shards'), params.register_, params.export)}")
+    return run(MODELS, REPORTS, Path("data/shards"), params.register_, params.export)
 
 
-@main.command()
-def package() -> None:
+@_stage
+def package(params: Params) -> Path:
     """Pack the registered champion as a Bento that can be deployed."""
     from landmarks.stages.package import package as run
 
-    click.echo(f"Wrote {run(REPORTS, read_params())}")
+    return run(REPORTS, params)
 
 
 @main.command()
@@ -172,10 +184,12 @@ def classify(paths: tuple[Path, ...], as_json: bool, k: int, model: Path | None)
             answer = recognizer.classify([_read_photo(path)], k)[0]
         except LandmarksError as error:
             failures += 1
-            click.echo(json.dumps({"path": str(path), "error": str(error)}) if as_json else f"{path}: {error}")
+            click.echo(
+                json.dumps({"path": str(path), "error": str(error)}) if as_json else _printable(f"{path}: {error}")
+            )
             continue
         if as_json:
-            click.echo(json.dumps({"path": str(path), **asdict(answer)}, ensure_ascii=False))
+            click.echo(_printable(json.dumps({"path": str(path), **asdict(answer)}, ensure_ascii=False)))
         else:
             _print_recognition(path, answer)
     if failures:
@@ -202,7 +216,7 @@ def search(photo: Path, as_json: bool, k: int, model: Path | None) -> None:
 @click.argument("photos", type=click.Path(path_type=Path, exists=True))
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--retrieval", is_flag=True, help="Write similar gallery photos in place of landmarks.")
-@click.option("--threshold", type=float, help="Leave the cell empty below this score; every photo is answered without.")
+@click.option("--threshold", type=float, help="Leave the cell empty below this confidence.")
 @click.option("--model", type=FOLDER, help="Recognizer directory; the champion where not given.")
 def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, model: Path | None) -> None:
     """Answer a folder of test photos in a file that Kaggle takes.
@@ -214,7 +228,7 @@ def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, mo
     id,landmarks                      with --retrieval:  id,images
     00016575233bc956,138982 0.8731                       00016575233bc956,17660ef415d37059 92b6290d571448f6
 
-    that is, the most likely landmark with the landmark score, or up to 100 similar photos of the gallery, closest
+    that is, the most likely landmark with the confidence in it, or up to 100 similar photos of the gallery, closest
     first. A photo that cannot be read gets an empty cell and is named on stderr. OUT is written at the end, whole or
     not at all.
 
@@ -236,7 +250,7 @@ def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, mo
     else:
         unanswered = submit_recognition(recognizer, files, out, threshold)
     for photo in unanswered:
-        click.echo(f"{photo.path}: {photo.reason}", err=True)
+        click.echo(_printable(f"{photo.path}: {photo.reason}"), err=True)
     click.echo(f"Wrote {out}: {len(files):,} photos, {len(unanswered):,} of them unreadable with an empty cell.")
 
 
@@ -332,12 +346,10 @@ def summary() -> None:
 
 
 def _load_recognizer(model: Path | None) -> Any:
-    from landmarks.files import read_json
     from landmarks.recognition import Recognizer
+    from landmarks.stages.candidates import find_champion
 
-    if model is None:
-        model = MODELS / read_json(REPORTS / "registration.json")["champion"]
-    return Recognizer.load(model)
+    return Recognizer.load(model or find_champion(MODELS, REPORTS))
 
 
 def _find_photos(paths: tuple[Path, ...]) -> list[Path]:
@@ -360,9 +372,15 @@ def _read_photo(path: Path) -> bytes:
 
 
 def _print_recognition(path: Path, answer: Any) -> None:
-    click.echo(f"{path}:" if answer.is_landmark else f"{path}: no landmark, {_describe_evidence(answer)}")
+    verdict = "" if answer.is_landmark else f" no landmark, {_describe_evidence(answer)}"
+    click.echo(_printable(f"{path}:{verdict}"))
     for prediction in answer.predictions:
         click.echo(f"  {prediction.score:6.1%}  {prediction.name} ({prediction.landmark_id})")
+
+
+def _printable(text: str) -> str:
+    """Bytes of a file name that are not UTF-8 as JSON writes them; Python holds them as lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _describe_evidence(answer: Any) -> str:

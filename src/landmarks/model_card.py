@@ -15,6 +15,7 @@ _OTHER_FIGURES = {
     "top1_without_near_duplicates": "Top-1 accuracy without photos that resemble a training photo",
     "ece": "Expected calibration error",
     "auroc": "AUROC, photos of landmarks against photos of none",
+    "trivial_auroc": "AUROC of a linear model on bytes, mean colour and 6 x 6 pixels",
     "threshold": "Threshold of rejection",
     "answered_fraction": "Photos of landmarks answered above the threshold",
     "answered_distractors_fraction": "Photos of no landmark answered all the same",

@@ -33,13 +33,13 @@ class Unanswered:
 def submit_recognition(
     recognizer: Recognizer, photos: Sequence[Path], out: Path, threshold: float | None = None
 ) -> list[Unanswered]:
-    """Write `id,landmarks`: for every photo the most likely landmark, with its landmark score.
+    """Write `id,landmarks`: for every photo the most likely landmark, with the confidence in it.
 
     Args:
         recognizer: that answers.
         photos: files; the id of a photo is its name without the suffix.
         out: the submission, written atomically.
-        threshold: leave the cell empty where the score is lower; None answers every photo.
+        threshold: leave the cell empty where the confidence is lower; None answers every photo.
 
     Returns:
         The photos that could not be read. They have rows too.

@@ -12,6 +12,7 @@ _METRICS = (
     ("macro_recall", "macro recall"),
     ("ece", "calibration error"),
     ("auroc", "landmark or not, AUROC"),
+    ("trivial_auroc", "the same, trivial model"),
 )
 
 

@@ -167,7 +167,7 @@ def test_two_trainings_at_once_are_refused(tiny: Workspace) -> None:
     ends = [(*process.communicate(), process.returncode) for process in started]
     assert sorted(code for *_, code in ends) == [0, 1]
     [refused] = [err for _, err, code in ends if code]
-    assert "Another landmarks process is training plain" in refused
+    assert "Another landmarks process is running `landmarks train plain`" in refused
     assert "Traceback" not in refused
 
 

@@ -71,13 +71,13 @@ def test_relative_paths_are_recorded_as_absolute(tmp_path: Path, monkeypatch: py
 
 def test_distractors_may_be_the_photos_without_landmarks_of_googles_test_set(tmp_path: Path) -> None:
     make_folder(tmp_path, {7: 1, 9: 1})
-    ids = {name: make_id(name) for name in ("none", "blank", "tower", "gone")}
+    ids = {name: make_id(name) for name in ("none", "blank", "tower", "gone", "unknown")}
     for seed, name in enumerate(("none", "blank", "tower")):
         path = tmp_path / "gldv2/test" / Path(*ids[name][:3]) / f"{ids[name]}.jpg"
         path.parent.mkdir(parents=True)
         path.write_bytes(make_photo(seed))
     rows = [(ids["none"], "", "Private"), (ids["tower"], "7 9", "Public"), (ids["blank"], " ", "Public")]
-    lines = [",".join(row) for row in [*rows, (ids["gone"], "", "Ignored")]]
+    lines = [",".join(row) for row in [*rows, (ids["gone"], "", "Public"), (ids["unknown"], "", "Ignored")]]
     solution = tmp_path / "gldv2/recognition_solution_v2.1.csv"
     solution.write_text("\n".join(["id,landmarks,Usage", *lines, ""]))
     params = make_acquire_params(tmp_path, distractors_csv=str(solution))

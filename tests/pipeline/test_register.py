@@ -13,6 +13,7 @@ from landmarks.data.vocabulary import Landmark
 from landmarks.errors import ArtifactError, GateError
 from landmarks.files import read_json
 from landmarks.recognition import Recognizer
+from landmarks.stages.candidates import find_champion
 from landmarks.stages.register import measure_recognizer, register
 from tiny_recognizers import BLUE, COLOURS, GREEN, LANDMARKS, RED, SIZE, Photo
 from tiny_workspaces import (
@@ -103,6 +104,17 @@ def test_a_low_score_stops_at_the_gate(workspace: Workspace) -> None:
         run(workspace, min_score=0.8)
     assert list_state() == []
     assert not (workspace.reports / "registration.json").exists()
+
+
+def test_the_champion_is_found_in_the_workspace_until_it_is_made_again(workspace: Workspace) -> None:
+    with pytest.raises(ArtifactError, match=r"registration\.json is missing: no model .* --model .*models/augmented"):
+        find_champion(workspace.models, workspace.reports)
+    run(workspace)
+    assert find_champion(workspace.models, workspace.reports) == workspace.models / "augmented"
+    path = workspace.models / "augmented" / "index" / "index.json"
+    path.write_text(json.dumps(read_json(path) | {"threshold": 0.125}))
+    with pytest.raises(ArtifactError, match=r"models/augmented was made again after it became the champion"):
+        find_champion(workspace.models, workspace.reports)
 
 
 def test_a_score_of_just_the_minimum_passes(workspace: Workspace) -> None:

@@ -84,17 +84,18 @@ def read_name_table(path: Path) -> pd.DataFrame:
 def read_distractor_table(path: Path) -> pd.DataFrame:
     """Read `id,category` as texts: `image_id,category`; a file of 0 bytes means that there are no distractors.
 
-    Of a solution of Google's test set the photos without landmarks are taken. Nobody sorted them: their categories are
-    the first two digits of their ids.
+    Of a solution of Google's test set the photos without landmarks are taken, but for those that its `Usage` ignores.
+    Nobody sorted them: their categories are the first two digits of their ids.
 
     Raises:
         DataError: the file is missing or no such table.
     """
     if not is_solution(path):
         return _read_optional_table(path, _DISTRACTOR_COLUMNS)
-    table = _read_table(path, {"id": "image_id", _SOLUTION_COLUMN: "category"})
-    table = table[table["category"].fillna("").str.strip() == ""].reset_index(drop=True)
-    return table.assign(category=table["image_id"].str[:2])
+    table = _read_table(path, {"id": "image_id", _SOLUTION_COLUMN: "category", "Usage": "usage"})
+    wanted = (table["category"].fillna("").str.strip() == "") & (table["usage"] != "Ignored")
+    ids = table.loc[wanted, "image_id"].reset_index(drop=True)
+    return pd.DataFrame({"image_id": ids, "category": ids.str[:2]})
 
 
 def is_solution(path: Path) -> bool:

@@ -16,6 +16,7 @@ from landmarks.adapters.receipts import (
     read_history,
     read_receipt,
 )
+from landmarks.adapters.registry import compute_recognizer_fingerprint
 from landmarks.adapters.runs import Store
 from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
 from landmarks.errors import ArtifactError
@@ -123,6 +124,28 @@ def describe_candidate(candidate: Candidate, model_name: str, tags: Mapping[str,
             lineage=lineage,
         )
     )
+
+
+def find_champion(models: Path, reports: Path) -> Path:
+    """The recognizer directory that `register` made the champion.
+
+    Raises:
+        ArtifactError: nothing is registered from this workspace, or the directory holds another model by now.
+    """
+    path = reports / REGISTRATION_FILE
+    if not path.is_file():
+        raise ArtifactError(
+            f"{path} is missing: no model of this workspace has passed `register`. Run `dvc repro`, or choose one "
+            f"yourself: --model {models}/augmented."
+        )
+    receipt = read_json(path)
+    recognizer = models / str(receipt["champion"])
+    if compute_recognizer_fingerprint(recognizer) != receipt["versions"][receipt["champion"]]["fingerprint"]:
+        raise ArtifactError(
+            f"{recognizer} was made again after it became the champion, and has not passed `register` since. Run "
+            f"`dvc repro`, or choose it all the same: --model {recognizer}."
+        )
+    return recognizer
 
 
 def _read_candidate(variant: str, models: Path, reports: Path) -> Candidate:

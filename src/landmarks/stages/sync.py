@@ -28,6 +28,11 @@ from landmarks.stages.candidates import (
     read_candidates,
 )
 
+_COMPARISON = (
+    "Side by side (make ui): "
+    "http://127.0.0.1:5000/#/experiments/{}/runs?compareRunsMode=CHART&workflowType=machine_learning"
+)
+
 
 @dataclass(frozen=True)
 class SyncReport:
@@ -38,19 +43,23 @@ class SyncReport:
         runs: how many receipts of runs there are.
         changes: what was logged again, in words.
         problems: what could not be, and why.
+        experiment_id: of the runs; None where there are none.
     """
 
     store: str
     runs: int
     changes: tuple[str, ...]
     problems: tuple[str, ...]
+    experiment_id: str | None = None
 
     def describe(self) -> str:
         """The same in sentences, a line for each."""
         state = "was brought up to date" if self.changes else "agrees"
         head = f"The tracking store {self.store} {state} with the receipts of {self.runs} runs."
         changes = [f"  logged again: {change}" for change in self.changes]
-        return "\n".join([head, *changes, *(f"  not possible: {problem}" for problem in self.problems)])
+        problems = [f"  not possible: {problem}" for problem in self.problems]
+        page = [_COMPARISON.format(self.experiment_id)] if self.experiment_id else []
+        return "\n".join([head, *changes, *problems, *page])
 
 
 def sync(models: Path, reports: Path) -> SyncReport:
@@ -78,7 +87,8 @@ def sync(models: Path, reports: Path) -> SyncReport:
     if (reports / REGISTRATION_FILE).is_file():
         changed, problems = _agree_registration(store, reports / REGISTRATION_FILE, candidates, run_ids)
         changes += changed
-    return SyncReport(store.uri, len(candidates), tuple(changes), tuple(problems))
+    experiments = {store.client.get_run(run_id).info.experiment_id for run_id in run_ids.values()}
+    return SyncReport(store.uri, len(candidates), tuple(changes), tuple(problems), max(experiments, default=None))
 
 
 def _agree_registration(
