@@ -184,12 +184,10 @@ def classify(paths: tuple[Path, ...], as_json: bool, k: int, model: Path | None)
             answer = recognizer.classify([_read_photo(path)], k)[0]
         except LandmarksError as error:
             failures += 1
-            click.echo(
-                json.dumps({"path": str(path), "error": str(error)}) if as_json else _printable(f"{path}: {error}")
-            )
+            _print(json.dumps({"path": str(path), "error": str(error)}) if as_json else f"{path}: {error}")
             continue
         if as_json:
-            click.echo(_printable(json.dumps({"path": str(path), **asdict(answer)}, ensure_ascii=False)))
+            _print(json.dumps({"path": str(path), **asdict(answer)}, ensure_ascii=False))
         else:
             _print_recognition(path, answer)
     if failures:
@@ -250,7 +248,7 @@ def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, mo
     else:
         unanswered = submit_recognition(recognizer, files, out, threshold)
     for photo in unanswered:
-        click.echo(_printable(f"{photo.path}: {photo.reason}"), err=True)
+        _print(f"{photo.path}: {photo.reason}", err=True)
     click.echo(f"Wrote {out}: {len(files):,} photos, {len(unanswered):,} of them unreadable with an empty cell.")
 
 
@@ -373,14 +371,14 @@ def _read_photo(path: Path) -> bytes:
 
 def _print_recognition(path: Path, answer: Any) -> None:
     verdict = "" if answer.is_landmark else f" no landmark, {_describe_evidence(answer)}"
-    click.echo(_printable(f"{path}:{verdict}"))
+    _print(f"{path}:{verdict}")
     for prediction in answer.predictions:
         click.echo(f"  {prediction.score:6.1%}  {prediction.name} ({prediction.landmark_id})")
 
 
-def _printable(text: str) -> str:
-    """Bytes of a file name that are not UTF-8 as JSON writes them; Python holds them as lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _print(text: str, err: bool = False) -> None:
+    """Print what names a file; bytes of its name that are not UTF-8 appear as JSON writes them."""
+    click.echo(text.encode("utf-8", "backslashreplace").decode(), err=err)
 
 
 def _describe_evidence(answer: Any) -> str:

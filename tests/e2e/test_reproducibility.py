@@ -158,6 +158,19 @@ def test_dvc_shows_metrics_and_plots(tiny: Workspace) -> None:
     tiny.run("dvc", "plots", "show", "-o", "plots", "-q")
     page = (tiny.root / "plots/index.html").read_text()
     assert "Validation accuracy" in page
+    tiny.commit("Figures to compare with")
+    path = tiny.root / "reports/evaluate/plain/metrics.json"
+    kept = path.read_text()
+    path.write_text(json.dumps(json.loads(kept) | {"top1": 0.125}))
+    try:
+        differences = json.loads(tiny.run("dvc", "metrics", "diff", "--json"))
+        assert differences["reports/evaluate/plain/metrics.json"]["top1"]["new"] == 0.125
+        tiny.run("dvc", "plots", "diff", "HEAD", "-o", "plots", "-q")
+        assert "Validation accuracy" in (tiny.root / "plots/index.html").read_text()
+        shown = json.loads(tiny.run("dvc", "exp", "show", "--json"))
+        assert "train.epochs" in json.dumps(shown) or "epochs" in json.dumps(shown)
+    finally:
+        path.write_text(kept)
 
 
 def test_two_trainings_at_once_are_refused(tiny: Workspace) -> None:

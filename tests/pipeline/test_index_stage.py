@@ -285,6 +285,9 @@ def test_score_and_threshold_are_found_on_val_and_its_distractors(
     right, answered = reached[expected]
     assert facts["precision"] == right / answered
     assert facts["answered_fraction"] == answered / sum(counts)
+    pairs = [(one, other) for one in slow[is_landmark] for other in slow[~is_landmark]]
+    wins = sum(1.0 if one > other else 0.5 * math.isclose(one, other, abs_tol=1e-7) for one, other in pairs)
+    assert facts["auroc"] == pytest.approx(wins / len(pairs), abs=1e-9)
     assert facts["photos"] == len(TRAIN)
 
 

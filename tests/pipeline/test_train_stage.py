@@ -7,8 +7,9 @@ import pytest
 from landmarks.data.schema import Split
 from landmarks.data.vocabulary import Landmark
 from landmarks.errors import ArtifactError, DataError
+from landmarks.modeling import losses
 from landmarks.params import read_params
-from landmarks.stages.train import train
+from landmarks.stages.train import _compute_work_fingerprint, train
 from tiny_recognizers import COLOURS, LANDMARKS, Photo, make_photos, write_tiny_shards
 
 DEFAULTS = Path(__file__).parents[2] / "experiments" / "default.yaml"
@@ -53,6 +54,33 @@ def test_a_landmark_without_training_photos_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="without a training photo: Forgotten Gate"):
         run(tmp_path)
     assert_untouched(tmp_path)
+
+
+def test_a_landmark_that_the_shards_lack_is_named_whatever_the_vocabulary_says(tmp_path: Path) -> None:
+    without_blue = [photo for photo in TRAIN if photo.label != 2]
+    write_tiny_shards(tmp_path / "shards", {**PHOTOS, Split.TRAIN: without_blue})
+    assert LANDMARKS[2].train == 2
+    with pytest.raises(DataError, match="without a training photo: Blue Dome"):
+        run(tmp_path)
+    assert_untouched(tmp_path)
+
+
+def test_work_in_progress_depends_on_weights_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = write_tiny_shards(tmp_path / "shards", PHOTOS)
+    weights, code = tmp_path / "start.h5", tmp_path / "losses.py"
+    weights.write_bytes(b"one")
+    code.write_text("one")
+    monkeypatch.setattr(losses, "__file__", str(code))
+
+    def compute() -> str:
+        return _compute_work_fingerprint("plain", manifest, {"train.epochs": 3}, str(weights))
+
+    first = compute()
+    assert compute() == first
+    weights.write_bytes(b"two")
+    second = compute()
+    code.write_text("two")
+    assert len({first, second, compute()}) == 3
 
 
 def test_nothing_to_validate_on_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from landmarks.errors import DataError, ScoringError
@@ -116,6 +116,27 @@ def test_a_photo_without_a_prediction_and_one_with_an_empty_one_are_the_same(cas
     everywhere = dict.fromkeys(solution) | predictions
     assert compute_submission_gap(everywhere, solution) == compute_submission_gap(predictions, solution)
     assert compute_submission_top1(everywhere, solution) == compute_submission_top1(predictions, solution)
+
+
+@given(draw_cases(), st.data())
+def test_one_score_that_is_no_number_anywhere_is_refused(case: tuple[Predictions, Truth], data: st.DataObject) -> None:
+    predictions, solution = case
+    image_id = data.draw(st.sampled_from(sorted(solution)))
+    spoilt = predictions | {image_id: Guess(1, float("nan"))}
+    with pytest.raises(ScoringError, match=f"not a number.*'{image_id}'"):
+        compute_submission_gap(spoilt, solution)
+
+
+@given(draw_cases(), st.text(min_size=1), st.booleans())
+def test_one_photo_that_the_solution_does_not_know_is_refused(
+    case: tuple[Predictions, Truth], image_id: str, is_empty: bool
+) -> None:
+    predictions, solution = case
+    assume(image_id not in solution)
+    unknown = predictions | {image_id: None if is_empty else Guess(1, 0.5)}
+    for compute in (compute_submission_gap, compute_submission_top1):
+        with pytest.raises(ScoringError, match="1 predictions are for photos"):
+            compute(unknown, solution)
 
 
 def test_of_equal_scores_the_lower_image_id_comes_first() -> None:

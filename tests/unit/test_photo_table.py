@@ -5,8 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from landmarks.data.photo_table import read_photo_column
+from landmarks.data.photo_table import count_labels, read_photo_column
+from landmarks.data.schema import Split
+from landmarks.data.shards import Shard, write_manifest
 from landmarks.errors import ArtifactError
+from landmarks.files import compute_sha256
 
 
 @pytest.fixture(name="shards")
@@ -22,6 +25,21 @@ def test_values_come_in_the_order_of_the_question(shards: Path) -> None:
     assert read_photo_column(shards, "category", ["b", "c", "d", "b"]) == ["food", "", "map", "food"]
     assert read_photo_column(shards, "near", ["a", "c"]) == [2, 1]
     assert read_photo_column(shards, "near", []) == []
+
+
+def test_labels_are_counted_in_the_shards_and_not_in_what_was_selected(tmp_path: Path) -> None:
+    rows = [("train", 0, "ok"), ("train", 2, "ok"), ("train", 2, "ok"), ("train", 1, "truncated"), ("val", 1, "ok")]
+    table = pd.DataFrame(rows, columns=["split", "label", "status"])
+    table.assign(image_id=list("abcde")).to_parquet(tmp_path / "photos.parquet", index=False)
+    shard = Shard("train.tfrecord", 3, 0, compute_sha256(Path("/dev/null")))
+    (tmp_path / "train.tfrecord").touch()
+    write_manifest(tmp_path, 32, "crop", 3, {Split.TRAIN: [shard]})
+    assert count_labels(tmp_path, Split.TRAIN, 3).tolist() == [1, 0, 2]
+    with pytest.raises(ArtifactError, match=r"photos\.parquet lists 1 photos of val, the shards hold 0"):
+        count_labels(tmp_path, Split.VAL, 3)
+    (tmp_path / "photos.parquet").unlink()
+    with pytest.raises(ArtifactError, match=r"photos\.parquet does not say what the shards hold.*dvc repro prepare"):
+        count_labels(tmp_path, Split.TRAIN, 3)
 
 
 def test_photos_that_are_missing_are_counted(shards: Path) -> None:

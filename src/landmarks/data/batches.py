@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from landmarks.data.photo_table import count_labels
 from landmarks.data.schema import Split
 from landmarks.data.shards import ShardManifest
 from landmarks.data.vocabulary import Landmark
@@ -61,10 +62,12 @@ def open_training_data(
     """Read the shards for a training; with fewer photos than `params.batch_size`, all of them are one batch.
 
     Raises:
-        DataError: a landmark has no training photo, or there are no validation photos.
+        ArtifactError: the table of photos is missing or belongs to other shards.
+        DataError: a landmark has no training photo in the shards, or there are no validation photos.
     """
     photos, val = manifest.count_photos(Split.TRAIN), manifest.count_photos(Split.VAL)
-    untrained = [landmark.name for landmark in landmarks if landmark.train == 0]
+    counts = count_labels(shards, Split.TRAIN, manifest.labels)
+    untrained = [landmark.name for landmark in landmarks if counts[landmark.label] == 0]
     if untrained or not photos or not val:
         raise DataError(
             f"{shards} has {photos} training and {val} validation photos; landmarks without a training photo: "
@@ -80,7 +83,7 @@ def open_training_data(
         train_sample=lambda: read_batches(train_files, size, _MEASURE_BATCH, params.inference_accuracy_photos),
         batch_size=batch_size,
         steps=photos // batch_size,
-        label_counts=np.array([landmark.train for landmark in landmarks]),
+        label_counts=counts,
         is_reduced=lambda epoch: choose_image_size(size, params, epoch) < size,
     )
 

@@ -4,12 +4,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from landmarks.data.shards import PHOTOS_FILE
+from landmarks.data.schema import OK, Split
+from landmarks.data.shards import PHOTOS_FILE, read_manifest
 from landmarks.errors import ArtifactError
+
+
+def count_labels(shards: Path, split: Split, labels: int) -> npt.NDArray[np.int64]:
+    """How many photos of each label a split has, int64 (labels,); unreadable ones are not in the shards.
+
+    Raises:
+        ArtifactError: the table is missing or damaged, or does not list the photos of the shards.
+    """
+    path = shards / PHOTOS_FILE
+    wanted = [("split", "=", split.value), ("status", "=", OK), ("label", "<", labels), ("label", ">=", 0)]
+    try:
+        table = pq.read_table(path, columns=["label"], filters=wanted)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        reason, _, _ = str(error).partition("\n")
+        raise ArtifactError(f"{path} does not say what the shards hold ({reason}). Run `dvc repro prepare`.") from error
+    photos = read_manifest(shards).count_photos(split)
+    if len(table) != photos:
+        raise ArtifactError(f"{path} lists {len(table)} photos of {split}, the shards hold {photos}. Prepare again.")
+    counts: npt.NDArray[np.int64] = np.bincount(table["label"].to_numpy(), minlength=labels).astype(np.int64)
+    return counts
 
 
 def read_photo_column(shards: Path, column: str, image_ids: Sequence[str]) -> list[Any]:

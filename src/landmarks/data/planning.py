@@ -19,7 +19,7 @@ from landmarks.data.schema import DISTRACTOR_LABEL, LANDMARK_SPLITS, Place, Spli
 from landmarks.data.sharding import ShardTask
 from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.errors import ArtifactError, DataError
-from landmarks.files import compute_fingerprint, compute_sha256, read_json
+from landmarks.files import compute_code_digests, compute_fingerprint, compute_sha256, read_json
 from landmarks.params import PrepareParams
 
 IMAGES_FILE = "images.parquet"
@@ -151,7 +151,7 @@ def _compute_work_fingerprint(selected: Path, image_format: ImageFormat, photos_
             "tables": [compute_sha256(selected / name) for name in tables],
             "image_format": asdict(image_format),
             "photos_per_shard": photos_per_shard,
-            "code": [compute_sha256(Path(str(module.__file__))) for module in _CODE],
+            "code": compute_code_digests(_CODE),
             "pillow": PIL.__version__,
         }
     )

@@ -1,8 +1,8 @@
 """Embed the training photos as the gallery, and calibrate the threshold of "no landmark" on val."""
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from itertools import compress
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from landmarks.errors import ArtifactError, DataError
 from landmarks.files import compute_sha256, replace_folder, write_json
 from landmarks.inference import BATCH, Batch, check_trained_on, run_split
 from landmarks.logistic import LogisticModel
-from landmarks.metrics import Calibration, calibrate_threshold
+from landmarks.metrics import Calibration, calibrate_threshold, compute_auroc
 from landmarks.params import IndexParams
 from landmarks.rejection import (
     Evidence,
@@ -67,8 +67,8 @@ def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
             projection = _write_gallery(temporary, network, shards, manifest, params.dimensions)
             if params.thumbnails:
                 _write_thumbnails(temporary, shards)
-            models, calibration = calibrate(temporary, network, shards, params, projection)
-            _write_facts(temporary, network, manifest, models, calibration, params)
+            models, calibration, auroc = calibrate(temporary, network, shards, params, projection)
+            _write_facts(temporary, network, manifest, models, asdict(calibration) | {"auroc": auroc}, params)
     except ValueError as error:
         raise ArtifactError(f"{model_dir / 'bundle'} gives unusable answers: {error} Train it again.") from error
     return model_dir / "index"
@@ -76,7 +76,7 @@ def index(shards: Path, model_dir: Path, params: IndexParams) -> Path:
 
 def calibrate(
     folder: Path, network: ServingNetwork, shards: Path, params: IndexParams, projection: Projection | None = None
-) -> tuple[ScorerModels, Calibration]:
+) -> tuple[ScorerModels, Calibration, float | None]:
     """Fit the scores and find the threshold, on val photos and the val part of the photos of no landmark.
 
     The latter are never right, and count as much as the former together. Where `params.distractor_penalty` is on they
@@ -90,6 +90,10 @@ def calibrate(
         shards: `data/shards`.
         params: the section `index`.
         projection: of the gallery.
+
+    Returns:
+        The models, the threshold, and how well the landmark score separates these photos (AUROC), where both kinds
+        are there. What a known photo of no landmark resembles was asked of other categories than its own.
 
     Raises:
         DataError: there are no val photos.
@@ -120,7 +124,9 @@ def calibrate(
         fit_scorer_model(evidence, wanted, weights), fit_scorer_model(evidence, correct, weights), probe
     )
     scores = LandmarkScorer(gallery, labels, known, models).score(evidence)
-    return models, calibrate_threshold(scores, wanted, params.precision_target, weights)
+    separates = is_landmark.any() and not is_landmark.all()
+    auroc = compute_auroc(scores[is_landmark], scores[~is_landmark]) if separates else None
+    return models, calibrate_threshold(scores, wanted, params.precision_target, weights), auroc
 
 
 def _probe(
@@ -168,7 +174,7 @@ def _write_facts(
     network: ServingNetwork,
     manifest: ShardManifest,
     models: ScorerModels,
-    calibration: Calibration,
+    calibration: Mapping[str, float | None],
     params: IndexParams,
 ) -> None:
     written = (EMBEDDINGS_FILE, ITEMS_FILE, THUMBNAILS_FILE, OFFSETS_FILE, DISTRACTORS_FILE, PROJECTION_FILE)
@@ -177,10 +183,8 @@ def _write_facts(
         "bundle_fingerprint": network.fingerprint,
         "photos": manifest.count_photos(Split.TRAIN),
         "scorer": describe_models(models),
-        "threshold": calibration.threshold,
         "precision_target": params.precision_target,
-        "precision": calibration.precision,
-        "answered_fraction": calibration.answered_fraction,
+        **calibration,
         "files": {name: compute_sha256(folder / name) for name in written if (folder / name).is_file()},
     }
     write_json(folder / INDEX_FILE, facts)

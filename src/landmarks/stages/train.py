@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,23 @@ import pandas as pd
 
 from landmarks.adapters.receipts import HISTORY_FILE, RECEIPT_FILE
 from landmarks.adapters.tracking import DatasetInfo, TrackedRun, start_run, write_receipt
+from landmarks.data import batches
 from landmarks.data.batches import TrainingData, open_training_data, read_augmented_examples
 from landmarks.data.schema import Split
 from landmarks.data.shards import ShardManifest, read_manifest
 from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.figures.training import draw_augmented, draw_learning_curves
-from landmarks.files import compute_fingerprint, hold_lock, read_json, replace_folder, write_json, write_text
+from landmarks.files import (
+    compute_code_digests,
+    compute_fingerprint,
+    compute_sha256,
+    hold_lock,
+    read_json,
+    replace_folder,
+    write_json,
+    write_text,
+)
+from landmarks.modeling import averaging, checkpoint, initial_weights, layers, losses, networks, optimizers, training
 from landmarks.modeling.bundle import write_bundle
 from landmarks.modeling.comparison import measure_parity
 from landmarks.modeling.initial_weights import load_initial_weights
@@ -33,6 +45,7 @@ from landmarks.params import AugmentationParams, ExportParams, Params, flatten_p
 from landmarks.serving_network import ServingNetwork
 
 _AUGMENTED_VERSIONS = 15
+_CODE = (averaging, batches, checkpoint, initial_weights, layers, losses, networks, optimizers, training)
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +66,7 @@ def train(variant: str, shards: Path, bundle: Path, reports: Path, params: Param
     augmentation = params.augmentation if variant == "augmented" else None
     data = open_training_data(shards, manifest, landmarks, params.train, augmentation)
     settings = _describe_settings(augmentation, params)
-    workplace = work / compute_fingerprint({"shards": manifest.fingerprint, "variant": variant, **settings})[:16]
+    workplace = work / _compute_work_fingerprint(variant, manifest, settings, params.train.initial_weights)[:16]
     with hold_lock(workplace.with_suffix(".lock"), f"training {variant}"):
         run = _open_run(variant, workplace, manifest, settings, params.tracking.experiment)
         try:
@@ -73,6 +86,20 @@ def train(variant: str, shards: Path, bundle: Path, reports: Path, params: Param
             write_receipt(folder / RECEIPT_FILE, run.finish(metrics, folder))
         shutil.rmtree(workplace)
     return bundle
+
+
+def _compute_work_fingerprint(variant: str, manifest: ShardManifest, settings: Mapping[str, Any], weights: str) -> str:
+    """All that the weights depend on, this code included: what other code began is not continued."""
+    return compute_fingerprint(
+        {
+            **settings,
+            "shards": manifest.fingerprint,
+            "variant": variant,
+            "initial_weights": compute_sha256(Path(weights)) if Path(weights).is_file() else weights,
+            "code": compute_code_digests(_CODE),
+            "versions": [version(package) for package in ("tensorflow", "keras")],
+        }
+    )
 
 
 def _describe_settings(augmentation: AugmentationParams | None, params: Params) -> dict[str, Any]:
