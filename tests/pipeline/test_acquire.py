@@ -59,6 +59,15 @@ def test_equal_input_gives_equal_bytes_whatever_was_there_before(tmp_path: Path)
     assert not (tmp_path / "first/left_over.txt").exists()
 
 
+def test_a_photo_replaced_by_one_of_the_same_size_is_seen(tmp_path: Path) -> None:
+    params = make_folder(tmp_path, {7: 2, 9: 1}, {"animal": 1})
+    before = compute_tree_sha256(acquire(tmp_path / "first", params))
+    path = tmp_path / "photos" / build_photo_path(make_id("7/0"))
+    path.write_bytes(bytes(len(path.read_bytes())))
+    os.utime(path, ns=(0, 0))
+    assert compute_tree_sha256(acquire(tmp_path / "second", params)) != before
+
+
 def test_relative_paths_are_recorded_as_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_folder(tmp_path, {7: 1, 9: 1})
     monkeypatch.chdir(tmp_path)

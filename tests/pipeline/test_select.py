@@ -51,7 +51,7 @@ def test_a_selection_holds_all_that_prepare_needs(tmp_path: Path) -> None:
         *photo_set.distractors["image_id"],
     }
     assert photo_set.attributions["author"].tolist() == [f"Author of {i}" for i in photo_set.attributions["image_id"]]
-    places = ["image_id", "offset", "compressed_bytes", "method"]
+    places = ["image_id", "offset", "compressed_bytes", "method", "stamp"]
     merged = photo_set.images[places].merge(validated.images[places], on=places)
     assert len(merged) == 22
 

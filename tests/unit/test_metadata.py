@@ -23,9 +23,9 @@ ID = "17660ef415d37059"
 
 
 def make_photo_set() -> PhotoSet:
-    places = {"offset": [5, -1], "compressed_bytes": [10, -1], "method": np.array([8, -1], np.int8)}
+    places = {"offset": [5, -1], "compressed_bytes": [10, -1], "method": np.array([8, -1], np.int8), "stamp": [77, -1]}
     images = pd.DataFrame({"image_id": [ID, "0" * 16], "landmark_id": ["1", None], **places})
-    empty = pd.DataFrame({"image_id": [], "category": [], "offset": [], "compressed_bytes": [], "method": []})
+    empty = pd.DataFrame({column: [] for column in ("image_id", "category", *places)})
     names = pd.DataFrame({"landmark_id": ["1"], "name": ["Göttingen"]})
     attributions = pd.DataFrame({"image_id": [ID], "author": ["Ä"], "license": ["CC0"], "url": ["u"], "title": [""]})
     return PhotoSet(images, empty, names, attributions, {"photos": {"kind": "folder", "path": "x"}, "distractors": {}})
@@ -175,6 +175,7 @@ def test_a_photo_set_comes_back_as_it_was_written(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read.attributions, photo_set.attributions)
     assert read.distractors.dtypes.astype(str).to_dict() == {
         "image_id": "str", "category": "str", "offset": "int64", "compressed_bytes": "int64", "method": "int8",
+        "stamp": "int64",
     }  # fmt: skip
     assert read.sources == photo_set.sources
     assert build_places(read.images) == [Place(ID, 5, 10, 8), Place("0" * 16)]

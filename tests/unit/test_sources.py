@@ -62,6 +62,8 @@ def test_folder_gives_the_bytes(tmp_path: Path) -> None:
     places = locate_photos(spec, list(photos))
     assert places.compressed_bytes.tolist() == [len(data) for data in photos.values()]
     assert set(places.offset.tolist()) == set(places.method.tolist()) == {-1}
+    paths = [tmp_path / build_photo_path(image_id) for image_id in photos]
+    assert places.stamp.tolist() == [path.stat().st_mtime_ns for path in paths]
 
 
 @pytest.mark.parametrize("deflated", [True, False])
@@ -77,6 +79,7 @@ def test_archive_gives_the_bytes(tmp_path: Path, prefix: str, deflated: bool) ->
     assert places.offset.tolist() == [info.header_offset for info in infos]
     assert places.compressed_bytes.tolist() == [info.compress_size for info in infos]
     assert places.method.tolist() == [info.compress_type for info in infos]
+    assert places.stamp.tolist() == [info.CRC for info in infos]
 
 
 def test_photos_of_another_prefix_are_not_found(tmp_path: Path) -> None:
@@ -343,5 +346,5 @@ def test_reading_one_photo_does_not_read_the_directory(tmp_path: Path) -> None:
 
 def test_columns_have_the_types_of_the_table(tmp_path: Path) -> None:
     places = locate_photos(make_folder(tmp_path, {make_ids(1)[0]: b"x"}), make_ids(3))
-    types = [column.dtype.name for column in (places.offset, places.compressed_bytes, places.method)]
-    assert types == ["int64", "int64", "int8"]
+    types = [column.dtype.name for column in (places.offset, places.compressed_bytes, places.method, places.stamp)]
+    assert types == ["int64", "int64", "int8", "int64"]

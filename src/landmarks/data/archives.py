@@ -39,24 +39,25 @@ class Members:
     """The photos in an archive, in the order of its directory.
 
     number: uint64 (n,), the image id read as a hexadecimal number; offset, compressed_bytes: int64 (n,);
-    method: int8 (n,).
+    method: int8 (n,); crc32: uint32 (n,).
     """
 
     number: npt.NDArray[np.uint64]
     offset: npt.NDArray[np.int64]
     compressed_bytes: npt.NDArray[np.int64]
     method: npt.NDArray[np.int8]
+    crc32: npt.NDArray[np.uint32]
 
 
 def read_directory(path: Path, prefix: str = "") -> Members:
-    """Find every `<prefix>train/a/b/c/<id>.jpg` in an archive, with 25 bytes of memory for each.
+    """Find every `<prefix>train/a/b/c/<id>.jpg` in an archive, with 29 bytes of memory for each.
 
     Raises:
         DataError: the file is no zip, or is damaged or incomplete.
     """
     letters = rb"train/([0-9a-f])/([0-9a-f])/([0-9a-f])/(\1\2\3[0-9a-f]{13})\.jpg"
     photo = re.compile(re.escape(prefix.encode()) + letters)
-    number, offset, compressed, method = array("Q"), array("q"), array("q"), array("b")
+    number, offset, compressed, method, crc32 = array("Q"), array("q"), array("q"), array("b"), array("I")
     try:
         with path.open("rb") as stream:
             for name, place in _iterate_entries(stream):
@@ -65,6 +66,7 @@ def read_directory(path: Path, prefix: str = "") -> Members:
                     offset.append(place[0])
                     compressed.append(place[1])
                     method.append(min(place[2], 127))
+                    crc32.append(place[3])
     except (struct.error, ValueError, OverflowError) as error:
         raise DataError(f"The archive {path} is damaged or incomplete ({error}). Fetch it again.") from None
     return Members(
@@ -72,6 +74,7 @@ def read_directory(path: Path, prefix: str = "") -> Members:
         np.frombuffer(offset, np.int64),
         np.frombuffer(compressed, np.int64),
         np.frombuffer(method, np.int8),
+        np.frombuffer(crc32, np.uint32),
     )
 
 
@@ -113,8 +116,8 @@ def _inflate(packed: bytes, max_bytes: int) -> bytes:
     return data
 
 
-def _iterate_entries(stream: BinaryIO) -> Iterator[tuple[bytes, tuple[int, int, int]]]:
-    """Name and (offset, compressed bytes, method) of every entry of the central directory, a block at a time."""
+def _iterate_entries(stream: BinaryIO) -> Iterator[tuple[bytes, tuple[int, int, int, int]]]:
+    """Name and (offset, compressed bytes, method, CRC-32) of each entry of the central directory, a block at a time."""
     start, left, shift = _find_directory(stream)
     stream.seek(start)
     block, position = b"", 0
@@ -131,7 +134,7 @@ def _iterate_entries(stream: BinaryIO) -> Iterator[tuple[bytes, tuple[int, int, 
         packed, unpacked, offset = fields[8], fields[9], fields[16]
         if _SMALL in (packed, unpacked, offset):
             packed, offset = _read_zip64(block[name_end:extra_end], unpacked, packed, offset)
-        yield block[position + _ENTRY.size : name_end], (offset + shift, packed, fields[4])
+        yield block[position + _ENTRY.size : name_end], (offset + shift, packed, fields[4], fields[7])
         position = extra_end + fields[12]
 
 

@@ -31,6 +31,7 @@ _SOLUTION_COLUMN = "landmarks"
 _ATTRIBUTION_COLUMNS = {"id": "image_id", **{column: column for column in ATTRIBUTION_COLUMNS}}
 _LONGEST_BLANK = 2
 _PLACE_COLUMNS = ("offset", "compressed_bytes", "method")
+_STAMP_COLUMN = "stamp"  # so that whatever depends on a table sees that a photo was replaced
 _TYPES = {
     "image_id": pa.string(),
     "name": pa.string(),
@@ -39,6 +40,7 @@ _TYPES = {
     "offset": pa.int64(),
     "compressed_bytes": pa.int64(),
     "method": pa.int8(),
+    "stamp": pa.int64(),
     "label": pa.int32(),
     **dict.fromkeys(ATTRIBUTION_COLUMNS, pa.string()),
 }
@@ -147,8 +149,10 @@ def read_photo_set(folder: Path) -> PhotoSet:
         ArtifactError: a file is missing, damaged, or lacks a column.
     """
     return PhotoSet(
-        images=_read_parquet(folder / IMAGES_FILE, (*_PHOTO_COLUMNS.values(), *_PLACE_COLUMNS)),
-        distractors=_read_parquet(folder / DISTRACTORS_FILE, (*_DISTRACTOR_COLUMNS.values(), *_PLACE_COLUMNS)),
+        images=_read_parquet(folder / IMAGES_FILE, (*_PHOTO_COLUMNS.values(), *_PLACE_COLUMNS, _STAMP_COLUMN)),
+        distractors=_read_parquet(
+            folder / DISTRACTORS_FILE, (*_DISTRACTOR_COLUMNS.values(), *_PLACE_COLUMNS, _STAMP_COLUMN)
+        ),
         names=_read_parquet(folder / NAMES_FILE, tuple(_NAME_COLUMNS.values())),
         attributions=_read_parquet(folder / ATTRIBUTIONS_FILE, tuple(_ATTRIBUTION_COLUMNS.values())),
         sources=read_json(folder / SOURCE_FILE),

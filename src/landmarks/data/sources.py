@@ -36,12 +36,14 @@ class PhotoSource(Protocol):
 class Places:
     """Where photos are, one row per photo asked for, as in `images.parquet`.
 
-    offset: int64 (n,); compressed_bytes: int64 (n,), -1 where the photo is missing; method: int8 (n,).
+    offset: int64 (n,); compressed_bytes: int64 (n,), -1 where the photo is missing; method: int8 (n,); stamp: int64
+    (n,), another one when the photo was replaced: the time of its last change in ns, or its CRC-32 in an archive.
     """
 
     offset: npt.NDArray[np.int64]
     compressed_bytes: npt.NDArray[np.int64]
     method: npt.NDArray[np.int8]
+    stamp: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class FolderSource:
             raise DataError("The photo's id is not 16 hexadecimal digits.")
         path = self.root / build_photo_path(place.image_id, self.part)
         try:
-            size = _measure(str(path))
+            size, _ = _measure(str(path))
             if size < 0:
                 raise DataError("The photo is missing.")
             if size > MAX_PHOTO_BYTES:
@@ -115,7 +117,8 @@ def locate_photos(spec: Mapping[str, Any], image_ids: Sequence[str]) -> Places:
     places = _make_missing(len(image_ids))
     rows, valid_ids = _select_valid(image_ids)
     if kind == "folder":
-        places.compressed_bytes[rows] = _measure_photos(path / spec.get("part", "train"), valid_ids)
+        measured = _measure_photos(path / spec.get("part", "train"), valid_ids)
+        places.compressed_bytes[rows], places.stamp[rows] = measured.T
     else:
         _match_members(places, rows, valid_ids, path, spec.get("prefix", ""))
     return places
@@ -133,7 +136,8 @@ def _check_spec(spec: Mapping[str, Any]) -> tuple[Path, str]:
 
 
 def _make_missing(count: int) -> Places:
-    return Places(np.full(count, -1, np.int64), np.full(count, -1, np.int64), np.full(count, -1, np.int8))
+    missing = np.full(count, -1, np.int64)
+    return Places(missing, missing.copy(), missing.astype(np.int8), missing.copy())
 
 
 def _select_valid(image_ids: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
@@ -143,22 +147,24 @@ def _select_valid(image_ids: Sequence[str]) -> tuple[npt.NDArray[np.int64], list
 
 
 def _measure_photos(folder: Path, image_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-    def measure_block(start: int) -> list[int]:
+    """Size and stamp of each, int64 (n, 2)."""
+
+    def measure_block(start: int) -> list[tuple[int, int]]:
         block = image_ids[start : start + _BLOCK_PHOTOS]
         return [_measure(f"{folder}/{i[0]}/{i[1]}/{i[2]}/{i}.jpg") for i in block]
 
     with ThreadPoolExecutor(_THREADS) as pool:
         blocks = pool.map(measure_block, range(0, len(image_ids), _BLOCK_PHOTOS))
-        return np.array([size for block in blocks for size in block], np.int64)
+        return np.array([measured for block in blocks for measured in block], np.int64).reshape(-1, 2)
 
 
-def _measure(path: str) -> int:
-    """Size of a regular file; -1 where there is none (a pipe or a device would hang whoever reads it)."""
+def _measure(path: str) -> tuple[int, int]:
+    """Size and stamp of a regular file; -1 where there is none (a pipe or a device would hang whoever reads it)."""
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path per photo costs more than the call
     except (FileNotFoundError, NotADirectoryError):
-        return -1
-    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+        return -1, -1
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (-1, -1)
 
 
 def _match_members(
@@ -177,3 +183,4 @@ def _match_members(
     places.offset[rows[hit]] = members.offset[entries]
     places.compressed_bytes[rows[hit]] = members.compressed_bytes[entries]
     places.method[rows[hit]] = members.method[entries]
+    places.stamp[rows[hit]] = members.crc32[entries]

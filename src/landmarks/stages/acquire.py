@@ -79,7 +79,7 @@ def _collect(params: AcquireParams) -> PhotoSet:
 
 def _locate(table: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
     places = locate_photos(spec, table["image_id"].tolist())
-    return table.assign(offset=places.offset, compressed_bytes=places.compressed_bytes, method=places.method)
+    return table.assign(**vars(places))
 
 
 def _tell_final_path(path: Path) -> str:
