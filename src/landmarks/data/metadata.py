@@ -31,7 +31,7 @@ _SOLUTION_COLUMN = "landmarks"
 _ATTRIBUTION_COLUMNS = {"id": "image_id", **{column: column for column in ATTRIBUTION_COLUMNS}}
 _LONGEST_BLANK = 2
 _PLACE_COLUMNS = ("offset", "compressed_bytes", "method")
-_STAMP_COLUMN = "stamp"  # so that whatever depends on a table sees that a photo was replaced
+_TABLE_COLUMNS = (*_PLACE_COLUMNS, "stamp")  # so that whatever depends on a table sees that a photo was replaced
 _TYPES = {
     "image_id": pa.string(),
     "name": pa.string(),
@@ -149,10 +149,8 @@ def read_photo_set(folder: Path) -> PhotoSet:
         ArtifactError: a file is missing, damaged, or lacks a column.
     """
     return PhotoSet(
-        images=_read_parquet(folder / IMAGES_FILE, (*_PHOTO_COLUMNS.values(), *_PLACE_COLUMNS, _STAMP_COLUMN)),
-        distractors=_read_parquet(
-            folder / DISTRACTORS_FILE, (*_DISTRACTOR_COLUMNS.values(), *_PLACE_COLUMNS, _STAMP_COLUMN)
-        ),
+        images=_read_parquet(folder / IMAGES_FILE, (*_PHOTO_COLUMNS.values(), *_TABLE_COLUMNS)),
+        distractors=_read_parquet(folder / DISTRACTORS_FILE, (*_DISTRACTOR_COLUMNS.values(), *_TABLE_COLUMNS)),
         names=_read_parquet(folder / NAMES_FILE, tuple(_NAME_COLUMNS.values())),
         attributions=_read_parquet(folder / ATTRIBUTIONS_FILE, tuple(_ATTRIBUTION_COLUMNS.values())),
         sources=read_json(folder / SOURCE_FILE),
