@@ -78,14 +78,15 @@ def describe(name: str, folder: Path) -> list[str]:
 
 def describe_spread(runs: Sequence[str], folder: Path) -> Iterator[str]:
     """Mean and standard deviation over the seeds of a set: of each variant, and of the gain from plain to augmented."""
-    for experiments, seeds in itertools.groupby(sorted(runs), key=lambda run: run.rpartition("-")[0]):
+    for experiments, seeds in itertools.groupby(sorted(runs), key=lambda run: run.partition("-")[0]):
         names = list(seeds)
         if len(names) == 1:
             continue
+        found = {v: [read_metrics(folder / name, v) for name in names] for v in ("plain", "augmented")}
         for column in ("top1", "top5", "gap", "gap_without_distractors", "auroc", "map_at_100"):
-            plain, augmented = (
-                [read_metrics(folder / name, variant)[column] for name in names] for variant in ("plain", "augmented")
-            )
+            if column not in found["plain"][0]:  # there are no photos of no landmark
+                continue
+            plain, augmented = ([metrics[column] for metrics in rows] for rows in found.values())
             gains = [after - before for before, after in zip(plain, augmented, strict=True)]
             cells = [f"{statistics.mean(x):.3f} ± {statistics.stdev(x):.3f}" for x in (plain, augmented, gains)]
             yield f"| {experiments}, {len(names)} seeds | {column} | {' | '.join(cells)} |"

@@ -55,8 +55,10 @@ def main() -> None:
     one, other = describe_trivially(test), describe_trivially(distractors)
     print(f"{len(test)} test photos, {len(distractors)} photos of no landmark, {image_format.image_size} px")
     print(f"AUROC {compute_auroc(landmark_scores, distractor_scores):.3f}")
-    print(f"a trivial model, fitted on val {measure_trivial_auroc(val, known, one, other):.3f}")
-    print(f"fitted on half of these {measure_trivial_auroc(one[::2], other[::2], one[1::2], other[1::2]):.3f}")
+    fits = {"val": (val, known, one, other), "half of these": (one[::2], other[::2], one[1::2], other[1::2])}
+    for name, features in fits.items():
+        trivial = measure_trivial_auroc(*features)
+        print(f"a trivial model, fitted on {name}: {'nothing to fit on' if trivial is None else f'{trivial:.3f}'}")
     print(f"false positives at 95 % true positives {compute_fpr_at_tpr(landmark_scores, distractor_scores):.3f}")
 
 

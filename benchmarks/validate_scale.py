@@ -53,6 +53,7 @@ def make_photos(start: int, count: int, broken: bool) -> pd.DataFrame:
             "offset": gone,
             "compressed_bytes": sizes,
             "method": gone.astype(np.int8),
+            "stamp": gone,
         }
     )
 

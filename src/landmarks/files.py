@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -61,16 +61,31 @@ def replace_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside `path`; it becomes `path` when the block ends well and vanishes when not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("tmp", "old"))
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left_over in (temporary, old):
+        shutil.rmtree(left_over, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
-        with suppress(FileNotFoundError):
-            path.replace(old)
-        temporary.replace(path)
+        _swap(path, temporary, old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _swap(path: Path, new: Path, old: Path) -> None:
+    """Put `new` in the place of `path`, which is away for no longer than two renames take."""
+    try:
+        path.rename(old)
+    except FileNotFoundError:
+        pass
+    except OSError:  # some overlays cannot rename what is in a lower layer
+        shutil.rmtree(path, ignore_errors=True)
+    try:
+        new.rename(path)
+    except BaseException:
+        if old.exists():
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -12,6 +12,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
 
 from landmarks.errors import ParamsError
 from landmarks.files import replace_file
@@ -424,13 +425,22 @@ def _read_yaml(path: Path) -> Any:
 
 def _check(values: dict[str, Any], path: Path) -> Params:
     try:
-        return Params.model_validate(values)
+        return Params.model_validate(_free(values))
     except pydantic.ValidationError as error:
         lines = [
             f"  {'.'.join(map(str, problem['loc'])) or 'params'}: {problem['msg']} (received {problem['input']!r:.80})"
             for problem in error.errors()
         ]
         raise ParamsError("\n".join([f"{path} is not valid:", *lines, "Mend these values and try again."])) from None
+
+
+def _free(value: Any) -> Any:
+    """The same without ruamel's truth values, which are numbers to Python; those with an anchor are such."""
+    if isinstance(value, dict):
+        return {key: _free(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_free(item) for item in value]
+    return bool(value) if isinstance(value, ScalarBoolean) else value
 
 
 def _merge(base: Any, changes: Any) -> None:

@@ -45,7 +45,7 @@ def submit_recognition(
         The photos that could not be read. They have rows too.
 
     Raises:
-        DataError: two photos have the same id, or the file cannot be written.
+        DataError: two photos have the same id, a name is no UTF-8, or the file cannot be written.
     """
 
     def answer(pixels: Pixels) -> list[Guess | None]:
@@ -88,6 +88,8 @@ def _identify(photos: Sequence[Path]) -> dict[str, Path]:
     """The photos by id, in the order of their ids."""
     by_id: dict[str, Path] = {}
     for path in photos:
+        if path.stem.encode("utf-8", "ignore").decode() != path.stem:
+            raise DataError(f"The name of {str(path)!r} is no UTF-8, and so no id for a submission: rename the file.")
         if path.stem in by_id:
             raise DataError(
                 f"{by_id[path.stem]} and {path} have the same id, {path.stem!r:.60}. A submission has one row for each "

@@ -37,6 +37,9 @@ def list_stages_run(printed: str) -> list[str]:
     return re.findall(r"Running stage '([^']+)'", printed)
 
 
+CHECKPOINTS = ".work/train/*/epoch-*/progress.json"
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The tiny demo again, its first training killed after an epoch, and `dvc repro` started anew."""
@@ -53,14 +56,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def read_finished_epochs(workspace: Workspace) -> int:
-    [note] = workspace.root.glob(".work/train/*/latest/progress.json")
+    note = max(workspace.root.glob(CHECKPOINTS))
     epochs: int = json.loads(note.read_text())["epoch"]
     return epochs
 
 
 def wait_for_checkpoint(workspace: Workspace, pid: int) -> None:
     deadline = time.monotonic() + 400
-    while not list(workspace.root.glob(".work/train/*/latest/progress.json")):
+    while not list(workspace.root.glob(CHECKPOINTS)):
         assert time.monotonic() < deadline, "no checkpoint was written"
         assert psutil.pid_exists(pid)
         time.sleep(0.05)

@@ -115,6 +115,9 @@ def test_the_champion_is_found_in_the_workspace_until_it_is_made_again(workspace
     path.write_text(json.dumps(read_json(path) | {"threshold": 0.125}))
     with pytest.raises(ArtifactError, match=r"models/augmented was made again after it became the champion"):
         find_champion(workspace.models, workspace.reports)
+    (workspace.reports / "registration.json").write_text('{"champion": "plain"}')
+    with pytest.raises(ArtifactError, match=r"registration\.json is not the receipt of a registration"):
+        find_champion(workspace.models, workspace.reports)
 
 
 def test_a_score_of_just_the_minimum_passes(workspace: Workspace) -> None:

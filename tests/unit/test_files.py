@@ -1,5 +1,7 @@
 """Files and folders are whole or absent; digests follow the content; a lock has one holder."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +46,46 @@ def test_a_failed_folder_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> 
     with pytest.raises(FileNotFoundError), replace_folder(folder) as temporary:
         write_text(temporary / "two", "2").rename(temporary / "missing" / "two")
     assert [path.name for path in folder.iterdir()] == ["one"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    with replace_folder(folder) as temporary:
+        write_text(temporary / "one", "1")
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> Path:
+        if path.suffix == ".tmp":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(KeyboardInterrupt), replace_folder(folder) as temporary:
+        write_text(temporary / "two", "2")
+    assert [path.name for path in folder.iterdir()] == ["one"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_cannot_be_renamed_and_what_a_kill_left_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "out"
+    write_text(folder / "one", "1")
+    write_text(tmp_path / f".out.{os.getpid()}.old" / "zero", "0")
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path == folder:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with replace_folder(folder) as temporary:
+        write_text(temporary / "two", "2")
+    assert [path.name for path in folder.iterdir()] == ["two"]
     assert list(tmp_path.iterdir()) == [folder]
 
 

@@ -62,6 +62,16 @@ def test_lists_and_whole_numbers_are_taken_where_they_fit(tmp_path: Path) -> Non
     assert read_params(change(tmp_path, "select", landmark_ids=[7, 9])).select.landmark_ids == (7, 9)
 
 
+def test_an_anchor_changes_no_value(tmp_path: Path) -> None:
+    text = (EXPERIMENTS / "default.yaml").read_text()
+    text = text.replace("  mirror: true", "  mirror: &both true").replace("  flip: true", "  flip: *both")
+    (tmp_path / "params.yaml").write_text(text)
+    params = read_params(tmp_path / "params.yaml")
+    assert (params.augmentation.flip, params.network.mirror) == (True, True)
+    assert "&both" in text
+    assert "*both" in text
+
+
 def test_a_missing_section_is_named() -> None:
     with pytest.raises(ParamsError, match="acquire: Field required"):
         build_params({"train": {}})

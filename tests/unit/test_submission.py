@@ -1,6 +1,7 @@
 """`landmarks submit`: every photo of a folder gets its row, whatever the photo is like."""
 
 import csv
+import os
 from pathlib import Path
 
 import keras
@@ -132,6 +133,12 @@ def test_two_photos_with_one_id_are_refused_before_anything_is_written(
 ) -> None:
     with pytest.raises(DataError, match=r"broken\.jpg and .*broken\.png have the same id, 'broken'"):
         submit_recognition(recognizer, [photos / "broken.jpg", photos / "broken.png"], tmp_path / "out.csv")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_no_id_is_refused_before_anything_is_written(recognizer: Recognizer, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'caf\\udce9\.jpg' is no UTF-8.*rename the file"):
+        submit_recognition(recognizer, [Path(os.fsdecode(b"caf\xe9.jpg"))], tmp_path / "out.csv")
     assert list(tmp_path.iterdir()) == []
 
 

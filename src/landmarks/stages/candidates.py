@@ -139,8 +139,13 @@ def find_champion(models: Path, reports: Path) -> Path:
             f"yourself: --model {models}/augmented."
         )
     receipt = read_json(path)
-    recognizer = models / str(receipt["champion"])
-    if compute_recognizer_fingerprint(recognizer) != receipt["versions"][receipt["champion"]]["fingerprint"]:
+    try:
+        variant = str(receipt["champion"])
+        registered = receipt["versions"][variant]["fingerprint"]
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} is not the receipt of a registration ({error!r}). Run `dvc repro`.") from error
+    recognizer = models / variant
+    if compute_recognizer_fingerprint(recognizer) != registered:
         raise ArtifactError(
             f"{recognizer} was made again after it became the champion, and has not passed `register` since. Run "
             f"`dvc repro`, or choose it all the same: --model {recognizer}."
