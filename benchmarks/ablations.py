@@ -48,6 +48,7 @@ ABLATIONS: dict[str, Changes] = {
     "weaker crops": {"augmentation": {"min_crop_area_fraction": 0.8}},
     "no colours": {"augmentation": {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}},
     "no mirror image": {"network": {"mirror": False}},
+    "whole photos": {"augmentation": {"test_center_crop": 1.0}},
     "last weights": {"train": {"weight_averaging": None}},
     "branches not zeroed": {"network": {"zero_init_residual": False}},
     "sgd": {"train": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4}},

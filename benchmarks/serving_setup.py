@@ -52,7 +52,7 @@ def make_recognizer(folder: Path) -> Path:
 
     params = read_params(PROJECT / "experiments/default.yaml")
     landmarks = [Landmark(label, 1000 + label, f"Landmark {label}", 500, 50, 50) for label in range(LABELS)]
-    network = build_recognizer(build_classifier(IMAGE_SIZE, LABELS, params.network))
+    network = build_recognizer(build_classifier(IMAGE_SIZE, LABELS, params.network), params.network.mirror)
     facts: dict[str, str | int] = {
         "variant": "plain",
         "image_size": IMAGE_SIZE,

@@ -161,6 +161,9 @@ class AugmentationParams(Section):
     flip: bool = Field(description="Mirror half of the photos left to right.")
     min_crop_area_fraction: Annotated[float, Field(gt=0, le=1)]
     max_aspect_ratio: Annotated[float, Field(ge=1, le=2)]
+    test_center_crop: Annotated[float, Field(ge=0.5, le=1)] = Field(
+        description="Answers see this part of a photo's sides, enlarged as random crops enlarge; 1: all of it."
+    )
     brightness: Fraction = Field(description="Largest change, as a fraction of the full range.")
     contrast: Annotated[float, Field(ge=0, lt=1)] = Field(description="Largest relative change.")
     saturation: Annotated[float, Field(ge=0, lt=1)] = Field(description="Largest relative change.")

@@ -18,6 +18,7 @@ NOTHING = AugmentationParams(
     flip=False,
     min_crop_area_fraction=1.0,
     max_aspect_ratio=1.0,
+    test_center_crop=1.0,
     brightness=0.0,
     contrast=0.0,
     saturation=0.0,

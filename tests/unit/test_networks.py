@@ -256,6 +256,29 @@ def test_a_mirroring_recognizer_answers_with_the_mean_of_both(tmp_path: Path) ->
     assert (bundle / "serving.tflite").stat().st_size < 1.1 * 4 * classifier.count_params()
 
 
+def test_a_recognizer_may_look_at_the_enlarged_center_alone(tmp_path: Path) -> None:
+    classifier = build_classifier(32, 5, OURS)
+    photos = make_photos(3, 32)
+    center = tf.image.resize(photos[:, 2:30, 2:30].astype(np.float32), (32, 32))
+    seen = tf.cast(tf.round(center), tf.uint8).numpy()
+    recognizer = build_recognizer(classifier, mirror=True, center_crop=0.87)
+    answers, expected = recognizer(photos), build_recognizer(classifier, mirror=True)(seen)
+    for name in ("probabilities", "embedding"):
+        np.testing.assert_allclose(answers[name], expected[name], atol=1e-5)
+    assert np.abs(answers["embedding"] - build_recognizer(classifier, mirror=True)(photos)["embedding"]).max() > 1e-3
+    landmarks = [Landmark(label, label, "", 1, 1, 1) for label in range(5)]
+    facts: dict[str, str | int] = {
+        "variant": "augmented", "image_size": 32, "fit": "crop", "max_pixels": 10, "shards_fingerprint": ""
+    }  # fmt: skip
+    bundle = write_bundle(tmp_path / "bundle", recognizer, landmarks, facts)
+    for count in (1, 3):
+        probabilities, embeddings = ServingNetwork.load(bundle).run(photos[:count])
+        np.testing.assert_allclose(probabilities, answers["probabilities"][:count], atol=1e-5)
+        np.testing.assert_allclose(embeddings, answers["embedding"][:count], atol=1e-4)
+    again = keras.saving.load_model(bundle / "model.keras", safe_mode=True)(photos)
+    np.testing.assert_allclose(again["probabilities"], answers["probabilities"], atol=1e-5)
+
+
 def test_the_small_stem_keeps_twice_the_height_and_width() -> None:
     assert build_backbone(64, OURS).output.shape[1:] == (2, 2, 2048)
     assert build_backbone(64, make_params(stem="small")).output.shape[1:] == (4, 4, 2048)

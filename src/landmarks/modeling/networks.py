@@ -7,6 +7,7 @@ References:
     He et al., "Deep Residual Learning for Image Recognition", 2016, table 1 (stride on the first 1x1 convolution).
     Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018, equation 3 (GeM pooling).
     Deng et al., "Sub-center ArcFace", 2020, section 3.2 (the closest of several directions per landmark).
+    Touvron et al., "Fixing the Train-Test Resolution Discrepancy", 2019, section 3 (what random crops enlarge).
 """
 
 import warnings
@@ -193,12 +194,13 @@ def _build_scaling(scaling: Scaling) -> layers.Layer:
     return layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")
 
 
-def build_recognizer(classifier: keras.Model, mirror: bool = False) -> keras.Model:
+def build_recognizer(classifier: keras.Model, mirror: bool = False, center_crop: float = 1.0) -> keras.Model:
     """The network as it is used, sharing the classifier's layers.
 
     Args:
         classifier: as `build_classifier` makes it.
         mirror: answer with the mean over each photo and its mirror image.
+        center_crop: look at the central part of each photo alone, this part of its sides, enlarged to s.
 
     Returns:
         A model from uint8 (n, s, s, 3) to `probabilities: float32 (n, labels)` and
@@ -210,12 +212,23 @@ def build_recognizer(classifier: keras.Model, mirror: bool = False) -> keras.Mod
         rows = layers.GlobalAveragePooling2D(name="embedding_pool")(classifier.get_layer("features").output)
     body = keras.Model(classifier.input, [rows, layers.Softmax(name="softmax")(classifier.output)], name="body")
     inputs = keras.Input(classifier.input_shape[1:], dtype="uint8", name="image")
-    rows, probabilities = _answer_with_mirror(body, inputs) if mirror else body(inputs)
+    seen = _enlarge_center(inputs, center_crop) if center_crop < 1 else inputs
+    rows, probabilities = _answer_with_mirror(body, seen) if mirror else body(seen)
     outputs = {
         PROBABILITIES: layers.Activation("linear", name=PROBABILITIES)(probabilities),
         EMBEDDING: layers.UnitNormalization(name=EMBEDDING)(rows),
     }
     return keras.Model(inputs, outputs, name="recognizer")
+
+
+def _enlarge_center(inputs: Any, part: float) -> Any:
+    """The central part of photos, uint8 (n, s, s, 3), brought back to their size."""
+    side = inputs.shape[1]
+    kept = round(side * part)
+    start = (side - kept) // 2
+    center = keras.ops.cast(inputs[:, start : start + kept, start : start + kept], "float32")
+    enlarged = keras.ops.image.resize(center, (side, side), interpolation="bilinear")
+    return keras.ops.cast(keras.ops.round(enlarged), "uint8")
 
 
 def _answer_with_mirror(body: keras.Model, inputs: Any) -> list[Any]:

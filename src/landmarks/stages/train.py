@@ -73,7 +73,8 @@ def train(variant: str, shards: Path, bundle: Path, reports: Path, params: Param
             result = _train_classifier(data, manifest, params, workplace, run)
             exported = _build(manifest.image_size, manifest.labels, params, "float32", "portable")
             exported.set_weights(result.classifier.get_weights())
-            recognizer = build_recognizer(exported, params.network.mirror)
+            center_crop = augmentation.test_center_crop if augmentation else 1.0
+            recognizer = build_recognizer(exported, params.network.mirror, center_crop)
             facts = _describe_bundle(variant, manifest, params)
             _write_bundle(bundle, recognizer, landmarks, facts, shards, params.export)
         except BaseException:
