@@ -201,18 +201,26 @@ def test_the_cosine_head_gives_scaled_cosines_of_the_closest_direction(subcenter
     np.testing.assert_allclose(classifier(photos), expected, atol=1e-3)
 
 
+def write_small_bundle(folder: Path, recognizer: keras.Model) -> Path:
+    landmarks = [Landmark(label, label, "", 1, 1, 1) for label in range(5)]
+    facts: dict[str, str | int] = {
+        "variant": "plain", "image_size": 32, "fit": "crop", "max_pixels": 10, "shards_fingerprint": ""
+    }  # fmt: skip
+    return write_bundle(folder / "bundle", recognizer, landmarks, facts)
+
+
+def assert_served_alike(bundle: Path, photos: np.ndarray, answers: dict[str, tf.Tensor]) -> None:
+    """One photo and all of them get the answers of the Keras model."""
+    for count in (1, len(photos)):
+        probabilities, embeddings = ServingNetwork.load(bundle).run(photos[:count])
+        np.testing.assert_allclose(probabilities, answers["probabilities"][:count], atol=1e-5)
+        np.testing.assert_allclose(embeddings, answers["embedding"][:count], atol=1e-4)
+
+
 @pytest.mark.parametrize("params", [make_cosine_params(subcenters=2), make_params(pooling="gem", embedding_dim=8)])
 def test_every_head_is_exported_and_saved_with_equal_answers(tmp_path: Path, params: NetworkParams) -> None:
     recognizer = build_recognizer(build_classifier(32, 5, params))
-    landmarks = [Landmark(label, label, "", 1, 1, 1) for label in range(5)]
-    facts: dict[str, str | int] = {
-        "variant": "plain",
-        "image_size": 32,
-        "fit": "crop",
-        "max_pixels": 10,
-        "shards_fingerprint": "",
-    }
-    bundle = write_bundle(tmp_path / "bundle", recognizer, landmarks, facts)
+    bundle = write_small_bundle(tmp_path, recognizer)
     photos = make_photos(3, 32)
     expected = recognizer(photos)
     probabilities, embeddings = ServingNetwork.load(bundle).run(photos)
@@ -242,15 +250,8 @@ def test_a_mirroring_recognizer_answers_with_the_mean_of_both(tmp_path: Path) ->
     summed = np.asarray(rows(photos)) + np.asarray(rows(photos[:, :, ::-1]))
     expected = summed / np.linalg.norm(summed, axis=1, keepdims=True)
     np.testing.assert_allclose(both["embedding"], expected, atol=1e-5)
-    landmarks = [Landmark(label, label, "", 1, 1, 1) for label in range(5)]
-    facts: dict[str, str | int] = {
-        "variant": "plain", "image_size": 32, "fit": "crop", "max_pixels": 10, "shards_fingerprint": ""
-    }  # fmt: skip
-    bundle = write_bundle(tmp_path / "bundle", mirroring, landmarks, facts)
-    for count in (1, 3):
-        probabilities, embeddings = ServingNetwork.load(bundle).run(photos[:count])
-        np.testing.assert_allclose(probabilities, both["probabilities"][:count], atol=1e-5)
-        np.testing.assert_allclose(embeddings, both["embedding"][:count], atol=1e-4)
+    bundle = write_small_bundle(tmp_path, mirroring)
+    assert_served_alike(bundle, photos, both)
     again = keras.saving.load_model(bundle / "model.keras", safe_mode=True)(photos[:, :, ::-1])
     np.testing.assert_allclose(again["probabilities"], both["probabilities"], atol=1e-5)
     assert (bundle / "serving.tflite").stat().st_size < 1.1 * 4 * classifier.count_params()
@@ -266,15 +267,8 @@ def test_a_recognizer_may_look_at_the_enlarged_center_alone(tmp_path: Path) -> N
     for name in ("probabilities", "embedding"):
         np.testing.assert_allclose(answers[name], expected[name], atol=1e-5)
     assert np.abs(answers["embedding"] - build_recognizer(classifier, mirror=True)(photos)["embedding"]).max() > 1e-3
-    landmarks = [Landmark(label, label, "", 1, 1, 1) for label in range(5)]
-    facts: dict[str, str | int] = {
-        "variant": "augmented", "image_size": 32, "fit": "crop", "max_pixels": 10, "shards_fingerprint": ""
-    }  # fmt: skip
-    bundle = write_bundle(tmp_path / "bundle", recognizer, landmarks, facts)
-    for count in (1, 3):
-        probabilities, embeddings = ServingNetwork.load(bundle).run(photos[:count])
-        np.testing.assert_allclose(probabilities, answers["probabilities"][:count], atol=1e-5)
-        np.testing.assert_allclose(embeddings, answers["embedding"][:count], atol=1e-4)
+    bundle = write_small_bundle(tmp_path, recognizer)
+    assert_served_alike(bundle, photos, answers)
     again = keras.saving.load_model(bundle / "model.keras", safe_mode=True)(photos)
     np.testing.assert_allclose(again["probabilities"], answers["probabilities"], atol=1e-5)
 

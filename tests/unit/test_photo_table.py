@@ -33,13 +33,13 @@ def test_labels_are_counted_in_the_shards_and_not_in_what_was_selected(tmp_path:
     table.assign(image_id=list("abcde")).to_parquet(tmp_path / "photos.parquet", index=False)
     shard = Shard("train.tfrecord", 3, 0, compute_sha256(Path("/dev/null")))
     (tmp_path / "train.tfrecord").touch()
-    write_manifest(tmp_path, 32, "crop", 3, {Split.TRAIN: [shard]})
-    assert count_labels(tmp_path, Split.TRAIN, 3).tolist() == [1, 0, 2]
+    manifest = write_manifest(tmp_path, 32, "crop", 3, {Split.TRAIN: [shard]})
+    assert count_labels(tmp_path, manifest, Split.TRAIN).tolist() == [1, 0, 2]
     with pytest.raises(ArtifactError, match=r"photos\.parquet lists 1 photos of val, the shards hold 0"):
-        count_labels(tmp_path, Split.VAL, 3)
+        count_labels(tmp_path, manifest, Split.VAL)
     (tmp_path / "photos.parquet").unlink()
     with pytest.raises(ArtifactError, match=r"photos\.parquet does not say what the shards hold.*dvc repro prepare"):
-        count_labels(tmp_path, Split.TRAIN, 3)
+        count_labels(tmp_path, manifest, Split.TRAIN)
 
 
 def test_photos_that_are_missing_are_counted(shards: Path) -> None:

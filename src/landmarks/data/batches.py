@@ -66,7 +66,7 @@ def open_training_data(
         DataError: a landmark has no training photo in the shards, or there are no validation photos.
     """
     photos, val = manifest.count_photos(Split.TRAIN), manifest.count_photos(Split.VAL)
-    counts = count_labels(shards, Split.TRAIN, manifest.labels)
+    counts = count_labels(shards, manifest, Split.TRAIN)
     untrained = [landmark.name for landmark in landmarks if counts[landmark.label] == 0]
     if untrained or not photos or not val:
         raise DataError(

@@ -11,27 +11,29 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from landmarks.data.schema import OK, Split
-from landmarks.data.shards import PHOTOS_FILE, read_manifest
+from landmarks.data.shards import PHOTOS_FILE, ShardManifest
 from landmarks.errors import ArtifactError
 
 
-def count_labels(shards: Path, split: Split, labels: int) -> npt.NDArray[np.int64]:
+def count_labels(shards: Path, manifest: ShardManifest, split: Split) -> npt.NDArray[np.int64]:
     """How many photos of each label a split has, int64 (labels,); unreadable ones are not in the shards.
+
+    `manifest` is that of the shards.
 
     Raises:
         ArtifactError: the table is missing or damaged, or does not list the photos of the shards.
     """
     path = shards / PHOTOS_FILE
-    wanted = [("split", "=", split.value), ("status", "=", OK), ("label", "<", labels), ("label", ">=", 0)]
+    wanted = [("split", "=", split.value), ("status", "=", OK), ("label", "<", manifest.labels), ("label", ">=", 0)]
     try:
         table = pq.read_table(path, columns=["label"], filters=wanted)
     except (OSError, KeyError, pa.ArrowException) as error:
         reason, _, _ = str(error).partition("\n")
         raise ArtifactError(f"{path} does not say what the shards hold ({reason}). Run `dvc repro prepare`.") from error
-    photos = read_manifest(shards).count_photos(split)
+    photos = manifest.count_photos(split)
     if len(table) != photos:
         raise ArtifactError(f"{path} lists {len(table)} photos of {split}, the shards hold {photos}. Prepare again.")
-    counts: npt.NDArray[np.int64] = np.bincount(table["label"].to_numpy(), minlength=labels).astype(np.int64)
+    counts: npt.NDArray[np.int64] = np.bincount(table["label"].to_numpy(), minlength=manifest.labels).astype(np.int64)
     return counts
 
 
