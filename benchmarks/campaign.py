@@ -3,16 +3,16 @@
     python -m benchmarks.campaign [demo-0 demo-1 demo-2 landmarks81 landmarks81+study ...] [--folder .work/campaign]
 
 A run is named by its experiments and a seed: `landmarks81+study-1` is `landmarks params landmarks81 study` trained with
-seed 1; `demo-1` is the demo drawn with seed 1. A run that is there already is not run again. The sample sets are found
-through LANDMARKS_SAMPLES. At the end the figures of all runs are printed as a table, and for sets with several seeds
-their spread, that of the gain by augmentation too.
+seed 1; `demo-1` is the demo drawn with seed 1. A run that is there already is not run again; one that was stopped goes
+on with the code it began with, unless its folder is removed. Several campaigns may share a folder: each run belongs to
+one of them at a time. The sample sets are found through LANDMARKS_SAMPLES. At the end the figures of all runs are
+printed as a table, and for sets with several seeds their spread, that of the gain by augmentation too.
 """
 
 import argparse
 import itertools
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+
+from landmarks.errors import LandmarksError
+from landmarks.files import hold_lock, replace_folder
 
 ROOT = Path(__file__).parents[1]
 RUNS = (
@@ -35,10 +38,25 @@ COLUMNS = (
 )
 
 
+def complete(name: str, folder: Path) -> None:
+    """Begin a run, go on with it, or leave it as it is when it is there whole.
+
+    Raises:
+        LandmarksError: another campaign runs it.
+    """
+    with hold_lock(folder.with_suffix(".lock"), f"running {name}"):
+        if not folder.exists():
+            with replace_folder(folder) as clone:
+                subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+        if not (folder / "minutes.json").exists():
+            run_pipeline(name, folder)
+
+
 def run_pipeline(name: str, folder: Path) -> None:
-    """Run `dvc repro` for a run's experiments and seed."""
+    """Run `dvc repro` for a run's experiments and seed, with the code of its own clone."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path, "BENTOML_HOME": str(folder / ".bentoml")}
+    own = {"PATH": path, "PYTHONPATH": str(folder / "src"), "BENTOML_HOME": str(folder / ".bentoml")}
+    environment = os.environ | own
     experiments, _, seed = name.partition("-")
     merged = ["default" if experiment == "demo" else experiment for experiment in experiments.split("+")]
     subprocess.run(["landmarks", "params", *merged], cwd=folder, env=environment, check=True)
@@ -98,11 +116,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / ".work" / "campaign")
     args = parser.parse_args()
     for name in args.runs:
-        folder = args.folder / name
-        if not (folder / "minutes.json").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
-            run_pipeline(name, folder)
+        try:
+            complete(name, args.folder.resolve() / name)
+        except LandmarksError as error:
+            sys.exit(str(error))
     print(f"| set | variant | test photos | {' | '.join(COLUMNS)} | best epoch | minutes of training |")
     print("|" + "---|" * (len(COLUMNS) + 5))
     for name in args.runs:
