@@ -23,6 +23,7 @@ import keras
 import numpy as np
 from ruamel.yaml import YAML
 
+from landmarks.data.recognizer_files import read_bundle_facts
 from landmarks.data.schema import Split
 from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
 from landmarks.inference import run_split
@@ -82,7 +83,7 @@ def run(folder: Path, *command: str) -> None:
 
 
 def measure(folder: Path, experiment: str, name: str, epochs: int) -> dict[str, Any]:
-    """Figures of one recipe; those of an earlier run of as many epochs where there are some."""
+    """Figures of one recipe, of an earlier run of as many epochs if there is one; ANSWERS need those of the whole."""
     results = folder / "ablations"
     result = results / f"{name}, {epochs} epochs.json"
     if result.exists():
@@ -90,7 +91,7 @@ def measure(folder: Path, experiment: str, name: str, epochs: int) -> dict[str, 
         return known
     results.mkdir(exist_ok=True)
     run(folder, "landmarks", "params", experiment)
-    change_params(folder / "params.yaml", ABLATIONS[name] if name in ABLATIONS else ANSWERS[name], epochs)
+    change_params(folder / "params.yaml", (ABLATIONS | ANSWERS)[name], epochs)
     bundle, kept = folder / "models" / "augmented" / "bundle", results / f"{WHOLE}, {epochs} epochs"
     if name in ANSWERS:
         export_again(kept, bundle, folder / "params.yaml")
@@ -119,7 +120,7 @@ def change_params(path: Path, changes: Changes, epochs: int) -> None:
 def export_again(trained: Path, bundle: Path, params_file: Path) -> None:
     """Write a bundle of the same weights that answers as the parameters say now."""
     params = read_params(params_file)
-    facts = json.loads((trained / "bundle.json").read_text())
+    facts = read_bundle_facts(trained)
     network = keras.saving.load_model(trained / KERAS_MODEL_FILE, compile=False, safe_mode=True)
     classifier = build_classifier(facts["image_size"], facts["labels"], params.network)
     classifier.set_weights(network.get_weights())
