@@ -1,6 +1,6 @@
 """What each part of a recipe is worth: leave one out, train the augmented variant again, compare on val.
 
-    python -m benchmarks.ablations [NAME ...] [--experiment landmarks81] [--folder .work/ablations] [--epochs 8]
+    python benchmarks/ablations.py [NAME ...] [--experiment landmarks81] [--folder .work/ablations] [--epochs 8]
 
 Eight epochs of landmarks81 take about ten minutes on two cores; the experiment's own schedule is shortened, not cut.
 The data set is prepared once, in a clone of this repository; each training writes its figures beside it, so that a run
@@ -32,40 +32,9 @@ from landmarks.modeling.networks import build_classifier, build_recognizer
 from landmarks.params import read_params
 from landmarks.recognition import Recognizer
 from landmarks.retrieval.metrics import score_search
+from recipes import ABLATIONS, ANSWERS, WHOLE, Changes
 
 ROOT = Path(__file__).parents[1]
-
-Changes = dict[str, dict[str, Any]]
-WHOLE = "whole"
-ABLATIONS: dict[str, Changes] = {
-    WHOLE: {},
-    "batch-normalisation momentum 0.99": {"network": {"batch_norm_momentum": 0.99}},
-    "constant rate, no warm-up": {"train": {"decay": "constant", "warmup_epochs": 0}},
-    "no warm-up": {"train": {"warmup_epochs": 0}},
-    "no label smoothing": {"train": {"label_smoothing": 0.0}},
-    "no weight decay": {"train": {"weight_decay": 0.0}},
-    "flattened": {"network": {"pooling": "flatten"}},
-    "gem pooling": {"network": {"pooling": "gem"}},
-    "512-d layer": {"network": {"embedding_dim": 512}},
-    "arcface": {"network": {"head": "arcface", "embedding_dim": 512}},
-    "small stem": {"network": {"stem": "small"}},
-    "smaller photos at first": {
-        "train": {"resizing": [{"until": 0.5, "image_size": 32}, {"until": 0.75, "image_size": 48}]}
-    },
-    "no mixing": {"augmentation": {"mixup_fraction": 0.0, "cutmix_fraction": 0.0}},
-    "no flip": {"augmentation": {"flip": False}},
-    "weaker crops": {"augmentation": {"min_crop_area_fraction": 0.8}},
-    "no colours": {"augmentation": {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}},
-    "last weights": {"train": {"weight_averaging": None}},
-    "branches not zeroed": {"network": {"zero_init_residual": False}},
-    "sgd": {"train": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4}},
-}
-
-# The weights of the whole recipe, asked in another way: nothing is trained again.
-ANSWERS: dict[str, Changes] = {
-    "no mirror image": {"network": {"mirror": False}},
-    "whole photos": {"augmentation": {"test_center_crop": 1.0}},
-}
 
 
 def prepare(folder: Path, experiment: str) -> None:
