@@ -388,7 +388,7 @@ def run_all(args: argparse.Namespace) -> None:
             trained = whole if name in ANSWERS and whole else train(trainer, params, sets, seed)
             whole = trained if name == WHOLE else whole
             weights, figures = trained
-            figures |= measure_val(trainer, weights, params, sets)
+            figures = figures | measure_val(trainer, weights, params, sets)
             figures |= {"name": name, "seed": seed, "device": jax.devices()[0].device_kind}
             path.write_text(json.dumps(figures))
             print(f"{name}, seed {seed}: {figures['top1']:.3f} in {figures['seconds']:.0f} s", flush=True)
@@ -426,7 +426,7 @@ def _describe_differences(pairs: list[tuple[dict[str, Any], dict[str, Any]]]) ->
 def main() -> None:
     names = [*ABLATIONS, *ANSWERS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=list(DEFAULT), metavar="NAME", help=", ".join(names))
+    parser.add_argument("names", nargs="*", default=DEFAULT, metavar="NAME", help=", ".join(names))
     parser.add_argument("--shards", type=Path, help="as `landmarks prepare` wrote them; without: print what there is")
     parser.add_argument("--experiment", default="landmarks81")
     parser.add_argument("--folder", type=Path, default=Path(".work/full_ablations"))

@@ -20,6 +20,8 @@ ABLATIONS: dict[str, Changes] = {
             "min_crop_area_fraction": 1.0,
             "max_aspect_ratio": 1.0,
             "test_center_crop": 1.0,
+            "mixup_fraction": 0.0,
+            "cutmix_fraction": 0.0,
             **_NO_COLOURS,
         }
     },
