@@ -41,9 +41,11 @@ def test_the_nine_verbs_are_headings_in_the_pipelines_order() -> None:
 def test_the_example_experiment_is_valid(tmp_path: Path) -> None:
     [example] = [text for language, text in BLOCKS if language == "yaml"]
     (tmp_path / "mine.yaml").write_text(example)
-    (tmp_path / "default.yaml").write_text((ROOT / "experiments" / "default.yaml").read_text())
+    for name in ("default.yaml", "photos.yaml"):
+        (tmp_path / name).write_text((ROOT / "experiments" / name).read_text())
     params = write_experiment(["mine"], tmp_path, tmp_path / "params.yaml")
     assert (params.acquire.source, params.register_.model_name) == ("folder", "mine")
+    assert (params.prepare.image_size, params.train.epochs) == (64, 30)
 
 
 def test_every_local_link_leads_to_a_file() -> None:

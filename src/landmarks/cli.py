@@ -326,7 +326,7 @@ def params(names: tuple[str, ...]) -> None:
     """Write params.yaml for data sets and recipes: experiments/NAME.yaml over the defaults, one after the other.
 
     Without NAMES the known experiments are listed; `landmarks params default` restores the defaults, `landmarks params
-    landmarks81 study` trains as the study did on that data set.
+    landmarks81 study` trains as the study did on that data set. One with `base: photos` begins with that recipe.
     """
     if not names:
         click.echo("\n".join(list_experiments()))

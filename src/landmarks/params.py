@@ -3,6 +3,7 @@
 `params.yaml` is the only home of a value: no field here has a default.
 """
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -363,15 +364,16 @@ def build_params(values: dict[str, Any]) -> Params:
 def write_experiment(names: Sequence[str], folder: Path = EXPERIMENTS_PATH, path: Path = PARAMS_PATH) -> Params:
     """Merge `<folder>/<name>.yaml` over the default params, one name after the other, and write the result to `path`.
 
-    Comments are kept. Environment variables in texts (`${LANDMARKS_SAMPLES}/...`) are replaced by their values.
+    An experiment with `base: OTHER` is merged after that other one. Comments are kept. Environment variables in texts
+    (`${LANDMARKS_SAMPLES}/...`) are replaced by their values.
 
     Raises:
-        ParamsError: an experiment is unknown, a variable is not set, or the result is not valid.
+        ParamsError: an experiment is unknown or is its own base, a variable is not set, or the result is not valid.
     """
-    experiments = {name: _find_experiment(name, folder) for name in names if name != DEFAULT_EXPERIMENT}
+    experiments = [_read_experiment(name, folder) for name in names if name != DEFAULT_EXPERIMENT]
     merged = _read_yaml(_find_experiment(DEFAULT_EXPERIMENT, folder))
-    for name, experiment in experiments.items():
-        _merge(merged, _expand(_read_yaml(experiment), name))
+    for values in itertools.chain.from_iterable(experiments):
+        _merge(merged, values)
     params = _check(merged, folder / f"{'+'.join(names)}.yaml")
     with replace_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
         _yaml().dump(merged, stream)
@@ -405,6 +407,15 @@ def _find_experiment(name: str, folder: Path) -> Path:
         known = ", ".join(list_experiments(folder)) or "none"
         raise ParamsError(f"There is no experiment {name!r} in {folder}/. Known experiments: {known}.")
     return folder / f"{name}.yaml"
+
+
+def _read_experiment(name: str, folder: Path, above: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """The values of an experiment, after those of its base; `above` are the experiments whose base it is."""
+    if name in above:
+        raise ParamsError(f"An experiment is its own base: {', '.join((*above, name))}. Remove a `base:` of these.")
+    values: dict[str, Any] = _expand(_read_yaml(_find_experiment(name, folder)), name)
+    base = values.pop("base", None)
+    return [*([] if base is None else _read_experiment(base, folder, (*above, name))), values]
 
 
 def _yaml() -> YAML:

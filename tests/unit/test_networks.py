@@ -39,7 +39,7 @@ def make_photos(count: int, size: int) -> np.ndarray:
 
 
 def test_the_study_experiment_is_the_studys_recipe_and_its_network_has_exactly_its_parameters(tmp_path: Path) -> None:
-    study = write_experiment(["study"], ROOT / "experiments", tmp_path / "params.yaml")
+    study = write_experiment(["photos", "study"], ROOT / "experiments", tmp_path / "params.yaml")
     assert (study.prepare.image_size, study.network.dropout, study.network.scaling) == (64, 0.2, "unit")
     recipe = study.train
     assert (recipe.initial_weights, recipe.optimizer, recipe.learning_rate, recipe.decay) == (
@@ -50,6 +50,12 @@ def test_the_study_experiment_is_the_studys_recipe_and_its_network_has_exactly_i
     )
     assert (recipe.batch_size, recipe.epochs, recipe.early_stopping_patience) == (128, 5, 7)
     assert (recipe.early_stopping_monitor, recipe.warmup_epochs, recipe.label_smoothing) == ("val_loss", 0, 0.0)
+    assert (recipe.weight_averaging, recipe.class_weighting, recipe.resizing) == (None, "none", ())
+    network = study.network
+    assert (network.head, network.pooling, network.stem, network.mirror) == ("softmax", "flatten", "standard", False)
+    assert (network.batch_norm_momentum, network.zero_init_residual) == (0.99, False)
+    mixing = (study.augmentation.mixup_fraction, study.augmentation.cutmix_fraction)
+    assert (*mixing, study.augmentation.test_center_crop) == (0.0, 0.0, 1.0)
     classifier = build_classifier(study.prepare.image_size, 44, study.network)
     assert classifier.count_params() == 23_948_204
     assert sum(int(np.prod(variable.shape)) for variable in classifier.trainable_variables) == 23_895_084

@@ -115,6 +115,31 @@ def test_an_experiment_finds_its_data_through_the_environment(tmp_path: Path, mo
     assert write_experiment(["landmarks81"], EXPERIMENTS, out).acquire.photos == str(tmp_path / "landmarks81")
 
 
+def test_an_experiment_begins_with_its_base_and_those_named_after_it_come_last(tmp_path: Path) -> None:
+    (tmp_path / "default.yaml").write_text((EXPERIMENTS / "default.yaml").read_text())
+    (tmp_path / "long.yaml").write_text("train: {epochs: 30, batch_size: 64, label_smoothing: 0.1}\n")
+    (tmp_path / "mine.yaml").write_text("base: long\ntrain: {batch_size: 16, label_smoothing: 0.2}\n")
+    (tmp_path / "smooth.yaml").write_text("train: {label_smoothing: 0.3}\n")
+    out = tmp_path / "params.yaml"
+    mine = write_experiment(["mine"], tmp_path, out).train
+    assert (mine.epochs, mine.batch_size, mine.label_smoothing) == (30, 16, 0.2)
+    both = write_experiment(["mine", "smooth"], tmp_path, out).train
+    assert (both.epochs, both.batch_size, both.label_smoothing) == (30, 16, 0.3)
+    assert "base" not in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ("base", "message"), [("nothing", "no experiment 'nothing'"), ("b", "its own base: a, b, a"), ("[c]", "no experim")]
+)
+def test_a_base_that_cannot_be_is_refused_and_nothing_is_written(tmp_path: Path, base: str, message: str) -> None:
+    (tmp_path / "default.yaml").write_text((EXPERIMENTS / "default.yaml").read_text())
+    (tmp_path / "a.yaml").write_text(f"base: {base}\n")
+    (tmp_path / "b.yaml").write_text("base: a\n")
+    with pytest.raises(ParamsError, match=message):
+        write_experiment(["a"], tmp_path, tmp_path / "params.yaml")
+    assert not (tmp_path / "params.yaml").exists()
+
+
 def test_an_unknown_experiment_lists_the_known_ones() -> None:
     with pytest.raises(ParamsError, match=r"Known experiments: .*default.*landmarks81"):
         write_experiment(["nothing"], EXPERIMENTS)

@@ -46,7 +46,7 @@ def draw_photo_grid(
     columns: int,
     frame_colors: Sequence[str] | None = None,
 ) -> Figure:
-    """Photos in rows, each with a caption of up to four lines below it.
+    """Photos in rows, each with a caption of a few lines below it.
 
     Args:
         title: above all.

@@ -36,12 +36,14 @@ class ShownPhoto:
         name: of what it shows.
         similarity: to the query; None for the query itself.
         is_right: whether it shows what the query shows.
+        credit: its author and licence; empty where they are unknown.
     """
 
     pixels: Pixels
     name: str
     similarity: float | None = None
     is_right: bool = True
+    credit: str = ""
 
 
 def draw_precision_coverage(path: Path, curve: pd.DataFrame) -> Path:
@@ -99,7 +101,8 @@ def draw_neighbours(path: Path, title: str, rows: Sequence[Sequence[ShownPhoto]]
     captions, colors = [], []
     for photo in photos:
         head = "query" if photo.similarity is None else f"similarity {photo.similarity:.2f}"
-        captions.append(f"{head}\n{wrap_text(make_drawable(photo.name, 60), 24, 2)}")
+        texts = [wrap_text(make_drawable(text, 60), 24, 2) for text in (photo.name, photo.credit) if text]
+        captions.append("\n".join([head, *texts]))
         colors.append(GREY if photo.similarity is None else BLUE if photo.is_right else RED)
     columns = len(rows[0]) if rows else 1
     return save_figure(path, draw_photo_grid(title, [photo.pixels for photo in photos], captions, columns, colors))

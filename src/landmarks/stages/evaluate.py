@@ -231,6 +231,7 @@ def _draw_neighbours(folder: Path, recognizer: Recognizer, shards: Path, params:
                 names[label_of[item.landmark_id]],
                 item.similarity,
                 label_of[item.landmark_id] == label,
+                ", ".join(filter(None, (item.author, item.license))),
             )
             for item in items
         ]
