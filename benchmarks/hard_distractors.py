@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landmarks.data.images import Pixels, decode_image
-from landmarks.data.schema import Split
+from landmarks.data.schema import Split, build_photo_path
 from landmarks.data.shards import read_split
 from landmarks.metrics import compute_auroc, compute_fpr_at_tpr
 from landmarks.recognition import Recognizer
@@ -27,8 +27,7 @@ from landmarks.trivial import describe_trivially, measure_trivial_auroc
 def read_photos(folder: Path) -> Iterator[bytes]:
     with (folder / "images.csv").open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
-            image_id = row["id"]
-            yield (folder / "train" / image_id[0] / image_id[1] / image_id[2] / f"{image_id}.jpg").read_bytes()
+            yield (folder / build_photo_path(row["id"])).read_bytes()
 
 
 def score(recognizer: Recognizer, photos: list[Pixels]) -> npt.NDArray[np.float64]:

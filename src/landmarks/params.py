@@ -3,7 +3,6 @@
 `params.yaml` is the only home of a value: no field here has a default.
 """
 
-import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -370,9 +369,10 @@ def write_experiment(names: Sequence[str], folder: Path = EXPERIMENTS_PATH, path
     Raises:
         ParamsError: an experiment is unknown or is its own base, a variable is not set, or the result is not valid.
     """
-    experiments = [_read_experiment(name, folder) for name in names if name != DEFAULT_EXPERIMENT]
+    chosen = [name for name in names if name != DEFAULT_EXPERIMENT]
+    changes = [values for name in chosen for values in _read_experiment(name, folder)]
     merged = _read_yaml(_find_experiment(DEFAULT_EXPERIMENT, folder))
-    for values in itertools.chain.from_iterable(experiments):
+    for values in changes:
         _merge(merged, values)
     params = _check(merged, folder / f"{'+'.join(names)}.yaml")
     with replace_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:

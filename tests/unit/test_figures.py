@@ -12,6 +12,7 @@ from landmarks.drift import Comparison
 from landmarks.figures.canvas import make_drawable, wrap_text
 from landmarks.figures.drift import draw_drift
 from landmarks.figures.evaluation import MOST_LANDMARKS, draw_confusion_matrix, draw_gallery, draw_reliability
+from landmarks.figures.separation import ShownPhoto, draw_neighbours
 from landmarks.figures.training import draw_augmented, draw_learning_curves
 
 HARD_NAMES = [
@@ -141,3 +142,14 @@ def test_drift_shows_both_samples_even_where_all_values_are_equal(tmp_path: Path
     for half in (np.s_[:, : picture.shape[1] // 2], np.s_[:, picture.shape[1] // 2 :]):
         assert ((red - blue > 60) & (red - green > 60))[half].sum() > 100
     assert ((blue - red > 60) & (blue - green > 30)).sum() > 100
+
+
+def test_the_page_of_neighbours_has_a_line_for_their_credits(tmp_path: Path) -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    heights = []
+    for credit in ("", "Ada, CC BY 4.0", "Ada Lovelace of London, CC BY-SA 4.0"):
+        row = [ShownPhoto(pixels, "Alba"), ShownPhoto(pixels, "Alba", 0.9, True, credit)]
+        with Image.open(draw_neighbours(tmp_path / "neighbours.png", "Neighbours", [row])) as picture:
+            heights.append(picture.height)
+    none, one_line, two_lines = heights
+    assert none < one_line < two_lines
