@@ -19,19 +19,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from ruamel.yaml import YAML
 
-from landmarks.data.recognizer_files import read_bundle_facts
-from landmarks.data.schema import Split
-from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
-from landmarks.inference import run_split
-from landmarks.modeling.bundle import KERAS_MODEL_FILE, write_bundle
-from landmarks.modeling.networks import build_classifier, build_recognizer
+from landmarks.evaluation.retrieval import score_search
+from landmarks.export.predict import predict_split
+from landmarks.network.networks import build_classifier, build_recognizer
+from landmarks.network.trained import load_network, read_training, write_network
 from landmarks.params import read_params
-from landmarks.recognition import Recognizer
-from landmarks.retrieval.metrics import score_search
+from landmarks.recognizer.recognizer import Recognizer
+from landmarks.schema.columns import Split
+from landmarks.schema.network_format import PROBABILITIES
 from recipes import ABLATIONS, ANSWERS, WHOLE, Changes
 
 ROOT = Path(__file__).parents[1]
@@ -61,15 +59,15 @@ def measure(folder: Path, experiment: str, name: str, epochs: int) -> dict[str, 
     results.mkdir(exist_ok=True)
     run(folder, "landmarks", "params", experiment)
     change_params(folder / "params.yaml", (ABLATIONS | ANSWERS)[name], epochs)
-    bundle, kept = folder / "models" / "augmented" / "bundle", results / f"{WHOLE}, {epochs} epochs"
+    network, kept = folder / "models" / "augmented" / "network", results / f"{WHOLE}, {epochs} epochs"
     if name in ANSWERS:
-        export_again(kept, bundle, folder / "params.yaml")
+        answer_otherwise(kept, network, folder / "params.yaml")
         figures = measure(folder, experiment, WHOLE, epochs) | {"minutes": 0.0}
     else:
         run(folder, "landmarks", "train", "augmented")
         figures = read_figures(folder / "reports" / "train" / "augmented")
     if name == WHOLE:
-        shutil.copytree(bundle, kept, dirs_exist_ok=True)
+        shutil.copytree(network, kept, dirs_exist_ok=True)
     run(folder, "landmarks", "index", "augmented")
     figures |= measure_val(folder)
     result.write_text(json.dumps(figures))
@@ -86,16 +84,14 @@ def change_params(path: Path, changes: Changes, epochs: int) -> None:
         yaml.dump(params, stream)
 
 
-def export_again(trained: Path, bundle: Path, params_file: Path) -> None:
-    """Write a bundle of the same weights that answers as the parameters say now."""
-    params = read_params(params_file)
-    facts = read_bundle_facts(trained)
-    network = keras.saving.load_model(trained / KERAS_MODEL_FILE, compile=False, safe_mode=True)
-    classifier = build_classifier(facts["image_size"], facts["labels"], params.network)
-    classifier.set_weights(network.get_weights())
-    recognizer = build_recognizer(classifier, params.network.mirror, params.augmentation.test_center_crop)
-    passed_on = {key: facts[key] for key in ("variant", "image_size", "fit", "max_pixels", "shards_fingerprint")}
-    write_bundle(bundle, recognizer, read_vocabulary(trained / VOCABULARY_FILE), passed_on, facts["precision"])
+def answer_otherwise(trained: Path, network: Path, params_file: Path) -> None:
+    """Write a network of the same weights that answers as the parameters say now."""
+    params, training, before = read_params(params_file), read_training(trained), load_network(trained)
+    labels = int(before.output[PROBABILITIES].shape[-1])
+    classifier = build_classifier(training.image_format.image_size, labels, params.network)
+    classifier.set_weights(before.get_weights())
+    recognizer = build_recognizer(classifier, params.network.flip_tta, params.augmentation.center_crop)
+    write_network(network, recognizer, training)
 
 
 def read_figures(reports: Path) -> dict[str, Any]:
@@ -112,7 +108,7 @@ def read_figures(reports: Path) -> dict[str, Any]:
 def measure_val(folder: Path) -> dict[str, Any]:
     """What the trained network, as it is served, says of val."""
     recognizer = Recognizer.load(folder / "models" / "augmented")
-    batches = list(run_split(recognizer.network, folder / "data" / "shards", Split.VAL))
+    batches = [outputs for outputs, _ in predict_split(recognizer.network, folder / "data" / "shards", Split.VAL)]
     queries = ((batch.embeddings, batch.labels) for batch in batches)
     found = score_search(recognizer.gallery.index.search, np.array(recognizer.gallery.labels), queries)
     facts = json.loads((folder / "models" / "augmented" / "index" / "index.json").read_text())

@@ -34,7 +34,7 @@ RUNS = (
 )
 COLUMNS = (
     *("top1", "top1_low", "top1_high", "top5", "macro_recall", "ece"),
-    *("gap", "gap_without_distractors", "auroc", "trivial_auroc", "map_at_100"),
+    *("gap", "gap_without_distractors", "auroc", "shortcut_baseline_auroc", "map_at_100"),
 )
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from landmarks.data.demo import DemoTables, draw_demo
-from landmarks.data.schema import build_photo_path
+from landmarks.demo.album import DemoTables, draw_demo
 from landmarks.params import DemoParams, read_params
+from landmarks.photos.places import build_photo_path
 
 _SIDE = 32
 _TEST_FRACTION = 0.2

@@ -5,7 +5,7 @@
 
 Thirty epochs of landmarks81 take two cores 40 minutes, and an H100 15 seconds. This is the recipe once more, not the
 code that the pipeline runs: the network is ours, on Keras's JAX backend; loss, augmentation, optimizer and averaging
-are written for JAX after `landmarks.modeling` and `landmarks.data.batches`, without resizing and the cosine head.
+are written for JAX after `landmarks.network` (its input pipeline too), without resizing and the cosine head.
 Convolutions have the precision that JAX gives float32 on the device: TF32 on an NVIDIA GPU. JAX is none of the
 project's requirements; install it beside them. On a CPU, XLA takes minutes for a step.
 
@@ -32,14 +32,15 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from landmarks.data.schema import Split
-from landmarks.data.shards import iterate_batches, read_manifest
 from landmarks.errors import LandmarksError
-from landmarks.metrics import compute_auroc
-from landmarks.modeling.networks import EMBEDDING, PROBABILITIES, build_classifier, build_recognizer
+from landmarks.evaluation.metrics import compute_auroc
+from landmarks.evaluation.retrieval import score_search
+from landmarks.network.networks import build_classifier, build_recognizer
 from landmarks.params import Params, build_params, write_experiment
-from landmarks.retrieval.metrics import score_search
-from landmarks.retrieval.projection import Projection
+from landmarks.recognizer.pca import PCA
+from landmarks.schema.columns import Split
+from landmarks.schema.network_format import EMBEDDING, PROBABILITIES
+from landmarks.shards.format import iterate_batches, read_manifest
 from recipes import ABLATIONS, ANSWERS, WHOLE, Changes
 
 Array = Any
@@ -86,8 +87,8 @@ def choose_settings(params: Params, steps: int) -> dict[str, Array]:
         "is_cosine": train.decay == "cosine",
         "weight_decay": train.weight_decay,
         "label_smoothing": train.label_smoothing,
-        "average_decay": (train.weight_averaging or 0.0) ** STEPS_BETWEEN_AVERAGES,
-        "steps_between": STEPS_BETWEEN_AVERAGES if train.weight_averaging else 1,
+        "average_decay": (train.ema_decay or 0.0) ** STEPS_BETWEEN_AVERAGES,
+        "steps_between": STEPS_BETWEEN_AVERAGES if train.ema_decay else 1,
     }
     return {name: jnp.float32(value) for name, value in settings.items()}
 
@@ -101,7 +102,7 @@ def compute_rate(step: Array, settings: dict[str, Array]) -> Array:
 
 
 def augment(photos: Array, settings: dict[str, Array], key: Array) -> Array:
-    """As `landmarks.data.batches.augment`; a crop is two products with matrices of bilinear weights."""
+    """As `landmarks.network.input_pipeline.augment`; a crop is two products with matrices of bilinear weights."""
     keys = jax.random.split(key, 6)
     count, side = photos.shape[:2]
     area = jax.random.uniform(keys[0], (count,), minval=settings["min_crop_area_fraction"])
@@ -134,7 +135,7 @@ def _weigh_places(starts: Array, ends: Array, side: int) -> Array:
 
 
 def blend(photos: Array, settings: dict[str, Array], key: Array) -> tuple[Array, Array]:
-    """As `landmarks.data.batches.blend`: photos and the shares of their own labels, float32 (n,)."""
+    """As `landmarks.network.input_pipeline.blend`: photos and the shares of their own labels, float32 (n,)."""
     choice, shape, place = jax.random.split(key, 3)
     count, side = photos.shape[:2]
     drawn = jax.random.uniform(choice)
@@ -341,11 +342,11 @@ def train(trainer: Trainer, params: Params, sets: Sets, seed: int) -> tuple[Weig
 
 def measure_val(trainer: Trainer, weights: Weights, params: Params, sets: Sets) -> dict[str, Any]:
     """As served: top-1, mAP@100, and how well two plain scores tell landmarks from photos of none."""
-    answer = partial(trainer.answer, weights, params.network.mirror, params.augmentation.test_center_crop)
+    answer = partial(trainer.answer, weights, params.network.flip_tta, params.augmentation.center_crop)
     _, gallery = answer(sets.train)
     probabilities, queries = answer(sets.val)
-    projection = Projection.fit([gallery], params.index.dimensions or gallery.shape[1])
-    known, queries = projection.apply(gallery), projection.apply(queries)
+    pca = PCA.fit([gallery], params.index.pca_dimensions or gallery.shape[1])
+    known, queries = pca.apply(gallery), pca.apply(queries)
 
     def search(embeddings: Array, count: int) -> tuple[Array, Array]:
         similarities = embeddings @ known.T
@@ -360,7 +361,7 @@ def measure_val(trainer: Trainer, weights: Weights, params: Params, sets: Sets) 
     }
     if sets.unknown:
         others, embeddings = answer(sets.unknown)
-        similarities = [search(part, 1)[0][:, 0] for part in (queries, projection.apply(embeddings))]
+        similarities = [search(part, 1)[0][:, 0] for part in (queries, pca.apply(embeddings))]
         figures["probability_auroc"] = compute_auroc(probabilities.max(axis=1), others.max(axis=1))
         figures["similarity_auroc"] = compute_auroc(*similarities)
     return figures
@@ -383,7 +384,7 @@ def run_all(args: argparse.Namespace) -> None:
             network = params.network.model_copy(update={"mirror": True, "zero_init_residual": True})
             graph = (network, params.train.batch_size)
             if graph not in trainers:
-                trainers[graph] = Trainer(params, manifest.image_size, manifest.labels)
+                trainers[graph] = Trainer(params, manifest.image_format.image_size, manifest.labels)
             trainer = trainers[graph]
             trained = whole if name in ANSWERS and whole else train(trainer, params, sets, seed)
             whole = trained if name == WHOLE else whole

@@ -4,8 +4,8 @@
 
 PHOTOS is laid out as by Kaggle, with `images.csv` (`id,category`), such as nonlandmark_hard of the sample sets. Like
 all photos they are first brought to a centred square of 128 pixels: neither size nor shape gives the answer away.
-Beside the recognizer's AUROC stand those of a trivial model: fitted on val, where ours was calibrated, and fitted on
-every second of these photos themselves, which is more than ours has seen of them.
+Beside the recognizer's AUROC stand those of the shortcut baseline: fitted on val, where ours was calibrated, and
+fitted on every second of these photos themselves, which is more than ours has seen of them.
 """
 
 import argparse
@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from landmarks.data.images import Pixels, decode_image
-from landmarks.data.schema import Split, build_photo_path
-from landmarks.data.shards import read_split
-from landmarks.metrics import compute_auroc, compute_fpr_at_tpr
-from landmarks.recognition import Recognizer
-from landmarks.trivial import describe_trivially, measure_trivial_auroc
+from landmarks.evaluation.baseline import describe_photos, measure_baseline_auroc
+from landmarks.evaluation.metrics import compute_auroc, compute_fpr_at_tpr
+from landmarks.photos.decoding import decode_image
+from landmarks.photos.places import build_photo_path
+from landmarks.recognizer.recognizer import Recognizer
+from landmarks.schema.columns import Split
+from landmarks.schema.network_format import Pixels
+from landmarks.shards.format import read_split
 
 
 def read_photos(folder: Path) -> Iterator[bytes]:
@@ -46,16 +48,16 @@ def main() -> None:
     test = [pixels for _, _, pixels in read_split(args.shards, Split.TEST)]
     landmark_scores, distractor_scores = score(recognizer, test), score(recognizer, distractors)
     val, known = (
-        describe_trivially(pixels for _, _, pixels in read_split(args.shards, split))
+        describe_photos(pixels for _, _, pixels in read_split(args.shards, split))
         for split in (Split.VAL, Split.DISTRACTORS_VAL)
     )
-    one, other = describe_trivially(test), describe_trivially(distractors)
+    one, other = describe_photos(test), describe_photos(distractors)
     print(f"{len(test)} test photos, {len(distractors)} photos of no landmark, {image_format.image_size} px")
     print(f"AUROC {compute_auroc(landmark_scores, distractor_scores):.3f}")
     fits = {"val": (val, known, one, other), "half of these": (one[::2], other[::2], one[1::2], other[1::2])}
     for name, features in fits.items():
-        trivial = measure_trivial_auroc(*features)
-        print(f"a trivial model, fitted on {name}: {'nothing to fit on' if trivial is None else f'{trivial:.3f}'}")
+        baseline = measure_baseline_auroc(*features)
+        print(f"shortcut baseline, fitted on {name}: {'nothing to fit on' if baseline is None else f'{baseline:.3f}'}")
     print(f"false positives at 95 % true positives {compute_fpr_at_tpr(landmark_scores, distractor_scores):.3f}")
 
 

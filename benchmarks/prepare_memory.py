@@ -19,11 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from landmarks.data.schema import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE, Split, build_photo_path
-from landmarks.data.sources import locate_photos
-from landmarks.data.vocabulary import Landmark, write_vocabulary
 from landmarks.files import write_json
 from landmarks.params import PrepareParams
+from landmarks.photos.places import build_photo_path
+from landmarks.photos.sources import locate_photos
+from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE, Split
+from landmarks.schema.vocabulary import Landmark, write_vocabulary
 from landmarks.stages.prepare import prepare
 
 FACTORS = (1, 4, 16)

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from landmarks.data.images import ImageFormat, Pixels, decode_image
+from landmarks.photos.decoding import decode_image
+from landmarks.schema.network_format import ImageFormat, Pixels
 
 Decoder = Callable[[bytes], Pixels]
 

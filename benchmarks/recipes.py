@@ -19,7 +19,7 @@ ABLATIONS: dict[str, Changes] = {
             "flip": False,
             "min_crop_area_fraction": 1.0,
             "max_aspect_ratio": 1.0,
-            "test_center_crop": 1.0,
+            "center_crop": 1.0,
             "mixup_fraction": 0.0,
             "cutmix_fraction": 0.0,
             **_NO_COLOURS,
@@ -29,7 +29,7 @@ ABLATIONS: dict[str, Changes] = {
     "no colours": {"augmentation": _NO_COLOURS},
     "no label smoothing": {"train": {"label_smoothing": 0.0}},
     "no weight decay": {"train": {"weight_decay": 0.0}},
-    "no averaged weights": {"train": {"weight_averaging": None}},
+    "no averaged weights": {"train": {"ema_decay": None}},
     "not zeroed branches": {"network": {"zero_init_residual": False}},
     "batch-normalisation momentum 0.99": {"network": {"batch_norm_momentum": 0.99}},
     "flattened": {"network": {"pooling": "flatten"}},
@@ -49,12 +49,12 @@ ABLATIONS: dict[str, Changes] = {
     "rate 5e-4": {"train": {"learning_rate": 5e-4}},
     "rate 2e-3": {"train": {"learning_rate": 2e-3}},
     "weight decay 0.5": {"train": {"weight_decay": 0.5}},
-    "averaging 0.9995": {"train": {"weight_averaging": 0.9995}},
+    "averaging 0.9995": {"train": {"ema_decay": 0.9995}},
     "sgd": {"train": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4}},
 }
 
 # The weights of the whole recipe, asked in another way: nothing is trained again.
 ANSWERS: dict[str, Changes] = {
-    "no mirror image": {"network": {"mirror": False}},
-    "not the center": {"augmentation": {"test_center_crop": 1.0}},
+    "no mirror image": {"network": {"flip_tta": False}},
+    "not the center": {"augmentation": {"center_crop": 1.0}},
 }

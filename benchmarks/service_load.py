@@ -63,8 +63,8 @@ def compare(model: Path, folder: Path, seconds: float) -> None:
 
 def measure_bare_call(model: Path, photos: list[bytes]) -> float:
     """Median seconds of decoding a photo and running the network on it."""
-    from landmarks.data.images import decode_image
-    from landmarks.serving_network import ServingNetwork
+    from landmarks.photos.decoding import decode_image
+    from landmarks.recognizer.serving_network import ServingNetwork
 
     network = ServingNetwork.load(model / "bundle")
     seconds = []

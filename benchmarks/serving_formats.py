@@ -41,8 +41,8 @@ def export_all(model_dir: Path, shards: Path, folder: Path) -> list[str]:
     import keras
     import tensorflow as tf
 
-    from landmarks.data.schema import Split
-    from landmarks.data.shards import read_split
+    from landmarks.schema.columns import Split
+    from landmarks.shards.format import read_split
 
     model = keras.saving.load_model(model_dir / "bundle" / "model.keras", compile=False, safe_mode=True)
     asked = [(label, pixels) for split in (Split.VAL, Split.TEST) for _, label, pixels in read_split(shards, split)]

@@ -16,25 +16,30 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 from PIL import Image
 
-from landmarks.data.recognizer_files import (
+from landmarks.files import write_json
+from landmarks.params import read_params
+from landmarks.recognizer.format import (
     DISTRACTORS_FILE,
     EMBEDDINGS_FILE,
-    INDEX_FILE,
-    INDEX_FORMAT,
     ITEMS_FILE,
-    PROJECTION_FILE,
+    PCA_FILE,
+    Bundle,
+    Index,
+    LogisticCoefficients,
+    ScorerCoefficients,
+    compute_digests,
+    read_bundle,
+    write_index_file,
 )
-from landmarks.data.vocabulary import Landmark
-from landmarks.files import compute_sha256, read_json, write_json
-from landmarks.params import read_params
-from landmarks.retrieval.projection import Projection
-from landmarks.retrieval.thumbnails import open_thumbnails
+from landmarks.recognizer.pca import PCA
+from landmarks.recognizer.thumbnails import open_thumbnails
+from landmarks.schema.network_format import ImageFormat
+from landmarks.schema.vocabulary import Landmark
 from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt
 
 PROJECT = Path(__file__).parents[1]
@@ -47,33 +52,29 @@ def make_recognizer(folder: Path) -> Path:
 
     The gallery is along as many random directions as the default params say.
     """
-    from landmarks.modeling.bundle import write_bundle
-    from landmarks.modeling.networks import build_classifier, build_recognizer
+    from landmarks.export.litert import export_bundle
+    from landmarks.network.networks import build_classifier, build_recognizer
+    from landmarks.network.trained import Training, write_network
 
     params = read_params(PROJECT / "experiments/default.yaml")
     landmarks = [Landmark(label, 1000 + label, f"Landmark {label}", 500, 50, 50) for label in range(LABELS)]
-    network = build_recognizer(build_classifier(IMAGE_SIZE, LABELS, params.network), params.network.mirror)
-    facts: dict[str, str | int] = {
-        "variant": "plain",
-        "image_size": IMAGE_SIZE,
-        "fit": "crop",
-        "max_pixels": params.prepare.max_pixels,
-        "shards_fingerprint": "none",
-    }
-    write_bundle(folder / "bundle", network, landmarks, facts, "int8")
-    _write_gallery(folder / "index", read_json(folder / "bundle" / "bundle.json"), params.index.dimensions)
+    network = build_recognizer(build_classifier(IMAGE_SIZE, LABELS, params.network), params.network.flip_tta)
+    training = Training("plain", ImageFormat(IMAGE_SIZE, "crop", params.prepare.max_pixels), "none")
+    trained = write_network(folder / "network", network, training)
+    bundle = export_bundle(trained, folder / "bundle", landmarks, "int8")
+    _write_gallery(folder / "index", read_bundle(bundle), params.index.pca_dimensions)
     return folder
 
 
-def _write_gallery(folder: Path, bundle: dict[str, Any], dimensions: int | None) -> None:
+def _write_gallery(folder: Path, bundle: Bundle, dimensions: int | None) -> None:
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
-    embeddings = random.normal(size=(GALLERY_PHOTOS, bundle["embedding_dim"])).astype(np.float32)
-    probe = embeddings[0].tolist()
+    embeddings = random.normal(size=(GALLERY_PHOTOS, bundle.embedding_dim)).astype(np.float32)
+    probe = tuple(embeddings[0].tolist())
     if dimensions:
-        projection = Projection(np.linalg.qr(embeddings[:dimensions].T)[0])
-        projection.save(folder / PROJECTION_FILE)
-        embeddings = projection.apply(embeddings)
+        pca = PCA(np.linalg.qr(embeddings[:dimensions].T)[0])
+        pca.save(folder / PCA_FILE)
+        embeddings = pca.apply(embeddings)
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     np.save(folder / EMBEDDINGS_FILE, embeddings.astype(np.float16))
     np.save(folder / DISTRACTORS_FILE, embeddings[::8].astype(np.float16))
@@ -84,21 +85,16 @@ def _write_gallery(folder: Path, bundle: dict[str, Any], dimensions: int | None)
     with open_thumbnails(folder) as thumbnails:
         for _ in range(GALLERY_PHOTOS):
             thumbnails.add(random.integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8))
-    names = sorted(path.name for path in folder.iterdir())
-    facts = {
-        "format": INDEX_FORMAT,
-        "bundle_fingerprint": bundle["fingerprint"],
-        "photos": GALLERY_PHOTOS,
-        "scorer": {
-            "landmark": {"weights": [1.0, 5.0, 1.0, -5.0, 1.0], "bias": 0.0},
-            "answer": {"weights": [1.0, 5.0, 1.0, -5.0, 1.0], "bias": 0.0},
-            "probe": {"weights": probe, "bias": 0.0},
-        },
-        "threshold": 0.5,
-        "precision_target": 0.9,
-        "files": {name: compute_sha256(folder / name) for name in names},
-    }
-    write_json(folder / INDEX_FILE, facts)
+    fusion = LogisticCoefficients(weights=(1.0, 5.0, 1.0, -5.0, 1.0), bias=0.0)
+    index = Index(
+        bundle_fingerprint=bundle.fingerprint,
+        photos=GALLERY_PHOTOS,
+        scorer=ScorerCoefficients(landmark=fusion, answer=fusion, probe=LogisticCoefficients(weights=probe, bias=0.0)),
+        threshold=0.5,
+        precision_target=0.9,
+        files=compute_digests(folder),
+    )
+    write_index_file(folder, index)
 
 
 def make_photos(count: int = 32) -> list[bytes]:
@@ -133,7 +129,7 @@ def serve_recognizer(model: Path, folder: Path) -> Iterator[Served]:
     for store in ("models", "bentos", "tmp"):
         (home / store).mkdir(parents=True)
     os.environ.update(BENTOML_HOME=str(home), BENTOML_DO_NOT_TRACK="true")
-    from landmarks.adapters.bento import import_recognizer
+    from landmarks.serving.packaging import import_recognizer
 
     tag = import_recognizer(model, "bench", "1", RUN_ID, {})
     origin = dict.fromkeys(Origin.model_fields) | {"metrics": {}}

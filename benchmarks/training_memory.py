@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from landmarks.data.images import encode_png
-from landmarks.data.shards import Record, write_shard
+from landmarks.shards.format import Record, encode_png, write_shard
 
 LABELS = 8
 PHOTOS_PER_SHARD = 500
@@ -33,9 +32,9 @@ def write_shards(folder: Path, photos: int, image_size: int) -> None:
 
 def train(folder: Path, image_size: int) -> None:
     """Train in this process and print its peak memory in MiB."""
-    from landmarks.data.batches import TrainingData, read_batches, read_training_batches
-    from landmarks.modeling.networks import build_classifier
-    from landmarks.modeling.training import choose_strategy, configure_runtime, train_classifier
+    from landmarks.network.input_pipeline import TrainingData, read_batches, read_training_batches
+    from landmarks.network.networks import build_classifier
+    from landmarks.network.training import choose_strategy, configure_runtime, train_classifier
     from landmarks.params import read_params
 
     configure_runtime()

@@ -18,9 +18,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from landmarks.data.batches import TrainingData
-from landmarks.modeling.networks import build_classifier
-from landmarks.modeling.training import choose_precision, choose_strategy, configure_runtime, train_classifier
+from landmarks.network.input_pipeline import TrainingData
+from landmarks.network.networks import build_classifier
+from landmarks.network.training import choose_precision, choose_strategy, configure_runtime, train_classifier
 from landmarks.params import read_params
 
 LABELS = 24
@@ -32,7 +32,9 @@ def make_data(image_size: int, batch_size: int, steps: int) -> TrainingData:
     labels = (np.arange(len(photos)) % LABELS).astype(np.int32)
 
     options = tf.data.Options()
-    options.autotune.enabled = False  # its thread can hold up the end of an epoch, as landmarks.data.batches says
+    options.autotune.enabled = (
+        False  # its thread can hold up the end of an epoch, as landmarks.network.input_pipeline says
+    )
 
     def read(count: int) -> tf.data.Dataset:
         batches = tf.data.Dataset.from_tensor_slices((photos[:count], labels[:count])).batch(batch_size)

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from landmarks.data.metadata import PhotoSet, write_photo_set
 from landmarks.errors import DataError
 from landmarks.params import ValidateParams
 from landmarks.stages.validate import validate
+from landmarks.tables.photo_set import PhotoSet, write_photo_set
 
 ROWS, LANDMARKS, DISTRACTORS = 1_580_470, 81_313, 117_577
 

@@ -1,44 +1,55 @@
-"""Imports point down only, importing has no effects, and dvc.yaml names the modules its stages run."""
+"""Imports point down only, importing has no effects, and dvc.yaml names the code that its stages run."""
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from landmarks.tracking.provenance import find_code
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PACKAGE = SOURCE / "landmarks"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+BASE = {"errors", "params", "files"}
 
-# from the top down: a module may import its own layer and those below it
-LAYERS = (
-    ("cli", "summary"),
-    ("stages",),
-    ("adapters", "service"),
-    ("serving", "model_card"),
-    ("figures",),
-    ("inference", "evaluation", "submission", "scoring", "drift"),
-    ("separation", "trivial"),
-    ("recognition",),
-    ("modeling",),
-    ("rejection", "answers", "serving_network"),
-    ("data", "retrieval"),
-    ("metrics", "logistic", "parity"),
-    ("errors", "params", "files", "data.schema", ""),
-)
+# each folder, and the folders that it may import from; all may import from BASE
+ROOMS: dict[str, set[str]] = {
+    "schema": set(),
+    "photos": {"schema"},
+    "demo": {"photos"},
+    "tables": {"schema", "photos"},
+    "shards": {"schema", "photos", "tables"},
+    "network": {"schema", "shards"},
+    "recognizer": {"schema", "photos"},
+    "export": {"schema", "shards", "network", "recognizer"},
+    "evaluation": {"schema", "shards", "network", "recognizer", "export"},
+    "plotting": {"schema", "evaluation"},
+    "drift": {"evaluation", "plotting"},
+    "kaggle": {"schema", "photos", "recognizer", "evaluation"},
+    "serving": {"schema", "photos", "recognizer"},
+    "tracking": {"schema", "recognizer", "evaluation"},
+}
+ROOMS["stages"] = set(ROOMS)
 STAGES = ("acquire", "validate", "select", "prepare", "train", "index", "evaluate", "register", "package")
 TOOLS = {
-    "great_expectations": {"adapters/expectations.py"},
-    "mlflow": {"adapters/tracking.py", "adapters/registry.py"},
-    "bentoml": {"adapters/bento.py", "service.py"},
+    "great_expectations": {"tables/expectations.py"},
+    "mlflow": {"tracking/store.py", "tracking/registry.py"},
+    "bentoml": {"serving/packaging.py", "serving/service.py"},
     "dvc": set(),
-    "keras": {"modeling/", "stages/train.py", "adapters/registry.py"},
-    "tensorflow": {"modeling/", "data/batches.py", "adapters/registry.py"},
-    "faiss": {"retrieval/index.py"},
+    "keras": {"network/"},
+    "tensorflow": {"network/", "export/litert.py"},
+    "sklearn": {"export/"},
+    "faiss": {"recognizer/similarity_index.py"},
+    "ai_edge_litert": {"recognizer/serving_network.py"},
+    "matplotlib": {"plotting/"},
     "streamlit": set(),
 }
 
@@ -64,43 +75,47 @@ def find_module_file(dotted: str) -> Path | None:
     return None
 
 
-@cache
-def find_closure(path: Path) -> frozenset[Path]:
-    """A module and all modules of the package it imports, directly or not, package markers left out."""
-    seen: set[Path] = set()
-    waiting = [path]
-    while waiting:
-        current = waiting.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        files = (find_module_file(name) for name in find_imports(current) if name.startswith("landmarks"))
-        waiting += [file for file in files if file is not None]
-    return frozenset(file for file in seen if file.name != "__init__.py")
+def find_room(path: Path) -> str:
+    """The folder of a module; modules beside the folders are rooms of their own."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def find_stage_modules(stage: str) -> frozenset[Path]:
-    """What a stage runs; `package` also packs what the service runs."""
-    modules = find_closure(PACKAGE / "stages" / f"{stage}.py")
-    return modules | find_closure(PACKAGE / "service.py") if stage == "package" else modules
-
-
-def get_layer(path: Path) -> int:
-    dotted = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
-    for depth in range(len(LAYERS) - 1, -1, -1):
-        if any(dotted == name or (name and dotted.startswith(f"{name}.")) for name in LAYERS[depth]):
-            return depth
-    raise AssertionError(f"{path} has no layer: give it one here and in the design")
+def find_imported_rooms(path: Path) -> set[str]:
+    files = (find_module_file(name) for name in find_imports(path) if name.split(".")[0] == "landmarks")
+    return {find_room(file) for file in files if file is not None} - {find_room(path), "__init__"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(path: Path) -> None:
-    upward = [
-        name
-        for name in find_imports(path)
-        if name.startswith("landmarks") and (file := find_module_file(name)) and get_layer(file) < get_layer(path)
-    ]
-    assert not upward
+def test_a_module_imports_from_the_rooms_it_may(path: Path) -> None:
+    room, imported = find_room(path), find_imported_rooms(path)
+    if room in ("cli", "__init__"):
+        assert imported <= {*ROOMS, *BASE}
+    elif room in BASE:
+        assert imported <= BASE
+    else:
+        assert imported - BASE <= ROOMS[room], f"{room} may not import {imported - BASE - ROOMS[room]}"
+
+
+def test_the_graph_of_folders_has_no_cycle_and_every_arrow_is_used() -> None:
+    graph: dict[str, set[str]] = {room: set() for room in ROOMS}
+    for path in MODULES:
+        if (room := find_room(path)) in graph:
+            graph[room] |= find_imported_rooms(path) & ROOMS.keys()
+    assert {*TopologicalSorter(graph).static_order()} == {*ROOMS}
+    unused = {room: ROOMS[room] - graph[room] for room in ROOMS if room != "stages" and ROOMS[room] - graph[room]}
+    assert unused == {}
+
+
+def test_every_folder_says_what_it_holds() -> None:
+    for room in ROOMS:
+        document = importlib.import_module(f"landmarks.{room}").__doc__ or ""
+        assert len(re.findall(r"\.(?:\s|$)", document)) >= 2, f"{room}/__init__.py needs two or three sentences"
+
+
+def test_the_rooms_stand_at_the_top_level_alone() -> None:
+    beside = {path.name for path in PACKAGE.glob("*.py")}
+    assert beside == {"__init__.py", "cli.py", "params.py", "errors.py", "files.py"}
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"} == {*ROOMS}
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -116,7 +131,7 @@ def test_each_tool_lives_in_its_rooms(tool: str) -> None:
 
 def test_importing_a_light_module_has_no_effects(tmp_path: Path) -> None:
     code = (
-        "import sys, logging; import landmarks.cli, landmarks.params, landmarks.data.selection;"
+        "import sys, logging; import landmarks.cli, landmarks.params, landmarks.tables.selection;"
         "heavy = {'tensorflow', 'keras', 'mlflow', 'bentoml', 'great_expectations', 'matplotlib'} & set(sys.modules);"
         "assert not heavy, heavy; assert not logging.getLogger().handlers"
     )
@@ -129,15 +144,73 @@ def test_the_page_knows_the_service_by_http_alone() -> None:
     assert imported - sys.stdlib_module_names == {"app", "httpx", "PIL", "streamlit"}
 
 
+def test_the_package_exports_the_recognizer_without_loading_it_first() -> None:
+    code = (
+        "import sys, time; started = time.perf_counter(); import landmarks; seconds = time.perf_counter() - started;"
+        "assert seconds < 0.3, seconds; assert 'numpy' not in sys.modules;"
+        "from landmarks import Neighbour, Prediction, Recognition, Recognizer;"
+        "assert Recognizer.load and 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_serves_needs_neither_training_nor_tables(tmp_path: Path) -> None:
+    code = (
+        "import sys; import landmarks.serving.app, landmarks.recognizer.recognizer;"
+        "heavy = {'tensorflow', 'keras', 'mlflow', 'sklearn', 'pandas', 'pyarrow', 'matplotlib'} & set(sys.modules);"
+        "assert not heavy, heavy;"
+        "rooms = {name.split('.')[1] for name in sys.modules if name.startswith('landmarks.')};"
+        "assert rooms == {'errors', 'files', 'params', 'photos', 'recognizer', 'schema', 'serving'}, rooms"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
 def read_stages() -> dict[str, dict[str, list[str]]]:
     stages: dict[str, dict[str, list[str]]] = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
     return stages
 
 
+def read_bento_rooms() -> set[str]:
+    """The folders of the package that a Bento holds."""
+    included = YAML(typ="safe").load((ROOT / "bentofile.yaml").read_text())["include"]
+    return {name.rstrip("/").removeprefix("src/landmarks/") for name in included if name.endswith("/")}
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_stage_depends_on_the_modules_it_runs(stage: str) -> None:
-    named = {dep for dep in read_stages()[stage]["deps"] if dep.startswith("src/")}
-    assert named == {str(path.relative_to(ROOT)) for path in find_stage_modules(stage)}
+def test_a_stage_depends_on_the_code_that_it_imports(stage: str) -> None:
+    named = {dep.removeprefix("src/landmarks/") for dep in read_stages()[stage]["deps"] if dep.startswith("src/")}
+    expected = {path.as_posix() for path in find_code(stage)}
+    assert named == (expected | read_bento_rooms() if stage == "package" else expected)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_whatever_a_stage_loads_is_among_its_code(stage: str, tmp_path: Path) -> None:
+    """The imports as they are, against those that `find_code` reads."""
+    code = f"import sys, landmarks.stages.{stage}; print(*(n for n in sys.modules if n.startswith('landmarks.')))"
+    printed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    loaded = {name.split(".")[1] for name in printed.stdout.split()} - BASE - {"tracking", "stages"}
+    assert loaded <= {path.parts[0] for path in find_code(stage)}
+
+
+def test_a_bento_holds_all_that_its_service_loads() -> None:
+    code = "import sys, landmarks.serving.app; print(*(n for n in sys.modules if n.startswith('landmarks.')))"
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert {name.split(".")[1] for name in printed.stdout.split()} - BASE <= read_bento_rooms()
+
+
+def test_dvc_yaml_is_a_table_of_contents() -> None:
+    assert len((ROOT / "dvc.yaml").read_text().splitlines()) <= 170
+
+
+def test_only_python_counts_below_src() -> None:
+    """A cache or an editor's swap file in a folder that a stage depends on changes nothing."""
+    from dvc.repo import Repo
+
+    with Repo(str(ROOT)) as repo:
+        ignores = repo.dvcignore.is_ignored_file
+        assert not ignores(str(PACKAGE / "network" / "losses.py"))
+        for name in (".losses.py.swp", "losses.pyc", "notes.txt"):
+            assert ignores(str(PACKAGE / "network" / name))
 
 
 def test_default_params_are_the_default_experiment() -> None:

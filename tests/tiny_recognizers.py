@@ -14,14 +14,18 @@ import pandas as pd
 from keras import layers
 from PIL import Image
 
-from landmarks.data.images import ImageFormat, decode_image
-from landmarks.data.schema import ATTRIBUTION_COLUMNS, Split
-from landmarks.data.shards import PHOTOS_FILE, Record, Shard, ShardManifest, write_manifest, write_shard
-from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, write_vocabulary
+from landmarks.export.litert import export_bundle
 from landmarks.files import compute_sha256, write_json
-from landmarks.modeling.bundle import write_bundle
+from landmarks.network.trained import Training, write_network
+from landmarks.photos.decoding import decode_image
+from landmarks.recognizer.format import ExportPrecision
+from landmarks.schema.columns import ATTRIBUTION_COLUMNS, Split
+from landmarks.schema.network_format import ImageFormat
+from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, write_vocabulary
+from landmarks.shards.format import PHOTOS_FILE, Record, Shard, ShardManifest, write_manifest, write_shard
 
 SIZE = 16
+FORMAT = ImageFormat(SIZE, "crop", 10**6)
 LANDMARKS = (
     Landmark(0, 7, "Red Tower", 2, 1, 1),
     Landmark(1, 11, "Grüne Brücke", 2, 1, 1),
@@ -74,7 +78,7 @@ def encode_png(pixels: Pixels) -> bytes:
 
 def decode(pixels: Pixels) -> Pixels:
     """What a recognizer sees of a photo with these pixels: it goes through the common square."""
-    return decode_image(encode_png(pixels), ImageFormat(SIZE, "crop", 10**6))
+    return decode_image(encode_png(pixels), FORMAT)
 
 
 @cache
@@ -87,14 +91,21 @@ def build_network() -> keras.Model:
 
 
 def write_tiny_bundle(folder: Path, landmarks: tuple[Landmark, ...] = LANDMARKS, **changes: Any) -> Path:
-    facts: dict[str, Any] = {
-        "variant": "plain",
-        "image_size": SIZE,
-        "fit": "crop",
-        "max_pixels": 10**6,
-        "shards_fingerprint": "none",
-    }
-    return write_bundle(folder, build_network(), landmarks, facts | changes)
+    return write_bundle(folder, build_network(), landmarks, **changes)
+
+
+def write_bundle(
+    folder: Path,
+    network: keras.Model,
+    landmarks: Sequence[Landmark],
+    variant: str = "plain",
+    image_format: ImageFormat = FORMAT,
+    shards_fingerprint: str = "none",
+    precision: ExportPrecision = "float32",
+) -> Path:
+    """Write the network beside the bundle, as `train` does, and export it, as `index` does."""
+    trained = write_network(folder.parent / "network", network, Training(variant, image_format, shards_fingerprint))
+    return export_bundle(trained, folder, landmarks, precision)
 
 
 def embed(photos: Sequence[Photo]) -> Floats:
@@ -140,7 +151,7 @@ def write_tiny_shards(
     for column in ATTRIBUTION_COLUMNS:
         table[column] = [make_attribution(image_id, column) for image_id in table["image_id"]]
     table.to_parquet(folder / PHOTOS_FILE, index=False)
-    return write_manifest(folder, SIZE, "crop", len(landmarks), splits)
+    return write_manifest(folder, FORMAT, len(landmarks), splits)
 
 
 def make_attribution(image_id: str, column: str) -> str:

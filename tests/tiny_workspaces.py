@@ -13,14 +13,17 @@ from typing import Any
 
 import pytest
 
-from landmarks.adapters.tracking import DatasetInfo, log_evaluation, open_store, read_receipt, start_run, write_receipt
-from landmarks.data.schema import Split
-from landmarks.data.shards import Record, Shard, write_manifest, write_shard
-from landmarks.data.vocabulary import Landmark, write_vocabulary
-from landmarks.files import compute_fingerprint, compute_sha256, write_json
+from landmarks.files import compute_sha256, write_json
 from landmarks.params import ExportParams, RegisterParams
+from landmarks.recognizer.format import ExportPrecision, write_bundle_file
+from landmarks.schema.columns import Split
+from landmarks.schema.network_format import ImageFormat
+from landmarks.schema.vocabulary import Landmark, write_vocabulary
+from landmarks.shards.format import Record, Shard, write_manifest, write_shard
+from landmarks.tracking.store import DatasetInfo, log_evaluation, open_store, read_receipt, start_run, write_receipt
 from tiny_recognizers import (
     COLOURS,
+    FORMAT,
     LANDMARKS,
     SIZE,
     Colour,
@@ -65,7 +68,7 @@ def make_params(**changes: Any) -> RegisterParams:
         "model_name": "tiny",
         "metric": "top1",
         "min_score": 0.3,
-        "max_loss_to_champion": 0.0,
+        "max_regression": 0.0,
     }
     return RegisterParams.model_validate(values | changes)
 
@@ -92,7 +95,7 @@ def write_workspace(
     scores: Mapping[str, float] | None = None,
     test_colours: Sequence[Colour] = COLOURS,
     landmarks: tuple[Landmark, ...] = LANDMARKS,
-    precision: str = "float32",
+    precision: ExportPrecision = "float32",
 ) -> Workspace:
     """Shards, and for each variant a bundle, an index, a run and an evaluation with the top-1 score given."""
     workspace = Workspace(root)
@@ -120,26 +123,25 @@ def export_network() -> Path:
 
 
 def write_bundle(
-    folder: Path, variant: str, shards_fingerprint: str, landmarks: tuple[Landmark, ...], precision: str = "float32"
+    folder: Path,
+    variant: str,
+    shards_fingerprint: str,
+    landmarks: tuple[Landmark, ...],
+    precision: ExportPrecision = "float32",
 ) -> str:
     """As docs/pipeline.md says, around the network that names colours; returns the fingerprint."""
     shutil.copytree(export_network(), folder)
     write_vocabulary(folder / "vocabulary.csv", landmarks)
-    facts = {
-        "format": 2,
-        "variant": variant,
-        "image_size": SIZE,
-        "fit": "crop",
-        "max_pixels": 10**6,
-        "shards_fingerprint": shards_fingerprint,
-        "labels": len(landmarks),
-        "embedding_dim": 3,
-        "precision": precision,
-        "files": {path.name: compute_sha256(path) for path in sorted(folder.iterdir())},
-    }
-    fingerprint = compute_fingerprint(facts)
-    write_json(folder / "bundle.json", facts | {"fingerprint": fingerprint})
-    return fingerprint
+    bundle = write_bundle_file(
+        folder,
+        variant=variant,
+        image_format=FORMAT,
+        labels=len(landmarks),
+        embedding_dim=3,
+        precision=precision,
+        shards_fingerprint=shards_fingerprint,
+    )
+    return bundle.fingerprint
 
 
 def write_run(workspace: Workspace, variant: str, fingerprint: str) -> None:
@@ -179,4 +181,4 @@ def write_shards_of_size(folder: Path, photos: Sequence[Photo], size: int) -> No
     write_shard(path, records)
     write_vocabulary(folder / "vocabulary.csv", LANDMARKS)
     shard = Shard(path.name, len(records), path.stat().st_size, compute_sha256(path))
-    write_manifest(folder, size, "crop", len(LANDMARKS), {Split.TEST: [shard]})
+    write_manifest(folder, ImageFormat(size, "crop", 10**6), len(LANDMARKS), {Split.TEST: [shard]})

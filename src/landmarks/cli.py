@@ -125,7 +125,8 @@ def train(variant: str, shards: Path, models: Path, params: Params) -> Path:
     """Train the ResNet-50, plain or augmented; goes on where a killed training stopped."""
     from landmarks.stages.train import train as run
 
-    return run(variant, shards, models / variant / "bundle", REPORTS / "train" / variant, params, work=WORK / "train")
+    out, reports = models / variant / "network", REPORTS / "train" / variant
+    return run(variant, shards, out, reports, params, work=WORK / "train")
 
 
 @_stage
@@ -133,10 +134,10 @@ def train(variant: str, shards: Path, models: Path, params: Params) -> Path:
 @click.argument("shards", type=FOLDER, default="data/shards")
 @click.argument("models", type=FOLDER, default=MODELS)
 def index(variant: str, shards: Path, models: Path, params: Params) -> Path:
-    """Embed the training photos and calibrate the threshold of "no landmark"."""
+    """Export the network for serving, embed the training photos, and calibrate "no landmark" on val."""
     from landmarks.stages.index import index as run
 
-    return run(shards, models / variant, params.index)
+    return run(shards, models / variant / "network", models / variant, params.index, params.export)
 
 
 @_stage
@@ -148,7 +149,7 @@ def evaluate(variant: str, shards: Path, models: Path, params: Params) -> Path:
     from landmarks.stages.evaluate import evaluate as run
 
     receipts, out = REPORTS / "train" / variant, REPORTS / "evaluate" / variant
-    return run(shards, models / variant, receipts, out, params.evaluate)
+    return run(shards, models / variant, receipts, out, params.evaluate, params.augmentation)
 
 
 @_stage
@@ -237,7 +238,7 @@ def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, mo
     landmarks submit /data/test submission.csv
     landmarks submit --retrieval /data/queries submission.csv --model models/plain
     """  # noqa: D301 - click wants the character
-    from landmarks.submission import submit_recognition, submit_retrieval
+    from landmarks.kaggle.submit import submit_recognition, submit_retrieval
 
     if retrieval and threshold is not None:
         raise click.UsageError("--threshold is about landmarks; it cannot be used with --retrieval.")
@@ -273,7 +274,7 @@ def score(submission: Path, solution: Path, as_json: bool) -> None:
     \b
     landmarks score submission.csv recognition_solution_v2.1.csv
     """  # noqa: D301 - click wants the character
-    from landmarks.scoring import score_submission
+    from landmarks.kaggle.score import score_submission
 
     scores = score_submission(submission, solution)
     click.echo(json.dumps(scores.as_json()) if as_json else scores.describe())
@@ -283,7 +284,7 @@ def score(submission: Path, solution: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per version.")
 def models(as_json: bool) -> None:
     """List the registered versions, their aliases and scores."""
-    from landmarks.adapters.registry import list_models
+    from landmarks.tracking.registry import list_models
 
     for version in list_models():
         click.echo(json.dumps(version.as_json()) if as_json else version.describe())
@@ -296,7 +297,7 @@ def sync() -> None:
     Runs, metrics and models the store lacks are logged again from the artefacts. Needed after the store was deleted,
     after `dvc pull`, and after DVC restored an earlier result.
     """
-    from landmarks.stages.sync import sync as run
+    from landmarks.tracking.sync import sync as run
 
     click.echo(run(MODELS, REPORTS).describe())
 
@@ -311,8 +312,8 @@ def drift(log: Path, out: Path, reference: Path | None) -> None:
     Scores and embeddings are compared with those of evaluation. The exit code is 0 when they look alike, 3 when they
     drifted, and 1 when they cannot be compared.
     """
-    from landmarks.stages.drift import describe
-    from landmarks.stages.drift import drift as run
+    from landmarks.drift.report import describe
+    from landmarks.drift.report import drift as run
 
     comparisons = run(log, REPORTS, out, read_params().drift, reference)
     click.echo(f"{describe(comparisons)}\nWrote {out}")
@@ -338,14 +339,14 @@ def params(names: tuple[str, ...]) -> None:
 @main.command()
 def summary() -> None:
     """Say what the last run of the pipeline came to, and what to do next."""
-    from landmarks.summary import describe_results
+    from landmarks.tracking.summary import describe_results
 
     click.echo(describe_results(REPORTS, Path("data/raw")))
 
 
 def _load_recognizer(model: Path | None) -> Any:
-    from landmarks.recognition import Recognizer
-    from landmarks.stages.candidates import find_champion
+    from landmarks.recognizer.recognizer import Recognizer
+    from landmarks.tracking.candidates import find_champion
 
     return Recognizer.load(model or find_champion(MODELS, REPORTS))
 

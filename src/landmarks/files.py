@@ -4,10 +4,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import filelock
@@ -32,11 +31,6 @@ def compute_tree_sha256(folder: Path) -> str:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{compute_sha256(path)}\n".encode())
     return digest.hexdigest()
-
-
-def compute_code_digests(modules: Iterable[ModuleType]) -> list[str]:
-    """Hex digest of the source of each module."""
-    return [compute_sha256(Path(str(module.__file__))) for module in modules]
 
 
 def compute_fingerprint(value: Any) -> str:

@@ -54,7 +54,7 @@ class AcquireParams(Section):
     train_csv: str = Field(description="Table of photos: id,landmark_id.")
     names_csv: str = Field(description="Table of names: landmark_id,name; a blank file where there is none.")
     distractors_csv: str = Field(
-        description="Table of photos of no landmark: id,category, or Google's solution of its test set; blank: none."
+        description="Distractors (non-landmark photos): id,category, or Google's test solution; a blank file for none."
     )
     attribution_csv: str = Field(description="Who made the photos: id,url,author,license,title; a blank file for none.")
     demo: DemoParams
@@ -141,7 +141,9 @@ class NetworkParams(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)]
     zero_init_residual: bool = Field(description="Start every residual branch at zero (Goyal et al. 2017).")
-    mirror: bool = Field(description="Answer with the mean over a photo and its mirror image, at twice the work.")
+    flip_tta: bool = Field(
+        description="Test-time augmentation: answer with the mean over a photo and its mirror image, at twice the work."
+    )
 
     @property
     def reduced_dim(self) -> int | None:
@@ -161,8 +163,8 @@ class AugmentationParams(Section):
     flip: bool = Field(description="Mirror half of the photos left to right.")
     min_crop_area_fraction: Annotated[float, Field(gt=0, le=1)]
     max_aspect_ratio: Annotated[float, Field(ge=1, le=2)]
-    test_center_crop: Annotated[float, Field(ge=0.5, le=1)] = Field(
-        description="Answers see this part of a photo's sides, enlarged as random crops enlarge; 1: all of it."
+    center_crop: Annotated[float, Field(ge=0.5, le=1)] = Field(
+        description="Test-time augmentation: part of a photo's sides that is seen, enlarged as random crops enlarge."
     )
     brightness: Fraction = Field(description="Largest change, as a fraction of the full range.")
     contrast: Annotated[float, Field(ge=0, lt=1)] = Field(description="Largest relative change.")
@@ -201,8 +203,8 @@ class TrainParams(Section):
     warmup_epochs: Annotated[float, Field(ge=0)]
     decay: Literal["cosine", "constant"]
     resizing: Listed[ResizingStep] = Field(description="Smaller photos at first; then those of the shards.")
-    weight_averaging: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        description="Decay per step of the running average of weights that is measured and kept; null: none."
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        description="Decay per step of the exponential moving average (EMA) of the weights, which is kept; null: none."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     class_weighting: Literal["none", "sqrt", "inverse"] = Field(description="Weight of a class by its photo count.")
@@ -222,26 +224,26 @@ class TrainParams(Section):
 
 
 class ExportParams(Section):
-    """The network that is served: which numbers it calculates with."""
+    """The network that is served: the precision of its weights."""
 
     precision: Literal["auto", "float32", "int8"] = Field(
         description="int8: 8-bit weights; auto: those, where the answers stay as they are."
     )
-    min_agreement: Fraction = Field(description="int8: of val and test, the part it names as the Keras model does.")
-    max_top1_change: Fraction = Field(description="int8: largest change of top-1 on them.")
+    min_agreement: Fraction = Field(description="int8: part of the photos it must name as the Keras network does.")
+    max_top1_change: Fraction = Field(description="int8: largest change of top-1.")
     min_float_agreement: Fraction = Field(description="float32: as min_agreement; of few photos one may differ.")
     min_float_cosine: Fraction = Field(description="float32: lowest cosine of the two embeddings of a photo.")
 
 
 class IndexParams(Section):
-    """The gallery of similar photos and the threshold of rejection."""
+    """The gallery of similar photos, and the operating point: from which score on a photo shows a landmark."""
 
     precision_target: Annotated[float, Field(gt=0, le=1)] = Field(
         description="Of the val photos above the threshold, this part shows a landmark, both kinds counting the same."
     )
-    distractor_penalty: bool = Field(description="Whether known photos of no landmark tell what others look like.")
-    dimensions: Positive | None = Field(
-        description="Photos are compared along so many principal directions of the gallery's embeddings; None: all."
+    distractor_penalty: bool = Field(description="Whether known distractors tell what others look like.")
+    pca_dimensions: Positive | None = Field(
+        description="Length of the embeddings that are compared, after PCA over the gallery; null: not shortened."
     )
     thumbnails: bool = Field(description="Keep small pictures of the gallery photos, for the service to show.")
 
@@ -263,7 +265,7 @@ class RegisterParams(Section):
     model_name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     metric: Literal["top1", "top5", "macro_recall"]
     min_score: Fraction
-    max_loss_to_champion: Fraction = Field(description="How much worse than the present champion is accepted.")
+    max_regression: Fraction = Field(description="How much worse than the present champion is accepted, in the metric.")
 
 
 class PackageParams(Section):
@@ -303,9 +305,9 @@ class DriftParams(Section):
     max_scores: Positive = Field(description="Compared on either side, drawn at random from more.")
     max_embeddings: Positive = Field(description="The same of embeddings; all pairs are computed.")
     significance: Annotated[float, Field(gt=0, lt=1, description="Of all tests together.")]
-    min_score_change: Fraction = Field(description="Kolmogorov-Smirnov distance that counts.")
+    min_score_effect: Fraction = Field(description="Kolmogorov-Smirnov distance that counts.")
     neighbours: Annotated[int, Field(ge=1, le=10, description="Most similar photos of each, by embedding.")]
-    min_embedding_change: Fraction = Field(description="Part of them from the same side, beyond chance.")
+    min_embedding_effect: Fraction = Field(description="Part of them from the same side, beyond chance.")
     resamples: Annotated[int, Field(ge=100, description="Of permutation and bootstrap.")]
     seed: Count
 

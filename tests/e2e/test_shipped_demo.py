@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 from workspaces import Workspace
 
-from landmarks.data.schema import Split
-from landmarks.data.shards import iterate_batches
+from landmarks.schema.columns import Split
+from landmarks.shards.format import iterate_batches
 
 
 def read_metrics(workspace: Workspace, variant: str) -> dict[str, float]:

@@ -26,7 +26,7 @@ TINY: dict[str, dict[str, Any]] = {
     "prepare": {"image_size": 32, "photos_per_shard": 16},
     "train": {"epochs": 3, "batch_size": 16, "learning_rate": 1e-3},
     "evaluate": {"bootstrap_samples": 100, "gallery_photos": 4},
-    "register": {"min_score": 0.0, "max_loss_to_champion": 1.0},
+    "register": {"min_score": 0.0, "max_regression": 1.0},
 }
 
 

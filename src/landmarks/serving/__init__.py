@@ -1,1 +1,4 @@
-"""The HTTP side of the service: what may come in, what goes out, and its description."""
+"""The BentoML service: requests, batching, limits, the request log, and packaging a recognizer as a Bento.
+
+It may import `schema`, `photos` and `recognizer`. BentoML is used here alone. Start with `service.py` and `app.py`.
+"""

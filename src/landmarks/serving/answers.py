@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from landmarks.recognition import Neighbour, Recognition
+from landmarks.recognizer.recognizer import Neighbour, Recognition
 
 
 @dataclass(frozen=True)

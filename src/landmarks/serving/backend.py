@@ -7,17 +7,18 @@ from functools import partial
 
 import anyio.to_thread
 
-from landmarks.data.images import Pixels, decode_image
-from landmarks.data.photo_files import read_photo_file
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
-from landmarks.recognition import Recognizer
+from landmarks.photos.decoding import decode_image
+from landmarks.photos.headers import read_photo_file
+from landmarks.recognizer.recognizer import Recognizer
+from landmarks.recognizer.serving_network import BATCH
+from landmarks.schema.network_format import Pixels
 from landmarks.serving.answers import KnownLandmark, LandmarksAnswer, ModelAnswer
 from landmarks.serving.batching import Batcher
 from landmarks.serving.looking import Look, Sight, Wish, look
 from landmarks.serving.receipt import PackageReceipt
 from landmarks.serving.request_log import RequestLog
-from landmarks.serving_network import BATCH
 
 API_VERSION = "1.1"
 _LARGE_PIXELS = 4_000_000

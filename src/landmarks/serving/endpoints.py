@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from landmarks.params import ServiceParams
-from landmarks.recognition import Neighbour, Recognition
+from landmarks.recognizer.recognizer import Neighbour, Recognition
 from landmarks.serving.answers import BatchAnswer, EmbedAnswer, Problem, SearchAnswer, SimilarPhoto
 from landmarks.serving.looking import Wish
 

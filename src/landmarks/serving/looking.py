@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from landmarks.data.images import Pixels
 from landmarks.errors import ImageError
-from landmarks.recognition import Neighbour, Recognition, Recognizer
-from landmarks.serving_network import Floats
+from landmarks.recognizer.recognizer import Neighbour, Recognition, Recognizer
+from landmarks.schema.network_format import Floats, Pixels
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from threading import Thread
 from typing import Any
 
 from landmarks.errors import ArtifactError
-from landmarks.recognition import Recognition
-from landmarks.serving_network import Floats
+from landmarks.recognizer.recognizer import Recognition
+from landmarks.schema.network_format import Floats
 
 PATH_VARIABLE = "LANDMARKS_REQUEST_LOG"
 _MOST_WAITING = 2000  # lines; what comes above that is lost and counted

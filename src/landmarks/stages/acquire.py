@@ -7,8 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from landmarks.data.demo.album import ARCHIVE_FILE, DISTRACTORS_ROOT, DemoDistractor, DemoName, DemoPhoto, draw_demo
-from landmarks.data.metadata import (
+from landmarks.demo.album import ARCHIVE_FILE, DISTRACTORS_ROOT, DemoDistractor, DemoName, DemoPhoto, draw_demo
+from landmarks.errors import ParamsError
+from landmarks.files import replace_folder
+from landmarks.params import AcquireParams
+from landmarks.photos.sources import locate_photos
+from landmarks.tables.photo_set import (
     PhotoSet,
     is_solution,
     read_attribution_table,
@@ -17,10 +21,6 @@ from landmarks.data.metadata import (
     read_photo_table,
     write_photo_set,
 )
-from landmarks.data.sources import locate_photos
-from landmarks.errors import ParamsError
-from landmarks.files import replace_folder
-from landmarks.params import AcquireParams
 
 _DEMO_DISTRACTORS = f"{DISTRACTORS_ROOT}/"
 _DEMO_ATTRIBUTION = {"author": "landmarks demo", "license": "Apache-2.0", "url": "", "title": ""}

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from landmarks.adapters.bento import build_bento, find_recognizer, import_recognizer
-from landmarks.adapters.registry import RegisteredVersion, download_recognizer, resolve_alias
 from landmarks.files import write_json
 from landmarks.params import Params
+from landmarks.serving.packaging import build_bento, find_recognizer, import_recognizer
 from landmarks.serving.receipt import RECEIPT_PATH, Origin
+from landmarks.tracking.registry import RegisteredVersion, download_recognizer, resolve_alias
 
 _ORIGIN_TAGS = ("variant", "fingerprint", "data_fingerprint", "git_commit", "dvc_lock")
 

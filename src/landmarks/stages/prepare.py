@@ -4,11 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
-from landmarks.data.planning import read_plan
-from landmarks.data.preparation import assemble, check_result, make_all, write_reports
-from landmarks.data.sharding import explain_no_room
-from landmarks.files import hold_lock
+from landmarks.files import compute_fingerprint, hold_lock
 from landmarks.params import PrepareParams
+from landmarks.shards.build import assemble, check_result, make_all, write_reports
+from landmarks.shards.plan import read_plan
+from landmarks.shards.worker import explain_no_room
+from landmarks.tracking.provenance import compute_code_digest
 
 LOCK_FILE = "lock"
 
@@ -37,7 +38,8 @@ def prepare(
     with hold_lock(work / LOCK_FILE, "preparing photos"):
         try:
             plan = read_plan(selected, params)
-            folder = _enter_work(work, plan.fingerprint)
+            # what other code began is not continued
+            folder = _enter_work(work, compute_fingerprint([plan.fingerprint, compute_code_digest("prepare")]))
             result = make_all(plan, folder, workers or _count_processors())
             near_duplicate = write_reports(result, reports, params.near_duplicate_bits)
             check_result(result, params.max_unreadable_fraction, reports / "unreadable.csv")

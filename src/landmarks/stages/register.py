@@ -7,28 +7,19 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from landmarks.adapters.provenance import LOCK_FILE, compute_lock_digest, describe_commit
-from landmarks.adapters.registration import log_model
-from landmarks.adapters.registry import (
-    RegisteredVersion,
-    compute_recognizer_fingerprint,
-    download_recognizer,
-    find_alias,
-    set_alias,
-)
-from landmarks.adapters.runs import Store
-from landmarks.adapters.tracking import open_store
-from landmarks.data.images import Pixels, decode_image, encode_png
-from landmarks.data.schema import Split
-from landmarks.data.shards import ShardManifest, iterate_batches, read_manifest
-from landmarks.data.vocabulary import VOCABULARY_FILE, read_vocabulary
 from landmarks.errors import ArtifactError, GateError
+from landmarks.evaluation.metrics import compute_macro_recall, compute_ranks
+from landmarks.export.parity import Parity
 from landmarks.files import write_json, write_text
-from landmarks.metrics import compute_macro_recall, compute_ranks
 from landmarks.params import ExportParams, RegisterParams
-from landmarks.parity import Parity
-from landmarks.recognition import Recognizer
-from landmarks.stages.candidates import (
+from landmarks.photos.decoding import decode_image
+from landmarks.recognizer.format import compute_recognizer_fingerprint
+from landmarks.recognizer.recognizer import Recognizer
+from landmarks.schema.columns import Split
+from landmarks.schema.network_format import Pixels
+from landmarks.schema.vocabulary import VOCABULARY_FILE, read_vocabulary
+from landmarks.shards.format import ShardManifest, encode_png, iterate_batches, read_manifest
+from landmarks.tracking.candidates import (
     CHALLENGER,
     CHAMPION,
     REGISTRATION_FILE,
@@ -38,6 +29,16 @@ from landmarks.stages.candidates import (
     log_again,
     read_candidates,
 )
+from landmarks.tracking.provenance import LOCK_FILE, compute_lock_digest, describe_commit
+from landmarks.tracking.registration import log_model
+from landmarks.tracking.registry import (
+    RegisteredVersion,
+    download_recognizer,
+    find_alias,
+    set_alias,
+)
+from landmarks.tracking.runs import Store
+from landmarks.tracking.store import open_store
 
 CARD_FILE = "model_card.md"
 _ROUNDING = 1e-9
@@ -123,7 +124,7 @@ def _rank(candidates: Sequence[Candidate], manifest: ShardManifest, metric: str)
     for candidate in candidates:
         if metric not in candidate.metrics:
             raise ArtifactError(f"{candidate.evaluation} has no figure {metric}. Run `dvc repro evaluate`.")
-        if candidate.read_bundle()["shards_fingerprint"] != manifest.fingerprint:
+        if candidate.read_bundle().shards_fingerprint != manifest.fingerprint:
             raise ArtifactError(f"{candidate.recognizer} was trained on other shards than these. Run `dvc repro`.")
     return sorted(candidates, key=lambda candidate: -candidate.metrics[metric])
 
@@ -142,12 +143,12 @@ def _check_gate(
     if version is None:
         return None
     champion = _score_champion(version, ranked, shards, manifest, params.metric)
-    required = champion.score - params.max_loss_to_champion
+    required = champion.score - params.max_regression
     if best.metrics[params.metric] < required - _ROUNDING:
         raise GateError(
             f"{received}, at least {required:.4f} is required: the champion, version {version.version} of "
-            f"{params.model_name}, reaches {champion.score:.4f} there, and register.max_loss_to_champion accepts "
-            f"{params.max_loss_to_champion:.4f} less. Nothing was registered."
+            f"{params.model_name}, reaches {champion.score:.4f} there, and register.max_regression accepts "
+            f"{params.max_regression:.4f} less. Nothing was registered."
         )
     return champion
 
@@ -158,12 +159,12 @@ def _check_parity(candidate: Candidate, params: ExportParams) -> None:
     if missing := [name for name in names if name not in candidate.metrics]:
         raise ArtifactError(f"{candidate.evaluation} has no figure {missing[0]}. Run `dvc repro evaluate`.")
     photos, differing, cosine, change = (candidate.metrics[name] for name in names)
-    precision = candidate.read_bundle()["precision"]
-    fault = Parity(round(photos), round(differing), cosine, change).find_fault(precision, params)
-    if fault:
+    precision = candidate.read_bundle().precision
+    deviation = Parity(round(photos), round(differing), cosine, change).find_deviation(precision, params)
+    if deviation:
         raise GateError(
-            f"The {precision} export of {candidate.variant} does not answer as its Keras model: {fault}. Nothing was "
-            "registered. The section `export` of params.yaml sets these limits and chooses another precision."
+            f"The {precision} export of {candidate.variant} does not answer as its Keras network: {deviation}. "
+            "Nothing was registered. The section `export` of params.yaml has these limits, and fixes the precision."
         )
 
 

@@ -10,17 +10,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from landmarks.data.images import ImageFormat, decode_image
-from landmarks.data.metadata import build_places, read_photo_set, write_photo_set
-from landmarks.data.schema import Place, Split
-from landmarks.data.selection import Selection, select_images
-from landmarks.data.sources import PhotoSource, open_source
-from landmarks.data.splitting import split_distractors
-from landmarks.data.vocabulary import VOCABULARY_FILE, Landmark, write_vocabulary
 from landmarks.errors import DataError, ImageError
-from landmarks.figures.selection import draw_photos_per_landmark, draw_sample_photos
 from landmarks.files import replace_folder, write_json
 from landmarks.params import SelectParams
+from landmarks.photos.decoding import decode_image
+from landmarks.photos.places import Place
+from landmarks.photos.sources import PhotoSource, open_source
+from landmarks.plotting.selection import draw_photos_per_landmark, draw_sample_photos
+from landmarks.schema.columns import Split
+from landmarks.schema.network_format import ImageFormat
+from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, write_vocabulary
+from landmarks.tables.photo_set import build_places, read_photo_set, write_photo_set
+from landmarks.tables.selection import Selection, select_images
+from landmarks.tables.splitting import split_distractors
 
 _GRID_LANDMARKS = 30
 _GRID_PHOTOS = 5

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from landmarks.adapters.expectations import Outcome, check_suites
-from landmarks.data.inspection import Inspection, inspect_photo_set
-from landmarks.data.metadata import PhotoSet, read_photo_set, write_photo_set
-from landmarks.data.suites import build_suites
 from landmarks.errors import DataError
 from landmarks.files import replace_folder, write_json
 from landmarks.params import ValidateParams
+from landmarks.tables.expectations import Outcome, check_suites
+from landmarks.tables.inspection import Inspection, inspect_photo_set
+from landmarks.tables.photo_set import PhotoSet, read_photo_set, write_photo_set
+from landmarks.tables.suites import build_suites
 
 
 def validate(raw: Path, out: Path, reports: Path, params: ValidateParams) -> Path:

@@ -1,0 +1,108 @@
+"""drift: compare what was served with the evaluation of the model that served it. No stage of the pipeline."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from landmarks.drift.served_photos import LoggedPhotos, read_request_log
+from landmarks.drift.two_sample import Comparison, PhotoSample, compare_samples
+from landmarks.errors import ArtifactError
+from landmarks.evaluation.report import EMBEDDINGS_FILE
+from landmarks.files import read_json, replace_folder, write_json
+from landmarks.params import DriftParams
+from landmarks.plotting.drift import draw_drift
+
+DRIFT_FILE = "drift.json"
+PLOT_FILE = "drift.png"
+
+
+def drift(log: Path, reports: Path, out: Path, params: DriftParams, reference: Path | None) -> dict[str, Comparison]:
+    """Compare a request log with an evaluation, and write the findings as JSON and as a plot.
+
+    Args:
+        log: as docs/pipeline.md describes it.
+        reports: where the evaluation of the registered champion is found, when no other is named.
+        out: gets `drift.json` and `drift.png`; replaced as a whole.
+        params: the section `drift`.
+        reference: another evaluation, `reports/evaluate/VARIANT`; all entries of the log are then compared with it.
+
+    Raises:
+        ArtifactError: there is no evaluation.
+        DataError: the log is empty or damaged, has too few photos, or is of another model.
+    """
+    version = None
+    if reference is None:
+        reference, version = _find_champion(reports)
+    photos = read_request_log(log, version, params.max_embeddings, params.seed)
+    served = PhotoSample(photos.scores, photos.landmark_scores, photos.embeddings)
+    comparisons = compare_samples(read_reference(reference), served, params)
+    with replace_folder(out) as temporary:
+        write_json(temporary / DRIFT_FILE, _report(log, reference, photos, comparisons))
+        draw_drift(temporary / PLOT_FILE, comparisons)
+    return comparisons
+
+
+def read_reference(folder: Path) -> PhotoSample:
+    """The test photos of an evaluation.
+
+    Raises:
+        ArtifactError: a file is missing or is not what `landmarks evaluate` writes.
+    """
+    try:
+        predictions = pd.read_csv(folder / "predictions.csv", usecols=["score", "landmark_score"], dtype=np.float32)
+        embeddings = np.load(folder / EMBEDDINGS_FILE, allow_pickle=False).astype(np.float32)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder} is no evaluation to compare with ({error}). Run `dvc repro`.") from error
+    return PhotoSample(predictions["score"].to_numpy(), predictions["landmark_score"].to_numpy(), embeddings)
+
+
+def describe(comparisons: Mapping[str, Comparison]) -> str:
+    """What was found, in a few plain lines."""
+    drifted = [name for name, found in comparisons.items() if found.drifted]
+    verdict = (
+        f"The traffic no longer looks like the test photos: {' and '.join(drifted)} changed."
+        if drifted
+        else "The traffic looks like the test photos."
+    )
+    lines = [
+        f"  {name:15} {'CHANGED' if found.drifted else 'same':8} effect size {found.effect_size:.3f} "
+        f"({found.low:.3f} to {found.high:.3f}; {found.min_effect:g} counts), p {found.p_value:.2g}, "
+        f"{len(found.served):,} served and {len(found.reference):,} test photos"
+        for name, found in comparisons.items()
+    ]
+    return "\n".join([verdict, *lines])
+
+
+def _find_champion(reports: Path) -> tuple[Path, str]:
+    registration = read_json(reports / "registration.json")
+    champion = registration["champion"]
+    return reports / "evaluate" / champion, str(registration["versions"][champion]["version"])
+
+
+def _report(log: Path, reference: Path, photos: LoggedPhotos, comparisons: dict[str, Comparison]) -> dict[str, Any]:
+    return {
+        "drifted": any(found.drifted for found in comparisons.values()),
+        "log": str(log),
+        "reference": str(reference),
+        "photos": len(photos.scores),
+        "first": photos.first.isoformat(),
+        "last": photos.last.isoformat(),
+        "photos_of_other_versions": photos.other_versions,
+        "comparisons": {name: _describe(found) for name, found in comparisons.items()},
+    }
+
+
+def _describe(found: Comparison) -> dict[str, Any]:
+    return {
+        "drifted": found.drifted,
+        "effect_size": found.effect_size,
+        "low": found.low,
+        "high": found.high,
+        "min_effect": found.min_effect,
+        "p_value": found.p_value,
+        "reference_photos": len(found.reference),
+        "served_photos": len(found.served),
+    }

@@ -1,0 +1,147 @@
+"""Figures of merit for scores and probabilities: calibration, separation and the threshold of rejection.
+
+NumPy only, and without I/O. `scores` are float (n,), higher means more certain; none of them may be NaN.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.integer]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """Photos grouped by confidence into bins of equal width.
+
+    Attributes:
+        edges: float64 (bins + 1,), from 0 to 1; bin i holds confidences above edge i, up to and including edge i + 1.
+        photos: int64 (bins,).
+        confidence: float64 (bins,), mean confidence; NaN in empty bins.
+        accuracy: float64 (bins,), part of right answers; NaN in empty bins.
+    """
+
+    edges: npt.NDArray[np.float64]
+    photos: npt.NDArray[np.int64]
+    confidence: npt.NDArray[np.float64]
+    accuracy: npt.NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: the sum over bins of |accuracy - confidence|, weighted by photos.
+
+        References:
+            Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3.
+        """
+        filled = self.photos > 0
+        gaps = np.abs(self.accuracy[filled] - self.confidence[filled])
+        return float(gaps @ self.photos[filled] / self.photos.sum())
+
+
+def compute_ranks(probabilities: Floats, labels: Ints) -> npt.NDArray[np.int64]:
+    """Place of the true label among all labels, from 0; of equal probabilities the lower label comes first.
+
+    Args:
+        probabilities: float (n, L).
+        labels: int (n,).
+
+    Returns:
+        ranks: int64 (n,); the answer is among the best k where the rank is below k.
+
+    >>> compute_ranks(np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]]), np.array([2, 1])).tolist()
+    [1, 1]
+    """
+    own = np.take_along_axis(probabilities, labels[:, None].astype(np.int64), axis=1)
+    is_lower_label = np.arange(probabilities.shape[1]) < labels[:, None]
+    ranks: npt.NDArray[np.int64] = np.sum((probabilities > own) | ((probabilities == own) & is_lower_label), axis=1)
+    return ranks
+
+
+def compute_macro_recall(correct: Bools, labels: Ints) -> float:
+    """Mean over the labels that have photos of the part of their photos that is right.
+
+    Raises:
+        ValueError: there are no photos.
+
+    >>> compute_macro_recall(np.array([True, True, False, False]), np.array([7, 7, 7, 9]))
+    0.3333333333333333
+    """
+    if not len(labels):
+        raise ValueError("Macro recall needs at least one photo, received none.")
+    photos = np.bincount(labels)
+    right = np.bincount(labels, weights=correct)
+    return float(np.mean(right[photos > 0] / photos[photos > 0]))
+
+
+def compute_negative_log_likelihood(probabilities: Floats, labels: Ints) -> float:
+    """Mean of -log p(true label); a probability of 0 counts as the smallest normal float32, so it stays finite.
+
+    >>> compute_negative_log_likelihood(np.array([[0.5, 0.5]]), np.array([0]))
+    0.6931471805599453
+    """
+    own = np.take_along_axis(probabilities, labels[:, None].astype(np.int64), axis=1)[:, 0].astype(np.float64)
+    return float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean())
+
+
+def compute_reliability(confidences: Floats, correct: Bools, bins: int) -> ReliabilityBins:
+    """Compare how certain the answers are with how often they are right.
+
+    Args:
+        confidences: float (n,), between 0 and 1.
+        correct: bool (n,).
+        bins: how many, of equal width.
+
+    >>> round(compute_reliability(np.array([0.9, 0.9, 0.4]), np.array([True, False, False]), 2).error, 6)
+    0.4
+    """
+    edges = np.arange(bins + 1) / bins
+    own_bin = np.searchsorted(edges[1:-1], confidences, side="left")
+    photos = np.bincount(own_bin, minlength=bins)
+    sums = (np.bincount(own_bin, weights=values, minlength=bins) for values in (confidences, correct))
+    confidence, accuracy = (np.divide(total, photos, np.full(bins, np.nan), where=photos > 0) for total in sums)
+    return ReliabilityBins(edges, photos, confidence, accuracy)
+
+
+def compute_auroc(positives: Floats, negatives: Floats) -> float:
+    """Chance that a random positive scores higher than a random negative; equal scores count half.
+
+    This is the area under the receiver operating characteristic, exactly: the Mann-Whitney statistic U / (n m).
+
+    Raises:
+        ValueError: one of the two is empty.
+
+    References:
+        Hanley and McNeil, "The Meaning and Use of the Area under a ROC Curve", 1982.
+
+    >>> compute_auroc(np.array([3.0, 2.0]), np.array([1.0, 2.0]))
+    0.875
+    """
+    _require_both(positives, negatives)
+    ordered = np.sort(negatives)
+    twice_beaten = np.searchsorted(ordered, positives, "left") + np.searchsorted(ordered, positives, "right")
+    return int(twice_beaten.sum()) / (2 * len(positives) * len(negatives))
+
+
+def compute_fpr_at_tpr(positives: Floats, negatives: Floats, percent: int = 95) -> float:
+    """Part of the negatives accepted at the highest threshold that accepts `percent` % of the positives.
+
+    Raises:
+        ValueError: one of the two is empty.
+
+    >>> compute_fpr_at_tpr(np.arange(20.0), np.array([0.5, 1.0, 2.0, -1.0]))
+    0.5
+    """
+    _require_both(positives, negatives)
+    needed = -(-percent * len(positives) // 100)
+    threshold = np.sort(positives)[len(positives) - needed]
+    return int(np.sum(negatives >= threshold)) / len(negatives)
+
+
+def _require_both(positives: Floats, negatives: Floats) -> None:
+    if not len(positives) or not len(negatives):
+        raise ValueError(
+            f"Separation needs both kinds, received {len(positives)} positives, {len(negatives)} negatives."
+        )

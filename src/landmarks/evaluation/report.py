@@ -1,0 +1,227 @@
+"""How good a recognizer is on photos it was neither trained nor calibrated on. Pure: arrays in, tables out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from landmarks.errors import DataError
+from landmarks.evaluation.metrics import (
+    Bools,
+    Ints,
+    compute_macro_recall,
+    compute_negative_log_likelihood,
+    compute_ranks,
+    compute_reliability,
+)
+from landmarks.evaluation.ood import measure_separation, tabulate_precision
+from landmarks.evaluation.predictions import Predictions
+from landmarks.params import EvaluateParams
+from landmarks.schema.vocabulary import Landmark
+
+EMBEDDINGS_FILE = "test_embeddings.npy"
+TABLES = ("per_landmark", "confusions", "predictions", "reliability", "precision_coverage")
+_INTERVAL_PERCENTILES = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one recognizer, and the tables they come from.
+
+    Attributes:
+        metrics: by flat names; one that is not defined for these photos is absent.
+        precision_coverage: `confidence`, `coverage` (part of the landmark photos that is answered where that much is
+            asked for) and `precision` (part of those answers that is right), one row per confidence that occurs.
+        per_landmark: one row per label: `photos`, `recall`, `precision`, `most_frequent_wrong_answer`, ….
+        confusions: `actual`, `predicted`, `photos`, the most frequent first.
+        predictions: one row per test photo.
+        reliability: one row per bin of confidence.
+    """
+
+    metrics: dict[str, float]
+    per_landmark: pd.DataFrame
+    confusions: pd.DataFrame
+    predictions: pd.DataFrame
+    reliability: pd.DataFrame
+    precision_coverage: pd.DataFrame
+
+
+def evaluate(
+    test: Predictions,
+    distractors: Predictions,
+    near_duplicates: Bools,
+    threshold: float,
+    landmarks: Sequence[Landmark],
+    params: EvaluateParams,
+) -> Evaluation:
+    """Measure answers for the test split.
+
+    Photos of no landmark count as often as photos of one: of more of them the first by a hash of their ids are taken,
+    fewer are weighted.
+
+    Args:
+        test: photos of landmarks.
+        distractors: photos of none; perhaps no photos.
+        near_duplicates: bool (n,), which test photos resemble a training photo.
+        threshold: of rejection, as calibrated on val.
+        landmarks: what the labels mean.
+        params: the section `evaluate`.
+
+    Raises:
+        DataError: there are no test photos, or a probability is not a number.
+    """
+    _check(test)
+    _check(distractors, may_be_empty=True)
+    reliability = compute_reliability(test.probabilities.max(axis=1), test.correct, params.calibration_bins)
+    metrics = {
+        **_measure_accuracy(test, near_duplicates, params),
+        "ece": reliability.error,
+        "nll": compute_negative_log_likelihood(test.probabilities, test.labels),
+        **measure_separation(test, distractors, threshold),
+        "test_photos": float(len(test.labels)),
+        "test_distractors": float(len(distractors.labels)),
+    }
+    names = list_names(landmarks)
+    confusions = count_confusions(test, names)
+    return Evaluation(
+        metrics=metrics,
+        per_landmark=_tabulate_landmarks(test, landmarks, names, confusions),
+        confusions=confusions.head(params.confusions),
+        predictions=_tabulate_predictions(test, near_duplicates, names),
+        reliability=pd.DataFrame(
+            {
+                "confidence_above": reliability.edges[:-1],
+                "confidence_to": reliability.edges[1:],
+                "photos": reliability.photos,
+                "confidence": reliability.confidence,
+                "accuracy": reliability.accuracy,
+            }
+        ),
+        precision_coverage=tabulate_precision(test, distractors),
+    )
+
+
+def list_names(landmarks: Sequence[Landmark]) -> list[str]:
+    """A text for each label, told apart from all others: the name, with the landmark_id where that is needed.
+
+    >>> list_names([Landmark(0, 7, "Colosseum", 1, 0, 0), Landmark(1, 8, "", 1, 0, 0)])
+    ['Colosseum', 'landmark 8']
+    """
+    names = [landmark.name or f"landmark {landmark.landmark_id}" for landmark in landmarks]
+    repeated = pd.Series(names, dtype=str).duplicated(keep=False)
+    return [
+        f"{name} ({landmark.landmark_id})" if again else name
+        for name, landmark, again in zip(names, landmarks, repeated, strict=True)
+    ]
+
+
+def count_confusions(answers: Predictions, names: Sequence[str]) -> pd.DataFrame:
+    """Wrong answers by what was asked and what was said.
+
+    Returns:
+        `actual_label`, `predicted_label`, `actual`, `predicted`, `photos`; most photos first, then by label.
+    """
+    wrong = ~answers.correct
+    pairs = pd.DataFrame({"actual_label": answers.labels[wrong], "predicted_label": answers.predicted[wrong]})
+    counts = pairs.value_counts(sort=False).rename("photos").reset_index()
+    counts = counts.sort_values(["photos", "actual_label", "predicted_label"], ascending=[False, True, True])
+    for column in ("predicted", "actual"):
+        counts.insert(2, column, [names[label] for label in counts[f"{column}_label"]])
+    return counts.reset_index(drop=True)
+
+
+def compute_intervals(ranks: Ints, labels: Ints, samples: int, seed: int) -> dict[str, tuple[float, float]]:
+    """95 % bootstrap intervals of the accuracies, by the percentile method over photos.
+
+    In a resample macro recall is the mean over the labels that it happens to hold.
+
+    Args:
+        ranks: int (n,), place of the true label, from 0.
+        labels: int (n,).
+        samples: resamples to draw.
+        seed: of the draws.
+
+    References:
+        Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = np.empty((samples, 3))
+    for row in drawn:
+        chosen = generator.integers(len(ranks), size=len(ranks))
+        row[:] = list(_measure_ranks(ranks[chosen], labels[chosen]).values())
+    low, high = np.percentile(drawn, _INTERVAL_PERCENTILES, axis=0)
+    names = _measure_ranks(ranks, labels)
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+
+
+def _check(answers: Predictions, may_be_empty: bool = False) -> None:
+    if not (may_be_empty or len(answers.labels)):
+        raise DataError("There are no test photos to evaluate. Raise select.test_fraction or select more photos.")
+    if not (np.isfinite(answers.probabilities).all() and np.isfinite([answers.scores, answers.confidences]).all()):
+        raise DataError("The network answers with numbers that are not finite. Train it again with a lower rate.")
+
+
+def _measure_ranks(ranks: Ints, labels: Ints) -> dict[str, float]:
+    return {
+        "top1": float(np.mean(ranks < 1)),
+        "top5": float(np.mean(ranks < 5)),
+        "macro_recall": compute_macro_recall(np.asarray(ranks < 1), labels),
+    }
+
+
+def _measure_accuracy(test: Predictions, near_duplicates: Bools, params: EvaluateParams) -> dict[str, float]:
+    ranks = compute_ranks(test.probabilities, test.labels)
+    metrics = _measure_ranks(ranks, test.labels)
+    intervals = compute_intervals(ranks, test.labels, params.bootstrap_samples, params.seed)
+    for name, (low, high) in intervals.items():
+        metrics |= {f"{name}_low": low, f"{name}_high": high}
+    metrics["macro_recall_labels"] = float(len(np.unique(test.labels)))
+    metrics["near_duplicates"] = float(near_duplicates.sum())
+    if not near_duplicates.all():
+        metrics["top1_without_near_duplicates"] = float(np.mean(ranks[~near_duplicates] < 1))
+    return metrics
+
+
+def _tabulate_landmarks(
+    test: Predictions, landmarks: Sequence[Landmark], names: Sequence[str], confusions: pd.DataFrame
+) -> pd.DataFrame:
+    photos, answers = (np.bincount(values, minlength=len(names)) for values in (test.labels, test.predicted))
+    right = np.bincount(test.labels[test.correct], minlength=len(names))
+    worst = confusions.drop_duplicates("actual_label").set_index("actual_label")
+    return pd.DataFrame(
+        {
+            "label": range(len(names)),
+            "landmark_id": [landmark.landmark_id for landmark in landmarks],
+            "name": names,
+            "train_photos": [landmark.train for landmark in landmarks],
+            "photos": photos,
+            "recall": _divide(right, photos),
+            "precision": _divide(right, answers),
+            "most_frequent_wrong_answer": worst["predicted"].reindex(range(len(names))).to_numpy(),
+            "wrong_photos": worst["photos"].reindex(range(len(names)), fill_value=0).to_numpy(),
+        }
+    )
+
+
+def _divide(part: Ints, whole: Ints) -> npt.NDArray[np.float64]:
+    """Part of the whole; NaN where the whole is nothing."""
+    return np.asarray(np.divide(part, whole, np.full(len(part), np.nan), where=whole > 0))
+
+
+def _tabulate_predictions(test: Predictions, near_duplicates: Bools, names: Sequence[str]) -> pd.DataFrame:
+    own = np.take_along_axis(test.probabilities, test.labels[:, None].astype(np.int64), axis=1)[:, 0]
+    return pd.DataFrame(
+        {
+            "image_id": test.image_ids,
+            "actual": [names[label] for label in test.labels],
+            "predicted": [names[label] for label in test.predicted],
+            "score": test.probabilities.max(axis=1),
+            "landmark_score": test.scores,
+            "confidence": test.confidences,
+            "actual_probability": own,
+            "rank": compute_ranks(test.probabilities, test.labels) + 1,
+            "near_duplicate": near_duplicates,
+        }
+    )

@@ -1,0 +1,99 @@
+"""From the trained network to the bundle: its export for LiteRT, in the precision that keeps its answers."""
+
+import contextlib
+import io
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from landmarks.export.parity import measure_parity
+from landmarks.export.predict import refuse_difference
+from landmarks.files import replace_folder
+from landmarks.network.trained import load_network, read_training
+from landmarks.params import ExportParams
+from landmarks.recognizer.format import SERVING_MODEL_FILE, ExportPrecision, write_bundle_file
+from landmarks.recognizer.serving_network import ServingNetwork
+from landmarks.schema.columns import Split
+from landmarks.schema.network_format import EMBEDDING, KERAS_MODEL_FILE
+from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary, write_vocabulary
+from landmarks.shards.format import read_manifest
+
+# of the converter; without photos to measure activations on, `DEFAULT` makes the weights alone smaller
+_SETTINGS: dict[ExportPrecision, dict[str, Any]] = {
+    "float32": {},
+    "int8": {"optimizations": [tf.lite.Optimize.DEFAULT]},
+}
+log = logging.getLogger(__name__)
+
+
+def export_network(network: Path, bundle: Path, shards: Path, params: ExportParams) -> Path:
+    """Write the bundle of a trained network, with 8-bit weights where they keep its answers on val, else in float32.
+
+    Args:
+        network: `models/VARIANT/network`, as `train` writes it.
+        bundle: `models/VARIANT/bundle`, replaced as a whole.
+        shards: `data/shards`, which the network was trained on.
+        params: the section `export`; `precision` fixes the choice.
+
+    Raises:
+        ArtifactError: the network or the shards are missing or damaged, or do not belong together.
+        DataError: there are no val photos to choose the precision on.
+    """
+    manifest = read_manifest(shards)
+    refuse_difference("shards_fingerprint", read_training(network).shards_fingerprint, manifest.fingerprint)
+    landmarks = read_vocabulary(shards / VOCABULARY_FILE)
+    refusal = None
+    if params.precision != "float32":
+        export_bundle(network, bundle, landmarks, "int8")
+        if params.precision == "int8":
+            return bundle
+        parity = measure_parity(load_network(bundle), ServingNetwork.load(bundle).run, shards, Split.VAL)
+        refusal = parity.find_deviation("int8", params)
+        if refusal is None:
+            return bundle
+        log.warning("The network is served in float32: with 8-bit weights %s.", refusal)
+    return export_bundle(network, bundle, landmarks, "float32", refusal)
+
+
+def export_bundle(
+    network: Path,
+    bundle: Path,
+    landmarks: Sequence[Landmark],
+    precision: ExportPrecision = "float32",
+    int8_refused: str | None = None,
+) -> Path:
+    """Write a bundle: the Keras network, its export for serving, and the vocabulary.
+
+    Args:
+        network: folder with the network, in float32: LiteRT cannot run mixed precision.
+        bundle: replaced as a whole.
+        landmarks: what the labels mean.
+        precision: of the export; `int8` keeps the weights in 8 bits and computes with them.
+        int8_refused: why 8-bit weights were not accepted.
+
+    Raises:
+        ArtifactError: the network is missing or damaged.
+    """
+    training, model = read_training(network), load_network(network)
+    with replace_folder(bundle) as temporary:
+        shutil.copyfile(network / KERAS_MODEL_FILE, temporary / KERAS_MODEL_FILE)
+        # the converter prints its own progress, which says nothing to the reader of a pipeline's log
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+        with contextlib.redirect_stdout(io.StringIO()):
+            model.export(temporary / SERVING_MODEL_FILE, format="litert", verbose=False, **_SETTINGS[precision])
+        write_vocabulary(temporary / VOCABULARY_FILE, landmarks)
+        write_bundle_file(
+            temporary,
+            variant=training.variant,
+            image_format=training.image_format,
+            labels=len(landmarks),
+            embedding_dim=int(model.output[EMBEDDING].shape[-1]),
+            precision=precision,
+            shards_fingerprint=training.shards_fingerprint,
+            int8_refused=int8_refused,
+        )
+    return bundle

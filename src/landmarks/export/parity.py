@@ -1,0 +1,112 @@
+"""Whether an exported network answers as the Keras network it was made from, closely enough to be served."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from landmarks.errors import DataError
+from landmarks.params import ExportParams
+from landmarks.schema.columns import Split
+from landmarks.schema.network_format import EMBEDDING, PROBABILITIES, Floats, Pixels
+from landmarks.shards.format import iterate_batches
+
+_BATCH = 128
+
+Runner = Callable[[Pixels], tuple[Floats, Floats]]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How closely two networks agree.
+
+    Attributes:
+        photos: that were compared.
+        differing: of them, those with another most likely landmark.
+        min_cosine: between the two embeddings of a photo, the lowest.
+        top1_change: of the part of photos whose most likely landmark is the right one, from the Keras network to the
+            export.
+    """
+
+    photos: int
+    differing: int
+    min_cosine: float
+    top1_change: float
+
+    def find_deviation(self, precision: str, params: ExportParams) -> str | None:
+        """What keeps an export of this precision from being served; None where nothing does."""
+        least = params.min_agreement if precision == "int8" else params.min_float_agreement
+        found = f"{self.differing} of {self.photos} photos get another landmark"
+        if self.differing > max(1.0, (1.0 - least) * self.photos):
+            return f"{found}, of which {least:.2%} have to stay the same"
+        if precision == "int8" and abs(self.top1_change) > params.max_top1_change:
+            return f"top-1 changes by {100 * self.top1_change:+.2f} points, at most {100 * params.max_top1_change:.2f}"
+        if precision == "float32" and self.min_cosine < params.min_float_cosine:
+            return f"the lowest cosine of embeddings is {self.min_cosine:.5f}, below {params.min_float_cosine:.5f}"
+        return None
+
+
+class ParityMeter:
+    """Compares the outputs of an export with those of its Keras network, batch by batch."""
+
+    def __init__(self, network: Any) -> None:
+        """Args: network: the Keras network, as `trained.load_network` gives it."""
+        self._network = network
+        self._photos = self._differing = self._gained = 0
+        self._min_cosine = 1.0
+
+    def add(self, pixels: Pixels, labels: npt.NDArray[np.integer], probabilities: Floats, embeddings: Floats) -> None:
+        """Compare one batch.
+
+        Args:
+            pixels: uint8 (n, s, s, 3).
+            labels: int (n,), the truth.
+            probabilities: float32 (n, L), of the export.
+            embeddings: float32 (n, d), of the export.
+        """
+        for start in range(0, len(labels), _BATCH):
+            part = slice(start, start + _BATCH)
+            self._add(self._network.predict_on_batch(pixels[part]), labels[part], probabilities[part], embeddings[part])
+
+    def _add(
+        self, expected: dict[str, Floats], labels: npt.NDArray[np.integer], probabilities: Floats, embeddings: Floats
+    ) -> None:
+        before, after = expected[PROBABILITIES].argmax(axis=1), probabilities.argmax(axis=1)
+        self._photos += len(labels)
+        self._differing += int(np.sum(before != after))
+        self._gained += int(np.sum(after == labels)) - int(np.sum(before == labels))
+        # an embedding of zeros means that the network finds nothing
+        cosines = np.sum(expected[EMBEDDING] * embeddings, axis=1)[embeddings.any(axis=1)]
+        self._min_cosine = min(self._min_cosine, float(cosines.min(initial=1.0)))
+
+    def measure(self) -> Parity:
+        """How closely they agree on all photos so far.
+
+        Raises:
+            DataError: there were no photos.
+        """
+        if not self._photos:
+            raise DataError("There are no photos to compare the export on. Raise select.val_fraction or test_fraction.")
+        return Parity(self._photos, self._differing, self._min_cosine, self._gained / self._photos)
+
+
+def measure_parity(network: Any, run: Runner, shards: Path, split: Split) -> Parity:
+    """Compare a Keras network with its export on a split.
+
+    Args:
+        network: the Keras network.
+        run: the export: photos to probabilities and embeddings.
+        shards: `data/shards`.
+        split: of the shards.
+
+    Raises:
+        ArtifactError: the shards are damaged.
+        DataError: there are no photos.
+    """
+    meter = ParityMeter(network)
+    for _, labels, pixels in iterate_batches(shards, split, _BATCH):
+        meter.add(pixels, labels, *run(pixels))
+    return meter.measure()

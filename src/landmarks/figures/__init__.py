@@ -1,1 +1,0 @@
-"""Charts and galleries, drawn with matplotlib; they show what other modules computed."""

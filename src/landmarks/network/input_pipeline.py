@@ -1,0 +1,280 @@
+"""Shards as a stream of training batches: read, shuffled, decoded and augmented by TensorFlow.
+
+The order and the augmentation of an epoch depend on the seed and the epoch's number alone, so a training that goes on
+after a stop sees the photos it would have seen. What waits in the shuffle buffer is encoded and bounded in bytes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from landmarks.errors import DataError
+from landmarks.params import AugmentationParams, TrainParams
+from landmarks.schema.columns import Split
+from landmarks.schema.vocabulary import Landmark
+from landmarks.shards.format import ShardManifest, read_manifest
+from landmarks.shards.photo_table import count_labels
+
+_SHUFFLE_BYTES = 128 << 20
+_CYCLE = 8
+_MEASURE_BATCH = 128
+_FEATURES = {
+    "image/encoded": tf.io.FixedLenFeature([], tf.string),
+    "image/class/label": tf.io.FixedLenFeature([], tf.int64),
+}
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The photos a training sees, as datasets of (photos: uint8 (b, s, s, 3), labels: int32 (b,)).
+
+    Attributes:
+        train: the batches of an epoch, given its number from 0; all of `batch_size`. Augmented ones have two more
+            parts, `others: int32 (b,)` and `shares: float32 (b,)`: see `blend`.
+        val: the validation photos.
+        train_sample: training photos as they are, without augmentation, to measure in inference mode.
+        batch_size: over all devices together.
+        steps: batches in an epoch.
+        label_counts: training photos of each label, int64 (labels,).
+        is_reduced: whether the photos of an epoch, given its number, are smaller than those of val.
+    """
+
+    train: Callable[[int], tf.data.Dataset]
+    val: Callable[[], tf.data.Dataset]
+    train_sample: Callable[[], tf.data.Dataset]
+    batch_size: int
+    steps: int
+    label_counts: npt.NDArray[np.int64]
+    is_reduced: Callable[[int], bool] = lambda _: False
+
+
+def open_training_data(
+    shards: Path,
+    manifest: ShardManifest,
+    landmarks: Sequence[Landmark],
+    params: TrainParams,
+    augmentation: AugmentationParams | None,
+) -> TrainingData:
+    """Read the shards for a training; with fewer photos than `params.batch_size`, all of them are one batch.
+
+    Raises:
+        ArtifactError: the table of photos is missing or belongs to other shards.
+        DataError: a landmark has no training photo in the shards, or there are no validation photos.
+    """
+    photos, val = manifest.count_photos(Split.TRAIN), manifest.count_photos(Split.VAL)
+    counts = count_labels(shards, manifest, Split.TRAIN)
+    untrained = [landmark.name for landmark in landmarks if counts[landmark.label] == 0]
+    if untrained or not photos or not val:
+        raise DataError(
+            f"{shards} has {photos} training and {val} validation photos; landmarks without a training photo: "
+            f"{', '.join(untrained[:5]) or 'none'}. Select more photos (section `select` of params.yaml)."
+        )
+    size, batch_size = manifest.image_format.image_size, min(params.batch_size, photos)
+    train_files, val_files = ([shards / shard.file for shard in manifest.splits[s]] for s in (Split.TRAIN, Split.VAL))
+    return TrainingData(
+        train=lambda epoch: read_training_batches(
+            train_files, size, batch_size, params.seed, epoch, augmentation, choose_image_size(size, params, epoch)
+        ),
+        val=lambda: read_batches(val_files, size, _MEASURE_BATCH),
+        train_sample=lambda: read_batches(train_files, size, _MEASURE_BATCH, params.inference_accuracy_photos),
+        batch_size=batch_size,
+        steps=photos // batch_size,
+        label_counts=counts,
+        is_reduced=lambda epoch: choose_image_size(size, params, epoch) < size,
+    )
+
+
+def choose_image_size(image_size: int, params: TrainParams, epoch: int) -> int:
+    """Side of the photos in an epoch, counted from 0: smaller at first where `train.resizing` says so.
+
+    References:
+        Howard, "Training Imagenet in 3 hours for USD 25", 2018 (progressive resizing).
+    """
+    done = epoch / params.epochs
+    return next((min(step.image_size, image_size) for step in params.resizing if done < step.until), image_size)
+
+
+def read_training_batches(
+    files: Sequence[Path],
+    image_size: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    augmentation: AugmentationParams | None = None,
+    reduced_size: int | None = None,
+) -> tf.data.Dataset:
+    """One epoch of batches as `TrainingData.train` has them, shuffled.
+
+    An incomplete last batch is left out. Photos are uint8 (b, s, s, 3) with s the reduced size, where there is one.
+    """
+    epoch_seed = seed * 100_003 + epoch
+    size = reduced_size or image_size
+    paths = tf.data.Dataset.from_tensor_slices([str(path) for path in files]).shuffle(len(files), seed=epoch_seed)
+    records = paths.interleave(tf.data.TFRecordDataset, cycle_length=_CYCLE)
+    shuffled = records.shuffle(max(batch_size, _SHUFFLE_BYTES // (image_size * image_size * 3)), seed=epoch_seed)
+    batches = _decode(shuffled, image_size).batch(batch_size, drop_remainder=True)
+
+    def finish(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        photos, labels = batch
+        if augmentation is None:
+            return _resize(photos, size), labels
+        seeds = tf.unstack(tf.random.experimental.stateless_split(tf.stack([epoch_seed, step]), 2))
+        changed = augment(photos, augmentation, seeds[0], size)
+        return blend(changed, labels, augmentation, seeds[1])
+
+    return _stream(batches.enumerate().map(finish, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+def _resize(photos: tf.Tensor, size: int) -> tf.Tensor:
+    if photos.shape[1] == size:
+        return photos
+    small = tf.image.resize(tf.cast(photos, tf.float32), (size, size), antialias=True)
+    return tf.cast(tf.round(tf.clip_by_value(small, 0.0, 255.0)), tf.uint8)
+
+
+def read_batches(files: Sequence[Path], image_size: int, batch_size: int, photos: int | None = None) -> tf.data.Dataset:
+    """(photos, labels) in stored order, the last batch perhaps smaller; at most `photos` of them."""
+    records = tf.data.TFRecordDataset([str(path) for path in files])
+    if photos is not None:
+        records = records.take(photos)
+    return _stream(_decode(records, image_size).batch(batch_size))
+
+
+def _stream(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Prepare two batches ahead, on threads of their own, as many as there are cores.
+
+    TensorFlow's search for the best parallelism is off: its thread sleeps twice as long each time, from 10 ms to a
+    minute, and about every second epoch of a training did not end before that thread woke.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    options.threading.private_threadpool_size = 0  # of all cores
+    return batches.prefetch(2).with_options(options)
+
+
+def _decode(records: tf.data.Dataset, image_size: int) -> tf.data.Dataset:
+    def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        example = tf.io.parse_single_example(record, _FEATURES)
+        photo = tf.io.decode_png(example["image/encoded"], channels=3)
+        photo = tf.ensure_shape(photo, (image_size, image_size, 3))
+        return photo, tf.cast(example["image/class/label"], tf.int32)
+
+    return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def read_augmented_examples(
+    shards: Path, params: AugmentationParams, versions: int = 15
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """The first training photo, uint8 (s, s, 3), and augmented versions of it, uint8 (versions, s, s, 3)."""
+    manifest = read_manifest(shards)
+    files = [shards / shard.file for shard in manifest.splits[Split.TRAIN]]
+    photos, _ = next(iter(read_batches(files, manifest.image_format.image_size, 1)))
+    augmented = augment(tf.repeat(photos, versions, axis=0), params, tf.constant([0, 0], tf.int64))
+    return photos[0].numpy(), augmented.numpy()
+
+
+def augment(photos: tf.Tensor, params: AugmentationParams, seed: tf.Tensor, size: int | None = None) -> tf.Tensor:
+    """Change photos at random: a crop brought to one size, a mirror image, brightness, contrast and saturation.
+
+    Args:
+        photos: uint8 (n, s, s, 3).
+        params: how far each change may go.
+        seed: integers (2,); the same seed gives the same changes.
+        size: side of the results, s where None.
+
+    Returns:
+        uint8 (n, size, size, 3).
+    """
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 7))
+    count = tf.shape(photos)[0]
+    boxes = _draw_boxes(count, params, seeds[:5])
+    side = size or photos.shape[1]
+    cropped = tf.image.crop_and_resize(photos, boxes, tf.range(count), (side, side))
+    coloured = _change_colours(cropped, params, seeds[5:])
+    return tf.cast(tf.round(tf.clip_by_value(coloured, 0.0, 255.0)), tf.uint8)
+
+
+def blend(
+    photos: tf.Tensor, labels: tf.Tensor, params: AugmentationParams, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Mix each photo of some batches with another one of its batch: blended, or with a rectangle of it.
+
+    Args:
+        photos: uint8 (n, s, s, 3).
+        labels: int32 (n,).
+        params: which part of the batches is mixed, and how.
+        seed: integers (2,).
+
+    Returns:
+        photos: uint8 (n, s, s, 3).
+        labels: int32 (n,), as they came.
+        others: int32 (n,), of the photos mixed in.
+        shares: float32 (n,), how much of each result is the photo itself.
+
+    References:
+        Zhang et al., "mixup", 2018, equation 2; Yun et al., "CutMix", 2019, section 3.1.
+    """
+    choice, shape, place = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
+    drawn = tf.random.stateless_uniform([], choice)
+    partners = tf.cast(photos[::-1], tf.float32)
+
+    def keep() -> tuple[tf.Tensor, tf.Tensor]:
+        return photos, tf.ones(tf.shape(labels), tf.float32)
+
+    def mix(weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        mixed = tf.cast(photos, tf.float32) * weights + partners * (1.0 - weights)
+        return tf.cast(tf.round(mixed), tf.uint8), tf.reduce_mean(weights, axis=[1, 2, 3])
+
+    mixed, shares = tf.case(
+        [
+            (drawn < params.mixup_fraction, lambda: mix(_draw_shares(photos, params.mixup_alpha, shape))),
+            (drawn < params.mixup_fraction + params.cutmix_fraction, lambda: mix(_draw_masks(photos, place))),
+        ],
+        default=keep,
+    )
+    return mixed, labels, labels[::-1], shares
+
+
+def _draw_shares(photos: tf.Tensor, alpha: float, seed: tf.Tensor) -> tf.Tensor:
+    """Shares (n, 1, 1, 1) from Beta(alpha, alpha), the larger one of each pair: the photo's own label leads."""
+    gammas = tf.random.stateless_gamma([2, tf.shape(photos)[0], 1, 1, 1], seed, alpha)
+    return tf.reduce_max(gammas, axis=0) / tf.maximum(tf.reduce_sum(gammas, axis=0), 1e-30)
+
+
+def _draw_masks(photos: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Masks (n, s, s, 1): 0 in a rectangle whose area is uniform, cut off at the border, 1 elsewhere."""
+    drawn = tf.random.stateless_uniform([3, tf.shape(photos)[0], 1], seed)
+    half = tf.sqrt(1.0 - drawn[0]) / 2.0
+    side = tf.cast(tf.shape(photos)[1], tf.float32)
+    places = (tf.range(side) + 0.5)[None] / side
+    rows, columns = (tf.abs(places - centre) < half for centre in (drawn[1], drawn[2]))
+    inside = tf.logical_and(rows[:, :, None], columns[:, None, :])
+    return 1.0 - tf.cast(inside, tf.float32)[..., None]
+
+
+def _draw_boxes(count: tf.Tensor, params: AugmentationParams, seeds: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Boxes (n, 4) as y1, x1, y2, x2 in 0..1; x runs backwards where the photo is mirrored."""
+    area = tf.random.stateless_uniform([count], seeds[0], params.min_crop_area_fraction, 1.0)
+    log_aspect = tf.math.log(tf.constant(params.max_aspect_ratio, tf.float32))
+    aspect = tf.exp(tf.random.stateless_uniform([count], seeds[1], -log_aspect, log_aspect))
+    height = tf.minimum(tf.sqrt(area / aspect), 1.0)
+    width = tf.minimum(tf.sqrt(area * aspect), 1.0)
+    top = tf.random.stateless_uniform([count], seeds[2]) * (1.0 - height)
+    left = tf.random.stateless_uniform([count], seeds[3]) * (1.0 - width)
+    mirrored = tf.logical_and(params.flip, tf.random.stateless_uniform([count], seeds[4]) < 0.5)
+    starts = tf.where(mirrored, left + width, left)
+    ends = tf.where(mirrored, left, left + width)
+    return tf.stack([top, starts, top + height, ends], axis=1)
+
+
+def _change_colours(photos: tf.Tensor, params: AugmentationParams, seeds: Sequence[tf.Tensor]) -> tf.Tensor:
+    change = tf.random.stateless_uniform([3, tf.shape(photos)[0], 1, 1, 1], seeds[0], -1.0, 1.0)
+    mean = tf.reduce_mean(photos, axis=[1, 2, 3], keepdims=True)
+    photos = mean + (photos - mean) * (1.0 + params.contrast * change[0])
+    grey = tf.image.rgb_to_grayscale(photos)
+    photos = grey + (photos - grey) * (1.0 + params.saturation * change[1])
+    return photos + 255.0 * params.brightness * change[2]

@@ -1,0 +1,259 @@
+"""ResNet-50 with a softmax or a cosine head, from uint8 photos to logits; what is saved has Keras's own layers alone.
+
+The backbone has the layers, names and order of `keras.applications.ResNet50`, so that its weight files fit; what
+that function hides is open here: batch-normalisation momentum, zero-initialised branches, precision per layer.
+
+References:
+    He et al., "Deep Residual Learning for Image Recognition", 2016, table 1 (stride on the first 1x1 convolution).
+    Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018, equation 3 (GeM pooling).
+    Deng et al., "Sub-center ArcFace", 2020, section 3.2 (the closest of several directions per landmark).
+    Touvron et al., "Fixing the Train-Test Resolution Discrepancy", 2019, section 3 (what random crops enlarge).
+"""
+
+import warnings
+from typing import Any, Literal
+
+import keras
+from keras import layers
+
+from landmarks.errors import ArtifactError
+from landmarks.network.layers import FusedBatchNormalization
+from landmarks.params import NetworkParams
+from landmarks.schema.network_format import EMBEDDING, PROBABILITIES
+
+Precision = Literal["float32", "bfloat16"]
+Scaling = Literal["symmetric", "unit", "imagenet"]
+Normalization = Literal["portable", "fused", "synchronized"]
+
+# (name, filters of the 3x3 convolution, blocks, stride of the first block)
+_STACKS = (("conv2", 64, 3, 1), ("conv3", 128, 4, 2), ("conv4", 256, 6, 2), ("conv5", 512, 3, 2))
+_IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
+_EPSILON = 1.001e-5
+_GEM_FLOOR = 1e-6
+
+_ROWS = "rows"
+
+
+class _Layers:
+    """Makes the layers of one network with the same precision and normalisation."""
+
+    def __init__(self, params: NetworkParams, precision: Precision, normalization: Normalization) -> None:
+        self.policy = keras.DTypePolicy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+        self._params = params
+        self._normalization = normalization
+
+    def convolution(self, filters: int, size: int, name: str, stride: int = 1, padding: str = "valid") -> layers.Layer:
+        return layers.Conv2D(filters, size, strides=stride, padding=padding, name=name, dtype=self.policy)
+
+    def normalization(self, name: str, zero: bool = False) -> layers.Layer:
+        kind = FusedBatchNormalization if self._normalization == "fused" else layers.BatchNormalization
+        return kind(
+            momentum=self._params.batch_norm_momentum,
+            epsilon=_EPSILON,
+            gamma_initializer="zeros" if zero and self._params.zero_init_residual else "ones",
+            synchronized=self._normalization == "synchronized",
+            name=name,
+            dtype=self.policy,
+        )
+
+    def relu(self, name: str) -> layers.Layer:
+        return layers.Activation("relu", name=name, dtype=self.policy)
+
+    def padding(self, pixels: int, name: str) -> layers.Layer:
+        return layers.ZeroPadding2D(pixels, name=name, dtype=self.policy)
+
+
+def build_backbone(
+    image_size: int | None,
+    params: NetworkParams,
+    precision: Precision = "float32",
+    normalization: Normalization = "portable",
+) -> keras.Model:
+    """ResNet-50 without its head: scaled photos (n, s, s, 3) to features (n, ceil(s / 32), ceil(s / 32), 2048).
+
+    With the small stem the features have twice the height and width. An `image_size` of None leaves s open.
+    """
+    make = _Layers(params, precision, normalization)
+    inputs = keras.Input((image_size, image_size, 3), dtype="float32")
+    if params.stem == "standard":
+        x = make.padding(3, "conv1_pad")(inputs)
+        x = make.convolution(64, 7, "conv1_conv", stride=2)(x)
+    else:
+        x = make.convolution(64, 3, "conv1_conv", padding="same")(inputs)
+    x = make.normalization("conv1_bn")(x)
+    x = make.relu("conv1_relu")(x)
+    x = make.padding(1, "pool1_pad")(x)
+    x = layers.MaxPooling2D(3, strides=2, name="pool1_pool", dtype=make.policy)(x)
+    for name, filters, blocks, stride in _STACKS:
+        for block in range(1, blocks + 1):
+            x = _add_block(x, make, f"{name}_block{block}", filters, stride if block == 1 else 1, block == 1)
+    return keras.Model(inputs, x, name="resnet50")
+
+
+def _add_block(x: object, make: _Layers, name: str, filters: int, stride: int, project: bool) -> object:
+    shortcut = x
+    if project:
+        shortcut = make.convolution(4 * filters, 1, f"{name}_0_conv", stride)(x)
+        shortcut = make.normalization(f"{name}_0_bn")(shortcut)
+    x = make.convolution(filters, 1, f"{name}_1_conv", stride)(x)
+    x = make.normalization(f"{name}_1_bn")(x)
+    x = make.relu(f"{name}_1_relu")(x)
+    x = make.convolution(filters, 3, f"{name}_2_conv", padding="same")(x)
+    x = make.normalization(f"{name}_2_bn")(x)
+    x = make.relu(f"{name}_2_relu")(x)
+    x = make.convolution(4 * filters, 1, f"{name}_3_conv")(x)
+    x = make.normalization(f"{name}_3_bn", zero=True)(x)
+    x = layers.Add(name=f"{name}_add", dtype=make.policy)([shortcut, x])
+    return make.relu(f"{name}_out")(x)
+
+
+def build_classifier(
+    image_size: int | None,
+    labels: int,
+    params: NetworkParams,
+    precision: Precision = "float32",
+    scaling: Scaling = "symmetric",
+    normalization: Normalization = "portable",
+    seed: int = 0,
+) -> keras.Model:
+    """The network as it is trained: photos uint8 (n, s, s, 3) to logits float32 (n, labels).
+
+    Scaling is a layer, so that training and serving cannot drift apart: `symmetric` maps 0..255 to -1..1, `unit` to
+    0..1, `imagenet` subtracts the mean colour as the published weights expect.
+
+    Args:
+        image_size: s; None for photos of any size.
+        labels: how many landmarks.
+        params: the section `network`.
+        precision: of the backbone.
+        scaling: of the colours.
+        normalization: `portable` is Keras's own layer; `fused` is faster on one device in float32, `synchronized` makes
+            several devices one. All three have the same weights.
+        seed: fixes the dropout.
+    """
+    # === Layers ===
+    backbone = build_backbone(image_size, params, precision, normalization)
+    dropout = layers.Dropout(params.dropout, seed=seed, name="dropout")
+
+    # === Functional model ===
+    inputs = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
+    features = layers.Activation("linear", name="features", dtype="float32")(backbone(_build_scaling(scaling)(inputs)))
+    rows = _embed(_pool(features, params), params, normalization == "synchronized")
+    build_head = _build_cosine_head if params.head == "arcface" else _build_softmax_head
+    return keras.Model(inputs, build_head(dropout(rows), labels, params), name="classifier")
+
+
+def _pool(features: object, params: NetworkParams) -> object:
+    """Features (n, h, w, c) to one row per photo, float32."""
+    if params.pooling == "flatten":
+        return layers.Flatten(name="flatten")(features)
+    pool = layers.GlobalAveragePooling2D(name="pool")
+    if params.pooling == "average":
+        return pool(features)
+    powered = keras.ops.power(keras.ops.maximum(features, _GEM_FLOOR), params.gem_power)
+    return keras.ops.power(pool(powered), 1.0 / params.gem_power)
+
+
+def _embed(pooled: object, params: NetworkParams, is_synchronized: bool) -> object:
+    if params.reduced_dim is None:
+        return layers.Activation("linear", name=_ROWS)(pooled)
+    reduced = layers.Dense(params.reduced_dim, use_bias=False, name="reduction")(pooled)
+    # centred rows of like scale in every direction are what cosines need
+    normalize = layers.BatchNormalization(
+        momentum=params.batch_norm_momentum, epsilon=_EPSILON, synchronized=is_synchronized, name=_ROWS
+    )
+    return normalize(reduced)
+
+
+def _build_softmax_head(rows: object, labels: int, params: NetworkParams) -> object:  # noqa: ARG001
+    return layers.Dense(labels, name="logits")(rows)
+
+
+def _build_cosine_head(rows: Any, labels: int, params: NetworkParams) -> object:
+    """Scaled cosines of each row with the closest direction of each landmark; margins belong to the loss."""
+    directions = layers.Dense(
+        labels * params.arcface.subcenters,
+        use_bias=False,
+        kernel_constraint=keras.constraints.UnitNorm(axis=0),
+        kernel_initializer=keras.initializers.RandomNormal(stddev=float(rows.shape[-1]) ** -0.5),
+        name="directions",
+    )
+    cosines = directions(layers.UnitNormalization(name="unit_rows")(rows))
+    if params.arcface.subcenters > 1:
+        grouped = layers.Reshape((params.arcface.subcenters, labels), name="subcenters")(cosines)
+        cosines = layers.GlobalMaxPooling1D(name="closest")(grouped)
+    return layers.Rescaling(params.arcface.scale, name="logits")(cosines)
+
+
+def _build_scaling(scaling: Scaling) -> layers.Layer:
+    if scaling == "imagenet":
+        return layers.Rescaling(1.0, offset=[-mean for mean in _IMAGENET_MEAN_RGB], name="scaling")
+    if scaling == "unit":
+        return layers.Rescaling(1 / 255, name="scaling")
+    return layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")
+
+
+def build_recognizer(classifier: keras.Model, flip_tta: bool = False, center_crop: float = 1.0) -> keras.Model:
+    """The network as it is used, sharing the classifier's layers.
+
+    Args:
+        classifier: as `build_classifier` makes it.
+        flip_tta: answer with the mean over each photo and its mirror image.
+        center_crop: look at the central part of each photo alone, this part of its sides, enlarged to s.
+
+    Returns:
+        A model from uint8 (n, s, s, 3) to `probabilities: float32 (n, labels)` and
+        `embedding: float32 (n, d), rows of unit length`; d is `params.reduced_dim`, or 2048 of the pooled features.
+    """
+    rows = classifier.get_layer(_ROWS).output
+    if any(layer.name == "flatten" for layer in classifier.layers):
+        # places in the photo are no part of what it shows
+        rows = layers.GlobalAveragePooling2D(name="embedding_pool")(classifier.get_layer("features").output)
+    body = keras.Model(classifier.input, [rows, layers.Softmax(name="softmax")(classifier.output)], name="body")
+    inputs = keras.Input(classifier.input_shape[1:], dtype="uint8", name="image")
+    seen = _enlarge_center(inputs, center_crop) if center_crop < 1 else inputs
+    rows, probabilities = _answer_with_flip(body, seen) if flip_tta else body(seen)
+    outputs = {
+        PROBABILITIES: layers.Activation("linear", name=PROBABILITIES)(probabilities),
+        EMBEDDING: layers.UnitNormalization(name=EMBEDDING)(rows),
+    }
+    return keras.Model(inputs, outputs, name="recognizer")
+
+
+def _enlarge_center(inputs: Any, part: float) -> Any:
+    """The central part of photos, uint8 (n, s, s, 3), brought back to their size."""
+    side = inputs.shape[1]
+    kept = round(side * part)
+    start = (side - kept) // 2
+    center = keras.ops.cast(inputs[:, start : start + kept, start : start + kept], "float32")
+    enlarged = keras.ops.image.resize(center, (side, side), interpolation="bilinear")
+    return keras.ops.cast(keras.ops.round(enlarged), "uint8")
+
+
+def _answer_with_flip(body: keras.Model, inputs: Any) -> list[Any]:
+    """The mean of what the body says of photos and of their mirror images, which go through it as one batch."""
+    both = keras.ops.concatenate([inputs, keras.ops.flip(inputs, axis=2)], axis=0)
+    return [keras.ops.add(*keras.ops.split(output, 2, axis=0)) / 2.0 for output in body(both)]
+
+
+def load_backbone_weights(classifier: keras.Model, path: str) -> None:
+    """Load a weight file of `keras.applications.ResNet50(include_top=False)` into a classifier's backbone.
+
+    Those weights expect blue, green, red; the first convolution is turned round instead, so that photos stay RGB.
+
+    Raises:
+        ArtifactError: the file is missing or holds other weights.
+    """
+    backbone = classifier.get_layer("resnet50")
+    try:
+        with warnings.catch_warnings():
+            # Keras warns about each layer that a wrong file leaves out before it refuses the file
+            warnings.simplefilter("ignore", UserWarning)
+            backbone.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(
+            f"{path} cannot be loaded into ResNet-50 without its top ({error}). Give a weight file made by "
+            "`keras.applications.ResNet50(include_top=False).save_weights(...)`."
+        ) from error
+    kernel, bias = backbone.get_layer("conv1_conv").get_weights()
+    backbone.get_layer("conv1_conv").set_weights([kernel[:, :, ::-1, :], bias])

@@ -1,0 +1,322 @@
+"""The training loop: one straight line over a distribution strategy, resumable after every epoch.
+
+Keras's own `fit` neither resumes exactly nor repeats a training to the last bit, so the loop is ours; Keras callbacks
+are honoured through `keras.callbacks.CallbackList`. The network is never compiled with XLA: on a CPU that is several
+times slower.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from landmarks.errors import LandmarksError
+from landmarks.network.checkpoint import Checkpoint, Progress
+from landmarks.network.ema import EMA
+from landmarks.network.input_pipeline import TrainingData
+from landmarks.network.losses import ClassificationLoss, compute_class_weights, compute_margins
+from landmarks.network.networks import Precision
+from landmarks.network.optimizers import FusedAdamW
+from landmarks.params import NetworkParams, TrainParams
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "train_inference_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "images_per_second",
+)
+NO_IMPROVEMENT = {"val_loss": math.inf, "val_accuracy": -math.inf}
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The classifier with the weights of its best epoch, and one row of metrics per epoch."""
+
+    classifier: keras.Model
+    history: tuple[dict[str, float], ...]
+    best_epoch: int
+
+
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """Linear warm-up to the peak, then half a cosine down to zero, or constant.
+
+    References:
+        Goyal et al. 2017 (warm-up); Loshchilov and Hutter, "SGDR", 2017, equation 5 (cosine).
+    """
+
+    def __init__(self, peak: float, warmup_steps: float, total_steps: int, cosine: bool) -> None:
+        self.peak, self.warmup_steps, self.total_steps, self.cosine = peak, warmup_steps, total_steps, cosine
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """The rate at a step, counted from 0."""
+        step = tf.cast(step, tf.float32)
+        warmup = (step + 1.0) / max(self.warmup_steps, 1.0)
+        done = (step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1.0)
+        decay = 0.5 * (1.0 + tf.cos(math.pi * tf.clip_by_value(done, 0.0, 1.0))) if self.cosine else 1.0
+        return self.peak * tf.where(step < self.warmup_steps, warmup, decay)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, as Keras wants them."""
+        return {key: getattr(self, key) for key in ("peak", "warmup_steps", "total_steps", "cosine")}
+
+
+def configure_runtime() -> None:
+    """Make training on a CPU repeatable: one operation at a time, each on all cores.
+
+    With several operations at once TensorFlow splits their sums differently from run to run. It must be called before
+    TensorFlow does its first work in the process; afterwards it changes nothing.
+    """
+    with suppress(RuntimeError):
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def choose_precision(wanted: str) -> Precision:
+    """`auto` is bfloat16 where the hardware multiplies it faster: AMX on a CPU, Ampere or later on a GPU."""
+    if wanted != "auto":
+        return "bfloat16" if wanted == "bfloat16" else "float32"
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return "bfloat16" if capability >= (8, 0) else "float32"
+    cpuinfo = Path("/proc/cpuinfo")
+    return "bfloat16" if cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text() else "float32"
+
+
+def choose_strategy(wanted: str) -> tf.distribute.Strategy:
+    """`one` device, all of them `mirrored`, or `auto`: mirrored where there are several GPUs."""
+    gpus = tf.config.list_logical_devices("GPU")
+    if wanted == "mirrored" or (wanted == "auto" and len(gpus) > 1):
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
+
+
+def train_classifier(
+    build: Callable[[], keras.Model],
+    data: TrainingData,
+    params: TrainParams,
+    network: NetworkParams,
+    strategy: tf.distribute.Strategy,
+    work: Path,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> TrainingResult:
+    """Train a classifier until its epochs are over or early stopping ends it.
+
+    Args:
+        build: makes the network, from uint8 photos to logits; called inside the strategy's scope.
+        data: the photos.
+        params: the recipe.
+        network: the section that says which head `build` gives the network.
+        strategy: one device or several.
+        work: keeps the checkpoint; a training that was killed goes on from the last epoch found there.
+        callbacks: Keras callbacks; epochs are numbered from 0, logs have the columns of the history.
+
+    Raises:
+        LandmarksError: the loss is no longer a number.
+        ArtifactError: the checkpoint in `work` belongs to another network.
+    """
+    keras.utils.set_random_seed(params.seed)
+    with strategy.scope():
+        classifier = build()
+        optimizer = build_optimizer(params, data.steps, fused=strategy.num_replicas_in_sync == 1)
+        optimizer.build(classifier.trainable_variables)
+    ema = EMA(classifier.variables, params.ema_decay) if params.ema_decay else None
+    variables = [*classifier.variables, *optimizer.variables, *(ema.variables if ema else ())]
+    checkpoint = Checkpoint(work)
+    progress = checkpoint.load(variables)
+    step = _build_step(classifier, optimizer, build_loss(data, params, network), data, params, strategy)
+    measure = _build_measure(classifier)
+    hooks = keras.callbacks.CallbackList(list(callbacks), model=classifier)
+    classifier.stop_training = False
+
+    def advance(batch: Any, margin_strength: float) -> tf.Tensor:
+        sums = step(batch, tf.constant(margin_strength))
+        if ema:
+            ema.count_step()
+        return sums
+
+    hooks.on_train_begin()
+    with tqdm(
+        desc="training",
+        total=params.epochs * data.steps * data.batch_size,
+        initial=progress.epoch * data.steps * data.batch_size,
+        unit="photo",
+        mininterval=1.0,
+    ) as bar:
+        while not (progress.finished or classifier.stop_training):
+            hooks.on_epoch_begin(progress.epoch)
+            logs = {"learning_rate": float(optimizer.learning_rate)}
+            batches = strategy.experimental_distribute_dataset(data.train(progress.epoch))
+            strength = _grow(progress.epoch, network.arcface.margin_warmup_epochs)
+            logs |= _run_epoch(batches, partial(advance, margin_strength=strength), hooks, bar)
+            with ema.applied() if ema else nullcontext():
+                _, logs["train_inference_accuracy"] = measure(data.train_sample())
+                logs["val_loss"], logs["val_accuracy"] = measure(data.val())
+            _advance(progress, logs, params, data.is_reduced(progress.epoch))
+            bar.set_postfix(epoch=progress.epoch, val_accuracy=f"{logs['val_accuracy']:.3f}")
+            hooks.on_epoch_end(progress.epoch - 1, logs)
+            progress.finished |= classifier.stop_training
+            checkpoint.save(progress, variables)
+    hooks.on_train_end()
+    checkpoint.load_best(progress, variables)
+    if ema:
+        ema.apply()
+    return TrainingResult(classifier, tuple(progress.history), progress.best_epoch)
+
+
+def build_optimizer(params: TrainParams, steps: int, fused: bool = True) -> keras.optimizers.Optimizer:
+    """The optimizer with its learning-rate schedule over `params.epochs` epochs of `steps` steps.
+
+    `fused` is for one device; several need Keras's own update.
+    """
+    rate = WarmupDecay(
+        params.learning_rate, params.warmup_epochs * steps, params.epochs * steps, params.decay == "cosine"
+    )
+    if params.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=params.momentum, nesterov=params.momentum > 0)
+    if params.optimizer == "adam":
+        return keras.optimizers.Adam(rate)
+    kind = FusedAdamW if fused else keras.optimizers.AdamW
+    optimizer = kind(rate, weight_decay=params.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def build_loss(data: TrainingData, params: TrainParams, network: NetworkParams) -> ClassificationLoss:
+    """The loss that goes with a recipe and a head."""
+    weights = tf.constant(compute_class_weights(data.label_counts, params.class_weighting))
+    if network.head == "softmax":
+        return ClassificationLoss(weights, params.label_smoothing)
+    margins = tf.constant(compute_margins(data.label_counts, network.arcface))
+    return ClassificationLoss(weights, params.label_smoothing, margins, network.arcface.scale)
+
+
+def _grow(epoch: int, epochs: float) -> float:
+    """From 0 at the first epoch to 1 after `epochs`."""
+    return min(1.0, epoch / epochs) if epochs else 1.0
+
+
+def _build_step(
+    classifier: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    measure_loss: ClassificationLoss,
+    data: TrainingData,
+    params: TrainParams,
+    strategy: tf.distribute.Strategy,
+) -> Callable[..., tf.Tensor]:
+    """A step on one batch; it returns the sum of losses and the count of right answers before the update."""
+    # Keras decays SGD's weights apart from its momentum; the usual L2 penalty belongs into the gradient
+    decay = params.weight_decay / strategy.num_replicas_in_sync if params.optimizer == "sgd" else 0.0
+    variables = classifier.trainable_variables
+
+    def replica_step(
+        margin_strength: tf.Tensor, photos: tf.Tensor, labels: tf.Tensor, *blended: tf.Tensor
+    ) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            logits = tf.cast(classifier(photos, training=True), tf.float32)
+            losses = measure_loss(logits, labels, margin_strength, *blended)
+            loss = tf.reduce_sum(losses) / data.batch_size
+        gradients = tape.gradient(loss, variables)
+        if decay:
+            gradients = [
+                gradient + decay * variable.value if len(variable.shape) > 1 else gradient
+                for gradient, variable in zip(gradients, variables, strict=True)
+            ]
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return tf.stack([tf.reduce_sum(losses), _count_right(logits, labels)])
+
+    @tf.function(jit_compile=False)  # type: ignore[untyped-decorator, unused-ignore]
+    def step(batch: tuple[tf.Tensor, ...], margin_strength: tf.Tensor) -> tf.Tensor:
+        sums = strategy.run(replica_step, args=(margin_strength, *batch))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
+
+    return step  # type: ignore[no-any-return, unused-ignore]
+
+
+def _build_measure(classifier: keras.Model) -> Callable[[tf.data.Dataset], tuple[float, float]]:
+    """Mean cross-entropy and accuracy of a dataset, in inference mode."""
+
+    @tf.function(jit_compile=False, reduce_retracing=True)  # type: ignore[untyped-decorator, unused-ignore]
+    def measure_batch(photos: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        logits = tf.cast(classifier(photos, training=False), tf.float32)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        count = tf.cast(tf.size(labels), tf.float32)
+        return tf.stack([tf.reduce_sum(losses), _count_right(logits, labels), count])
+
+    def measure(dataset: tf.data.Dataset) -> tuple[float, float]:
+        sums = np.array([measure_batch(*batch).numpy() for batch in dataset], np.float64).sum(axis=0)
+        return float(sums[0] / sums[2]), float(sums[1] / sums[2])
+
+    return measure
+
+
+def _count_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == labels, tf.float32))
+
+
+def _run_epoch(
+    batches: Any, step: Callable[..., tf.Tensor], hooks: keras.callbacks.CallbackList, bar: "tqdm[NoReturn]"
+) -> dict[str, float]:
+    started = time.perf_counter()
+    loss = right = photos = 0.0
+    for number, batch in enumerate(batches):
+        hooks.on_train_batch_begin(number)
+        batch_loss, batch_right = step(batch).numpy().tolist()
+        _check_finite(batch_loss, f"at step {number + 1} of the epoch")
+        size = _count_photos(batch)
+        loss, right, photos = loss + batch_loss, right + batch_right, photos + size
+        bar.update(size)
+        hooks.on_train_batch_end(number, {"loss": batch_loss / size})
+    return {
+        "train_loss": loss / photos,
+        "train_accuracy": right / photos,
+        "images_per_second": photos / (time.perf_counter() - started),
+    }
+
+
+def _check_finite(loss: float, where: str) -> None:
+    if not math.isfinite(loss):
+        raise LandmarksError(
+            f"The loss became {loss} {where}. Lower train.learning_rate, lengthen train.warmup_epochs, or set "
+            "train.precision to float32."
+        )
+
+
+def _count_photos(batch: tuple[Any, Any]) -> int:
+    labels = batch[1]
+    return sum(int(part.shape[0]) for part in getattr(labels, "values", (labels,)))
+
+
+def _advance(progress: Progress, logs: dict[str, float], params: TrainParams, is_reduced: bool) -> None:
+    """Count the epoch, and remember whether it was the best.
+
+    While a network sees smaller photos than those of val the figures say little: each epoch is the best so far, and
+    nothing stops early.
+    """
+    _check_finite(logs["val_loss"], f"on the validation photos after epoch {progress.epoch + 1}")
+    progress.epoch += 1
+    progress.history.append({"epoch": progress.epoch, **logs})
+    value = logs[params.early_stopping_monitor]
+    best = NO_IMPROVEMENT[params.early_stopping_monitor] if progress.best_value is None else progress.best_value
+    is_better = value < best if params.early_stopping_monitor == "val_loss" else value > best
+    if is_reduced or is_better:
+        # the first epoch at full size has nothing to be compared with
+        progress.best_value = None if is_reduced else value
+        progress.best_epoch, progress.epochs_without_gain = progress.epoch, 0
+    else:
+        progress.epochs_without_gain += 1
+    patience = params.early_stopping_patience or params.epochs
+    progress.finished = progress.epoch >= params.epochs or progress.epochs_without_gain >= patience

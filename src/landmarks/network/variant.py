@@ -1,0 +1,105 @@
+"""Training one variant from its shards: the network for this machine, the loop, and the network as it is used."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from landmarks.network.initial_weights import load_initial_weights
+from landmarks.network.input_pipeline import TrainingData, open_training_data
+from landmarks.network.networks import Normalization, Precision, Scaling, build_classifier, build_recognizer
+from landmarks.network.training import TrainingResult, choose_precision, choose_strategy, train_classifier
+from landmarks.params import AugmentationParams, Params, flatten_params
+from landmarks.schema.vocabulary import VOCABULARY_FILE, read_vocabulary
+from landmarks.shards.format import ShardManifest
+
+PLAIN, AUGMENTED = "plain", "augmented"
+LogEpoch = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class TrainedVariant:
+    """A finished training.
+
+    Attributes:
+        network: as it is used, in float32: photos to probabilities and embedding.
+        result: the classifier as it was trained, and its history.
+    """
+
+    network: keras.Model
+    result: TrainingResult
+
+
+def choose_augmentation(variant: str, params: Params) -> AugmentationParams | None:
+    """The augmentation of a variant; None for `plain`."""
+    return params.augmentation if variant == AUGMENTED else None
+
+
+def describe_settings(variant: str, params: Params) -> dict[str, Any]:
+    """All parameters that the weights of a variant depend on, by flat names such as `train.epochs`."""
+    augmentation = choose_augmentation(variant, params)
+    settings = flatten_params(params.network, "network") | flatten_params(params.train, "train")
+    return settings | (flatten_params(augmentation, "augmentation") if augmentation else {})
+
+
+def open_variant_data(variant: str, shards: Path, manifest: ShardManifest, params: Params) -> TrainingData:
+    """The photos that a variant is trained on.
+
+    Raises:
+        ArtifactError: the table of photos is missing or belongs to other shards.
+        DataError: a landmark has no training photo, or there are no validation photos.
+    """
+    landmarks = read_vocabulary(shards / VOCABULARY_FILE)
+    return open_training_data(shards, manifest, landmarks, params.train, choose_augmentation(variant, params))
+
+
+def train_variant(
+    variant: str, data: TrainingData, manifest: ShardManifest, params: Params, work: Path, log_epoch: LogEpoch
+) -> TrainedVariant:
+    """Train `plain` or `augmented`.
+
+    Args:
+        variant: which.
+        data: as `open_variant_data` gives it.
+        manifest: of its shards.
+        params: all sections; `network`, `augmentation` and `train` count.
+        work: keeps the checkpoint; a training that was killed goes on from there.
+        log_epoch: called after every epoch with its number, from 1, and its metrics.
+
+    Raises:
+        ArtifactError: the checkpoint belongs to another network.
+        LandmarksError: the loss is no longer a number.
+    """
+    augmentation = choose_augmentation(variant, params)
+    strategy = choose_strategy(params.train.devices)
+    precision = choose_precision(params.train.precision)
+    normalization = _choose_normalization(strategy.num_replicas_in_sync, precision)
+    image_size = None if params.train.resizing else manifest.image_format.image_size
+
+    def build() -> keras.Model:
+        classifier = _build(image_size, manifest.labels, params, precision, normalization)
+        load_initial_weights(classifier, params.train.initial_weights)
+        return classifier
+
+    tracking = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: log_epoch(epoch + 1, logs))
+    result = train_classifier(build, data, params.train, params.network, strategy, work, [tracking])
+    used = _build(manifest.image_format.image_size, manifest.labels, params, "float32", "portable")
+    used.set_weights(result.classifier.get_weights())
+    center_crop = augmentation.center_crop if augmentation else 1.0
+    return TrainedVariant(build_recognizer(used, params.network.flip_tta, center_crop), result)
+
+
+def _build(
+    image_size: int | None, labels: int, params: Params, precision: Precision, normalization: Normalization
+) -> keras.Model:
+    scaling: Scaling = params.network.scaling if params.train.initial_weights == "none" else "imagenet"
+    return build_classifier(image_size, labels, params.network, precision, scaling, normalization, params.train.seed)
+
+
+def _choose_normalization(replicas: int, precision: Precision) -> Normalization:
+    if replicas > 1:
+        return "synchronized"
+    # the gradient of the fused kernel is slow in bfloat16
+    return "fused" if precision == "float32" else "portable"

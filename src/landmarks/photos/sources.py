@@ -1,0 +1,186 @@
+"""Where the bytes of photos come from: a folder in Kaggle's layout, or the Kaggle zip read in place."""
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from landmarks.errors import DataError
+from landmarks.photos.places import Place, build_photo_path, is_image_id
+from landmarks.photos.zip_members import read_directory, read_member
+
+MAX_PHOTO_BYTES = 256 << 20  # no photo is larger; a hostile archive member or a stray file may be
+_THREADS = 16  # stat calls wait for the disk or the network, not for the processor
+_BLOCK_PHOTOS = 4096
+
+
+class PhotoSource(Protocol):
+    """Gives the encoded bytes of a photo."""
+
+    def read(self, place: Place) -> bytes:
+        """The bytes of one photo.
+
+        Raises:
+            DataError: the photo is missing, too large, or cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where photos are, one row per photo asked for, as in `images.parquet`.
+
+    offset: int64 (n,); compressed_bytes: int64 (n,), -1 where the photo is missing; method: int8 (n,); stamp: int64
+    (n,), another one when the photo was replaced: the time of its last change in ns, or its CRC-32 in an archive.
+    """
+
+    offset: npt.NDArray[np.int64]
+    compressed_bytes: npt.NDArray[np.int64]
+    method: npt.NDArray[np.int8]
+    stamp: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Photos as files: `<root>/<part>/a/b/c/<id>.jpg`."""
+
+    root: Path
+    part: str = "train"
+
+    def read(self, place: Place) -> bytes:
+        """As `PhotoSource.read`."""
+        if not is_image_id(place.image_id):
+            raise DataError("The photo's id is not 16 hexadecimal digits.")
+        path = self.root / build_photo_path(place.image_id, self.part)
+        try:
+            size, _ = _measure(str(path))
+            if size < 0:
+                raise DataError("The photo is missing.")
+            if size > MAX_PHOTO_BYTES:
+                raise DataError(f"The photo has {size} bytes, more than the {MAX_PHOTO_BYTES} allowed.")
+            return path.read_bytes()
+        except OSError as error:
+            raise DataError(f"The photo cannot be read: {error.strerror}.") from error
+
+
+@dataclass(frozen=True)
+class ArchiveSource:
+    """Photos inside a zip that is never unpacked; the place of each is known from `locate_photos`."""
+
+    path: Path
+    prefix: str = ""
+
+    def read(self, place: Place) -> bytes:
+        """As `PhotoSource.read`."""
+        if not is_image_id(place.image_id):
+            raise DataError("The photo's id is not 16 hexadecimal digits.")
+        if place.compressed_bytes < 0 or place.offset < 0:
+            raise DataError("The photo is missing.")
+        name = f"{self.prefix}{build_photo_path(place.image_id)}"
+        try:
+            return read_member(self.path, name, place, MAX_PHOTO_BYTES)
+        except OSError as error:
+            raise DataError(f"The photo cannot be read: {error.strerror}.") from error
+
+
+def open_source(spec: Mapping[str, Any]) -> PhotoSource:
+    """Open a photo source described in `source.json`.
+
+    Args:
+        spec: `{"kind": "folder" or "archive", "path": …}`, for an archive perhaps with a `prefix` above `train/`, for a
+            folder with the `part` where that is `test`.
+
+    Raises:
+        DataError: the kind is unknown, or the folder or file is missing.
+    """
+    path, kind = _check_spec(spec)
+    if kind == "folder":
+        return FolderSource(path, spec.get("part", "train"))
+    return ArchiveSource(path, spec.get("prefix", ""))
+
+
+def locate_photos(spec: Mapping[str, Any], image_ids: Sequence[str]) -> Places:
+    """Find photos in a source; those that are missing, or whose id is not an image id, have `compressed_bytes` -1.
+
+    A folder is asked for every photo by several threads; of an archive the central directory is read, once.
+
+    Raises:
+        DataError: the kind is unknown, the folder or file is missing, or the archive is damaged.
+    """
+    path, kind = _check_spec(spec)
+    places = _make_missing(len(image_ids))
+    rows, valid_ids = _select_valid(image_ids)
+    if kind == "folder":
+        measured = _measure_photos(path / spec.get("part", "train"), valid_ids)
+        places.compressed_bytes[rows], places.stamp[rows] = measured.T
+    else:
+        _match_members(places, rows, valid_ids, path, spec.get("prefix", ""))
+    return places
+
+
+def _check_spec(spec: Mapping[str, Any]) -> tuple[Path, str]:
+    kind, path = spec.get("kind"), Path(str(spec.get("path", "")))
+    if kind not in ("folder", "archive"):
+        raise DataError(f"A photo source is a folder or an archive, received {kind!r}. Run acquire again.")
+    if kind == "folder" and not path.is_dir():
+        raise DataError(f"The photo folder {path} is missing. Mount it, or correct `acquire.photos`.")
+    if kind == "archive" and not path.is_file():
+        raise DataError(f"The photo archive {path} is missing. Fetch it, or correct `acquire.photos`.")
+    return path, kind
+
+
+def _make_missing(count: int) -> Places:
+    missing = np.full(count, -1, np.int64)
+    return Places(missing, missing.copy(), missing.astype(np.int8), missing.copy())
+
+
+def _select_valid(image_ids: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Rows and ids of the texts that may become a path; `../` and the like never do."""
+    valid = [(row, image_id) for row, image_id in enumerate(image_ids) if is_image_id(image_id)]
+    return np.array([row for row, _ in valid], np.int64), [image_id for _, image_id in valid]
+
+
+def _measure_photos(folder: Path, image_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Size and stamp of each, int64 (n, 2)."""
+
+    def measure_block(start: int) -> list[tuple[int, int]]:
+        block = image_ids[start : start + _BLOCK_PHOTOS]
+        return [_measure(f"{folder}/{i[0]}/{i[1]}/{i[2]}/{i}.jpg") for i in block]
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        blocks = pool.map(measure_block, range(0, len(image_ids), _BLOCK_PHOTOS))
+        return np.array([measured for block in blocks for measured in block], np.int64).reshape(-1, 2)
+
+
+def _measure(path: str) -> tuple[int, int]:
+    """Size and stamp of a regular file; -1 where there is none (a pipe or a device would hang whoever reads it)."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path per photo costs more than the call
+    except (FileNotFoundError, NotADirectoryError):
+        return -1, -1
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (-1, -1)
+
+
+def _match_members(
+    places: Places, rows: npt.NDArray[np.int64], image_ids: Sequence[str], path: Path, prefix: str
+) -> None:
+    members = read_directory(path, prefix)
+    wanted = np.array([int(image_id, 16) for image_id in image_ids], np.uint64)
+    if not len(members.number) or not len(wanted):
+        return
+    # Where a name stands twice the last entry counts, as in every zip tool: a stable order, searched from the right.
+    order = np.argsort(members.number, kind="stable")
+    number = members.number[order]
+    found = np.searchsorted(number, wanted, side="right") - 1
+    hit = (found >= 0) & (number[found] == wanted)
+    entries = order[found[hit]]
+    places.offset[rows[hit]] = members.offset[entries]
+    places.compressed_bytes[rows[hit]] = members.compressed_bytes[entries]
+    places.method[rows[hit]] = members.method[entries]
+    places.stamp[rows[hit]] = members.crc32[entries]

@@ -1,0 +1,260 @@
+"""The recognizer directory on disk: file names, and the typed content of `bundle.json`, `index.json` and `items.csv`.
+
+Nothing else opens these files. docs/pipeline.md describes them for people.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import pydantic
+
+from landmarks.errors import ArtifactError
+from landmarks.files import compute_fingerprint, compute_sha256, read_json, write_json
+from landmarks.schema.network_format import ImageFormat
+
+BUNDLE_FOLDER, INDEX_FOLDER = "bundle", "index"
+BUNDLE_FORMAT = 3
+_FLAT_BUNDLE_FORMAT = 2  # image_size, fit and max_pixels stood beside the other keys
+INDEX_FORMAT = 4
+BUNDLE_FILE = "bundle.json"
+SERVING_MODEL_FILE = "serving.tflite"
+INDEX_FILE = "index.json"
+ITEMS_FILE = "items.csv"
+EMBEDDINGS_FILE = "embeddings.npy"
+DISTRACTORS_FILE = "distractors.npy"
+PCA_FILE = "projection.npy"
+REBUILD = "Run `dvc repro`, or fetch the model again."
+
+_IMAGE_FORMAT_KEYS = ("image_size", "fit", "max_pixels")
+
+ExportPrecision = Literal["float32", "int8"]
+
+
+class _Content(pydantic.BaseModel):
+    """The content of a JSON file: frozen, strict, closed to unknown keys."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Bundle(_Content):
+    """The content of `bundle.json`: a trained network, exported for serving, with its vocabulary.
+
+    Attributes:
+        variant: of the training.
+        image_format: what every image is brought to.
+        labels: how many landmarks it can name.
+        embedding_dim: length of an embedding.
+        precision: of the exported weights.
+        int8_refused: why 8-bit weights were not accepted; None where they were, or were not asked for.
+        shards_fingerprint: of the shards it was trained on.
+        files: SHA-256 of each file beside it, by name.
+        fingerprint: of all the rest.
+    """
+
+    format: Literal[3]
+    variant: str
+    image_format: ImageFormat
+    labels: int
+    embedding_dim: int
+    precision: ExportPrecision
+    int8_refused: str | None = None
+    shards_fingerprint: str
+    files: dict[str, str]
+    fingerprint: str
+
+
+class LogisticCoefficients(_Content):
+    """A logistic model as JSON holds it: log-odds = weights · features + bias."""
+
+    weights: tuple[float, ...]
+    bias: float
+
+
+class ScorerCoefficients(_Content):
+    """The logistic models of the landmark scorer; `probe` is None without known distractors."""
+
+    landmark: LogisticCoefficients
+    answer: LogisticCoefficients
+    probe: LogisticCoefficients | None
+
+
+class Index(_Content):
+    """The content of `index.json`: the gallery of training photos, the scorer and its operating point.
+
+    Attributes:
+        bundle_fingerprint: of the bundle that embedded the gallery.
+        photos: in the gallery.
+        scorer: coefficients of the landmark scorer.
+        threshold: the operating point: photos with this landmark score or a higher one show a landmark.
+        precision_target: that the threshold was chosen for.
+        precision: that it reached on val; None where it is not recorded.
+        answered_fraction: part of the val photos, distractors included, that reach the threshold.
+        auroc: of the landmark score on val; None without distractors.
+        files: SHA-256 of each file beside it, by name.
+    """
+
+    format: Literal[4] = 4
+    bundle_fingerprint: str
+    photos: int
+    scorer: ScorerCoefficients
+    threshold: float
+    precision_target: float
+    precision: float | None = None
+    answered_fraction: float | None = None
+    auroc: float | None = None
+    files: dict[str, str]
+
+
+class Credit(NamedTuple):
+    """Whose photo it is; empty texts where that is not known."""
+
+    author: str
+    license: str
+    url: str
+
+
+class Items(NamedTuple):
+    """The photos of a gallery, by row."""
+
+    image_ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    credits: tuple[Credit, ...]
+
+
+def write_bundle_file(
+    folder: Path,
+    *,
+    variant: str,
+    image_format: ImageFormat,
+    labels: int,
+    embedding_dim: int,
+    precision: ExportPrecision,
+    shards_fingerprint: str,
+    int8_refused: str | None = None,
+) -> Bundle:
+    """Write `bundle.json` for the files that already lie in a folder, and return its content."""
+    facts: dict[str, Any] = {
+        "format": BUNDLE_FORMAT,
+        "variant": variant,
+        "image_format": vars(image_format),
+        "labels": labels,
+        "embedding_dim": embedding_dim,
+        "precision": precision,
+        "shards_fingerprint": shards_fingerprint,
+        "files": compute_digests(folder),
+    }
+    if int8_refused:
+        facts["int8_refused"] = int8_refused
+    facts["fingerprint"] = compute_fingerprint(facts)
+    write_json(folder / BUNDLE_FILE, facts)
+    return read_bundle(folder)
+
+
+def write_index_file(folder: Path, index: Index) -> Index:
+    """Write `index.json`."""
+    write_json(folder / INDEX_FILE, index.model_dump(mode="json"))
+    return index
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read `bundle.json`, also of the previous format.
+
+    Raises:
+        ArtifactError: it is missing, of another format, incomplete, or a value is of the wrong type.
+    """
+    path = folder / BUNDLE_FILE
+    facts = _read_object(path)
+    if facts.get("format") == _FLAT_BUNDLE_FORMAT:
+        image_format = {name: facts.pop(name) for name in _IMAGE_FORMAT_KEYS if name in facts}
+        facts |= {"format": BUNDLE_FORMAT, "image_format": image_format}
+    return _parse(path, facts, Bundle, BUNDLE_FORMAT)
+
+
+def read_index(folder: Path) -> Index:
+    """Read `index.json`.
+
+    Raises:
+        ArtifactError: it is missing, of another format, incomplete, or a value is of the wrong type.
+    """
+    path = folder / INDEX_FILE
+    return _parse(path, _read_object(path), Index, INDEX_FORMAT)
+
+
+def compute_recognizer_fingerprint(recognizer: Path) -> str:
+    """What tells recognizer directories apart: the fingerprint of the bundle and the content of `index.json`.
+
+    Raises:
+        ArtifactError: a file is missing or cannot be used.
+    """
+    bundle, index = read_bundle(recognizer / BUNDLE_FOLDER), _read_object(recognizer / INDEX_FOLDER / INDEX_FILE)
+    return compute_fingerprint([bundle.fingerprint, index])
+
+
+def read_items(path: Path) -> Items:
+    """Read `items.csv`; indexes of earlier versions have no credits, and those are empty then.
+
+    Equal credits become one object, for a gallery may have a million rows.
+
+    Raises:
+        ArtifactError: it is no such table.
+    """
+    image_ids, labels, owners = [], [], []
+    known: dict[Credit, Credit] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                image_ids.append(row["image_id"])
+                labels.append(int(row["label"]))
+                owner = Credit(*(sys.intern(row.get(column) or "") for column in Credit._fields))
+                owners.append(known.setdefault(owner, owner))
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ArtifactError(f"{path} is not a table of image_id,label ({error}). {REBUILD}") from error
+    return Items(tuple(image_ids), tuple(labels), tuple(owners))
+
+
+def compute_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file that lies directly in a folder, by name."""
+    return {path.name: compute_sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def check_files(folder: Path, digests: Mapping[str, str], names: tuple[str, ...]) -> None:
+    """Compare files with the digests recorded beside them.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    for path in (folder / name for name in names):
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing. {REBUILD}")
+        if path.name in digests and compute_sha256(path) != digests[path.name]:
+            raise ArtifactError(f"{path} is damaged: its digest is not the one recorded beside it. {REBUILD}")
+
+
+Content = TypeVar("Content", bound=_Content)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    read: Any = read_json(path)
+    return read if isinstance(read, dict) else {}
+
+
+def _parse(path: Path, facts: dict[str, Any], kind: type[Content], expected_format: int) -> Content:
+    if facts.get("format") != expected_format:
+        raise ArtifactError(
+            f"{path} has format {facts.get('format')!r}, this version of landmarks reads {expected_format}. {REBUILD}"
+        )
+    required = [name for name, field in kind.model_fields.items() if field.is_required()]
+    if missing := [name for name in required if name not in facts]:
+        raise ArtifactError(f"{path} lacks {', '.join(missing)}. {REBUILD}")
+    try:
+        return kind.model_validate_json(json.dumps(facts))
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(map(str, problem["loc"]))
+        raise ArtifactError(
+            f"{path} cannot be used: {name}: {problem['msg']} (received {problem['input']!r:.80}). {REBUILD}"
+        ) from None

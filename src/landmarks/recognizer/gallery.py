@@ -1,0 +1,131 @@
+"""The gallery of a recognizer: the training photos as embeddings, the scorer, and the threshold chosen on val."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from landmarks.errors import ArtifactError
+from landmarks.recognizer.format import (
+    DISTRACTORS_FILE,
+    EMBEDDINGS_FILE,
+    ITEMS_FILE,
+    PCA_FILE,
+    REBUILD,
+    Credit,
+    Index,
+    check_files,
+    read_index,
+    read_items,
+)
+from landmarks.recognizer.pca import PCA
+from landmarks.recognizer.scorer import LandmarkScorer, ScorerModels
+from landmarks.recognizer.serving_network import ServingNetwork
+from landmarks.recognizer.similarity_index import SimilarityIndex
+from landmarks.recognizer.thumbnails import OFFSETS_FILE, THUMBNAILS_FILE, Thumbnails
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The training photos as embeddings, and how distractors are told from landmarks, calibrated on val.
+
+    Attributes:
+        index: the embeddings.
+        scorer: of landmark score and confidence.
+        image_ids: by row of the index.
+        labels: by row of the index.
+        credits: by row of the index.
+        threshold: photos with this landmark score or a higher one show a landmark.
+        precision_target: that the threshold was chosen for.
+        thumbnails: small pictures of the photos; None where none were kept.
+    """
+
+    index: SimilarityIndex
+    scorer: LandmarkScorer
+    image_ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    credits: tuple[Credit, ...]
+    threshold: float
+    precision_target: float
+    thumbnails: Thumbnails | None = None
+
+    @classmethod
+    def load(cls, folder: Path, network: ServingNetwork, threads: int | None = None) -> "Gallery":
+        """Read the index folder made with a network.
+
+        Raises:
+            ArtifactError: a file is missing, damaged, of another format, or belongs to another bundle.
+        """
+        content = read_index(folder)
+        check_files(folder, content.files, (ITEMS_FILE, EMBEDDINGS_FILE))
+        if content.bundle_fingerprint != network.bundle.fingerprint:
+            raise ArtifactError(f"{folder} was made with another bundle. Run the index stage again: `dvc repro`.")
+        items = read_items(folder / ITEMS_FILE)
+        pca = _load_pca(folder, content, network)
+        index = SimilarityIndex.load(folder / EMBEDDINGS_FILE, pca, threads)
+        photos = len(items.image_ids)
+        if not len(index) == photos == content.photos:
+            raise ArtifactError(
+                f"{folder} has {len(index)} embeddings and {photos} photos, expected {content.photos}. {REBUILD}"
+            )
+        if index.dimension != network.embedding_dim or not set(items.labels) <= set(range(network.labels)):
+            raise ArtifactError(f"{folder} does not fit its network: other dimensions or labels. {REBUILD}")
+        known = _load_distractors(folder, content, network, pca, threads)
+        scorer = LandmarkScorer(index, items.labels, known, _build_models(folder, content, network))
+        thumbnails = _load_thumbnails(folder, content)
+        return cls(index, scorer, *items, content.threshold, content.precision_target, thumbnails)
+
+    def find_thumbnail(self, image_id: str) -> bytes | None:
+        """A small JPEG of a gallery photo; None where there is no such photo, or no thumbnails."""
+        row = self._rows.get(image_id) if self.thumbnails else None
+        return None if self.thumbnails is None or row is None else self.thumbnails.read(row)
+
+    def find_row(self, image_id: str) -> int:
+        """The row of a photo in the gallery, and in the training split of the shards it was made of.
+
+        Raises:
+            KeyError: there is no such photo.
+        """
+        return self._rows[image_id]
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {image_id: row for row, image_id in enumerate(self.image_ids)}
+
+
+def _load_pca(folder: Path, content: Index, network: ServingNetwork) -> PCA | None:
+    if PCA_FILE not in content.files:
+        return None
+    check_files(folder, content.files, (PCA_FILE,))
+    pca = PCA.load(folder / PCA_FILE)
+    if pca.components.shape[0] != network.embedding_dim:
+        raise ArtifactError(f"{folder / PCA_FILE} does not fit its network: other dimensions. {REBUILD}")
+    return pca
+
+
+def _load_distractors(
+    folder: Path, content: Index, network: ServingNetwork, pca: PCA | None, threads: int | None
+) -> SimilarityIndex | None:
+    if DISTRACTORS_FILE not in content.files:
+        return None
+    check_files(folder, content.files, (DISTRACTORS_FILE,))
+    distractors = SimilarityIndex.load(folder / DISTRACTORS_FILE, pca, threads)
+    if distractors.dimension != network.embedding_dim:
+        raise ArtifactError(f"{folder / DISTRACTORS_FILE} does not fit its network: other dimensions. {REBUILD}")
+    return distractors
+
+
+def _build_models(folder: Path, content: Index, network: ServingNetwork) -> ScorerModels:
+    try:
+        return ScorerModels.from_coefficients(content.scorer, network.embedding_dim)
+    except ValueError as error:
+        raise ArtifactError(f"The scorer in {folder} does not fit its network: {error}. {REBUILD}") from error
+
+
+def _load_thumbnails(folder: Path, content: Index) -> Thumbnails | None:
+    if THUMBNAILS_FILE not in content.files:
+        return None
+    check_files(folder, content.files, (THUMBNAILS_FILE, OFFSETS_FILE))
+    thumbnails = Thumbnails.load(folder)
+    if len(thumbnails) != content.photos:
+        raise ArtifactError(f"{folder} has {len(thumbnails)} thumbnails, expected {content.photos}. {REBUILD}")
+    return thumbnails

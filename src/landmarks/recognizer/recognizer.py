@@ -1,0 +1,175 @@
+"""The recognizer: photos in, named landmarks and similar photos out. Used by the CLI, the service and evaluation.
+
+It reads the recognizer directory of docs/pipeline.md and needs neither TensorFlow nor Keras.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from landmarks.errors import ArtifactError, ImageError, LandmarksError
+from landmarks.photos.decoding import decode_image
+from landmarks.recognizer.format import BUNDLE_FOLDER, INDEX_FOLDER, REBUILD
+from landmarks.recognizer.gallery import Gallery
+from landmarks.recognizer.scorer import Evidence
+from landmarks.recognizer.serving_network import BATCH, ServingNetwork
+from landmarks.schema.network_format import Floats, Pixels
+from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One landmark a photo may show, with the probability the classifier gives it."""
+
+    landmark_id: int
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """The answer for one photo: landmarks from best to worst, whether the best is worth believing, and why.
+
+    Attributes:
+        predictions: from most to least likely.
+        is_landmark: whether the photo shows a landmark at all: its score reaches the threshold.
+        landmark_score: the estimated chance that it does.
+        confidence: the estimated chance that the first prediction is right.
+        threshold: as calibrated on val.
+        nearest: the most similar photo of the gallery; None where the network finds nothing.
+        agreement: of the nearest gallery photos, the part that shows the first prediction.
+        distractor_similarity: mean cosine to the nearest known photos of no landmark; 0 where none are known.
+    """
+
+    predictions: tuple[Prediction, ...]
+    is_landmark: bool
+    landmark_score: float
+    confidence: float
+    threshold: float
+    nearest: "Neighbour | None"
+    agreement: float
+    distractor_similarity: float
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A photo of the gallery; `similarity` is the cosine, higher is closer.
+
+    `author`, `license` and `url` tell where the photo is from; they are empty where that is not known.
+    """
+
+    image_id: str
+    landmark_id: int
+    name: str
+    similarity: float
+    author: str
+    license: str
+    url: str
+
+
+class Recognizer:
+    """A trained network, its vocabulary, its gallery and its rejection threshold.
+
+    Safe to call from several threads; the network runs one batch at a time. The answer for a photo does not depend
+    on the photos beside it.
+    """
+
+    def __init__(self, network: ServingNetwork, landmarks: tuple[Landmark, ...], gallery: Gallery) -> None:
+        self.network = network
+        self.landmarks = landmarks
+        self.gallery = gallery
+
+    @classmethod
+    def load(cls, folder: Path, threads: int | None = None) -> "Recognizer":
+        """Read a recognizer directory.
+
+        Args:
+            folder: as docs/pipeline.md describes it.
+            threads: most threads a call may use; all the processor has when None.
+
+        Raises:
+            ArtifactError: a file is missing, damaged, of another format, or the parts do not belong together.
+        """
+        network = ServingNetwork.load(folder / BUNDLE_FOLDER, threads)
+        landmarks = read_vocabulary(folder / BUNDLE_FOLDER / VOCABULARY_FILE)
+        if len(landmarks) != network.labels:
+            raise ArtifactError(f"{folder} names {len(landmarks)} landmarks, its network {network.labels}. {REBUILD}")
+        return cls(network, landmarks, Gallery.load(folder / INDEX_FOLDER, network, threads))
+
+    def classify(self, photos: Sequence[bytes], k: int = 5) -> list[Recognition]:
+        """Name the landmarks in encoded photos: the k most likely, or all where there are fewer.
+
+        Raises:
+            ImageError: a photo cannot be decoded.
+            LandmarksError: k is below 1.
+        """
+        return [answer for pixels in self._decode(photos) for answer in self.classify_pixels(pixels, k)]
+
+    def classify_pixels(self, pixels: Pixels, k: int = 5) -> list[Recognition]:
+        """As `classify`, for images already decoded: uint8 (n, image_size, image_size, 3)."""
+        return self.classify_outputs(*self.network.run(pixels), k)
+
+    def classify_outputs(self, probabilities: Floats, embeddings: Floats, k: int) -> list[Recognition]:
+        """As `classify`, for what the network gave already, as `ServingNetwork.run` gives it."""
+        _check_k(k)
+        evidence = self.gallery.scorer.collect(probabilities, embeddings)
+        scores = np.column_stack([self.gallery.scorer.score(evidence), self.gallery.scorer.confidence(evidence)])
+        return [self._recognize(probabilities[row], evidence, scores[row], row, k) for row in range(len(scores))]
+
+    def search(self, photos: Sequence[bytes], k: int = 10) -> list[list[Neighbour]]:
+        """The k most similar gallery photos of each encoded photo, best first.
+
+        Raises:
+            ImageError: a photo cannot be decoded, or shows nothing that could be similar to anything.
+            LandmarksError: k is below 1.
+        """
+        return [answer for pixels in self._decode(photos) for answer in self.search_pixels(pixels, k)]
+
+    def search_pixels(self, pixels: Pixels, k: int = 10) -> list[list[Neighbour]]:
+        """As `search`, for images already decoded: uint8 (n, image_size, image_size, 3)."""
+        return self.search_embeddings(self.network.run(pixels)[1], k)
+
+    def search_embeddings(self, embeddings: Floats, k: int) -> list[list[Neighbour]]:
+        """As `search`, for what the network gave already, as `ServingNetwork.run` gives it."""
+        _check_k(k)
+        if not embeddings.any(axis=1).all():
+            raise ImageError("The network finds nothing in this photo, so no photo is similar. Send another one.")
+        similarities, rows = self.gallery.index.search(embeddings, k)
+        return [
+            [self._neighbour(int(row), float(similarity)) for row, similarity in zip(*pair, strict=True)]
+            for pair in zip(rows, similarities, strict=True)
+        ]
+
+    def _decode(self, photos: Sequence[bytes]) -> Iterator[Pixels]:
+        for start in range(0, len(photos), BATCH):
+            yield np.stack([decode_image(photo, self.network.image_format) for photo in photos[start : start + BATCH]])
+
+    def _recognize(self, probabilities: Floats, evidence: Evidence, scores: Floats, row: int, k: int) -> Recognition:
+        best = np.argsort(-probabilities, kind="stable")[:k]
+        predictions = tuple(
+            Prediction(self.landmarks[label].landmark_id, self.landmarks[label].name, float(probabilities[label]))
+            for label in best
+        )
+        place, (score, confidence) = int(evidence.nearest[row]), scores.tolist()
+        return Recognition(
+            predictions,
+            score >= self.gallery.threshold,
+            score,
+            confidence,
+            self.gallery.threshold,
+            self._neighbour(place, float(evidence.similarity[row])) if place >= 0 else None,
+            float(evidence.agreement[row]),
+            float(evidence.distractor_similarity[row]),
+        )
+
+    def _neighbour(self, row: int, similarity: float) -> Neighbour:
+        landmark = self.landmarks[self.gallery.labels[row]]
+        image_id, credit = self.gallery.image_ids[row], self.gallery.credits[row]
+        return Neighbour(image_id, landmark.landmark_id, landmark.name, similarity, *credit)
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise LandmarksError(f"k must be at least 1, received {k}.")

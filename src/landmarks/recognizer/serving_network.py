@@ -1,0 +1,78 @@
+"""The exported network, which answers without TensorFlow: for the CLI, the service, the index and the evaluation."""
+
+import os
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, SignatureRunner
+
+from landmarks.errors import ArtifactError
+from landmarks.recognizer.format import REBUILD, SERVING_MODEL_FILE, Bundle, check_files, read_bundle
+from landmarks.schema.network_format import EMBEDDING, PROBABILITIES, Floats, Pixels
+from landmarks.schema.vocabulary import VOCABULARY_FILE
+
+BATCH = 32
+
+
+class ServingNetwork:
+    """The exported network: `bundle/serving.tflite` under LiteRT."""
+
+    def __init__(self, runner: SignatureRunner, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.image_format = bundle.image_format
+        outputs = runner.get_output_details()
+        self.labels = int(outputs[PROBABILITIES]["shape"][-1])
+        self.embedding_dim = int(outputs[EMBEDDING]["shape"][-1])
+        ((self._input, accepted),) = runner.get_input_details().items()
+        if tuple(accepted["shape"][1:]) != (self.image_format.image_size, self.image_format.image_size, 3):
+            raise ValueError(f"it takes {accepted['shape'][1:]}, not {self.image_format.image_size} px")
+        self._runner = runner
+        self._lock = Lock()
+
+    @classmethod
+    def load(cls, folder: Path, threads: int | None = None) -> "ServingNetwork":
+        """Read the serving model of a bundle folder.
+
+        Raises:
+            ArtifactError: a file is missing, damaged or of another format.
+        """
+        bundle = read_bundle(folder)
+        check_files(folder, bundle.files, (SERVING_MODEL_FILE, VOCABULARY_FILE))
+        path = folder / SERVING_MODEL_FILE
+        try:
+            runner = Interpreter(model_path=str(path), num_threads=threads or _count_cores()).get_signature_runner()
+            return cls(runner, bundle)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ArtifactError(f"{path} is not a network this version can run ({error}). {REBUILD}") from error
+
+    def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        """Run the network, in batches of bounded size.
+
+        Args:
+            pixels: uint8 (n, image_size, image_size, 3).
+
+        Returns:
+            probabilities: float32 (n, labels).
+            embeddings: float32 (n, embedding_dim), rows of unit length.
+
+        Raises:
+            ValueError: the pixels have another shape or type.
+        """
+        size = self.image_format.image_size
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
+            raise ValueError(f"Expected uint8 (n, {size}, {size}, 3), received {pixels.dtype} {pixels.shape}.")
+        probabilities = np.empty((len(pixels), self.labels), np.float32)
+        embeddings = np.empty((len(pixels), self.embedding_dim), np.float32)
+        for start in range(0, len(pixels), BATCH):
+            batch = slice(start, start + BATCH)
+            with self._lock:
+                outputs = self._runner(**{self._input: pixels[batch]})
+            probabilities[batch], embeddings[batch] = outputs[PROBABILITIES], outputs[EMBEDDING]
+        # where the network finds nothing LiteRT divides zero by zero, Keras gives zeros
+        embeddings[np.isnan(embeddings).any(axis=1)] = 0.0
+        return probabilities, embeddings
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,1 +1,0 @@
-"""Search for similar photos over unit embeddings, and the metrics of retrieval."""

@@ -1,0 +1,221 @@
+"""BentoML: its model store, and the Bento that holds a recognizer with all that serving needs."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import bentoml
+from bentoml.exceptions import BentoMLException, NotFound
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from ruamel.yaml import YAML
+
+from landmarks.errors import ArtifactError
+from landmarks.files import compute_fingerprint, compute_sha256, write_json
+from landmarks.params import ServiceParams
+from landmarks.recognizer.format import BUNDLE_FILE, BUNDLE_FOLDER, INDEX_FILE, INDEX_FOLDER
+from landmarks.schema.network_format import KERAS_MODEL_FILE
+from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt
+
+BENTOFILE = "bentofile.yaml"
+_VERSION_DIGITS = 12
+_NOT_SERVED = shutil.ignore_patterns(KERAS_MODEL_FILE)
+
+
+def find_recognizer(model_name: str, version: str, run_id: str) -> str | None:
+    """The tag in BentoML's model store of a registered version, or None when it was not imported yet."""
+    tag = _name_model(model_name, version, run_id)
+    try:
+        labels = bentoml.models.get(tag).info.labels
+    except NotFound:
+        return None
+    return tag if labels.get("run_id") == run_id else None
+
+
+def import_recognizer(folder: Path, model_name: str, version: str, run_id: str, labels: dict[str, str]) -> str:
+    """Put a recognizer directory into BentoML's model store, once per registered version and run.
+
+    Args:
+        folder: the recognizer directory of docs/pipeline.md.
+        model_name: the registered model.
+        version: its version in the registry.
+        run_id: the run that trained it.
+        labels: more to remember with it; `registry_version` and `run_id` are added.
+
+    Returns:
+        The tag, with its version: the same for the same registered version and run.
+
+    Raises:
+        ArtifactError: the folder is no recognizer directory.
+    """
+    if tag := find_recognizer(model_name, version, run_id):
+        return tag
+    for part in (f"{BUNDLE_FOLDER}/{BUNDLE_FILE}", f"{INDEX_FOLDER}/{INDEX_FILE}"):
+        if not (folder / part).is_file():
+            raise ArtifactError(f"{folder} is no recognizer directory: {part} is missing. Register the model again.")
+    tag = _name_model(model_name, version, run_id)
+    labels = {**labels, "registry_version": version, "run_id": run_id}
+    with _keep_private(), bentoml.models.create(tag, labels=labels) as model:
+        shutil.copytree(folder, model.path, dirs_exist_ok=True, ignore=_NOT_SERVED)
+    return tag
+
+
+def build_bento(
+    model_tag: str,
+    *,
+    model_name: str,
+    version: str,
+    run_id: str,
+    alias: str,
+    origin: Origin,
+    service: ServiceParams,
+    project: Path,
+) -> PackageReceipt:
+    """Build the Bento of an imported recognizer, once per content.
+
+    The version of the Bento is made here, from the registered version and a digest of all that goes in. So the receipt
+    inside the Bento can name the Bento, and packaging the same things twice gives one Bento.
+
+    Args:
+        model_tag: as `import_recognizer` gave it.
+        model_name: the registered model; the Bento has its name.
+        version: its version in the registry.
+        run_id: the run that trained it.
+        alias: the registry's alias that led to it.
+        origin: what else is known of where it comes from.
+        service: the limits of the service.
+        project: the folder of `bentofile.yaml`.
+
+    Returns:
+        The receipt, `tag` filled in.
+
+    Raises:
+        ArtifactError: the project lacks a file that `bentofile.yaml` names, a package is not installed, or BentoML
+            cannot build.
+    """
+    options = _pin_packages(_read_options(project))
+    facts = {"model_name": model_name, "model_version": version, "run_id": run_id, "alias": alias}
+    sections = [section.model_dump(mode="json") for section in (origin, service)]
+    content = compute_fingerprint([facts, model_tag, *sections, options, _digest_sources(project, options)])
+    tag = f"{model_name}:v{version}-{content[:_VERSION_DIGITS]}"
+    receipt = PackageReceipt(tag=tag, model_tag=model_tag, origin=origin, service=service, **facts)
+    if not has_bento(tag):
+        _build(receipt, options, project)
+    return receipt
+
+
+def has_bento(tag: str) -> bool:
+    """Whether the Bento of this tag is in the store."""
+    try:
+        bentoml.bentos.get(tag)
+    except NotFound:
+        return False
+    return True
+
+
+def pin_requirements(requirements: Iterable[str]) -> list[str]:
+    """The packages named, and all that they need here, each as `name==version` of what is installed.
+
+    Raises:
+        ArtifactError: one is not installed.
+    """
+    pinned: dict[str, str] = {}
+    waiting = [Requirement(text) for text in requirements]
+    done: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        wanted = waiting.pop()
+        name = canonicalize_name(wanted.name)
+        if (name, frozenset(wanted.extras)) in done:
+            continue
+        done.add((name, frozenset(wanted.extras)))
+        pinned[name] = _installed_version(wanted)
+        waiting += _list_dependencies(wanted)
+    return [f"{name}=={version}" for name, version in sorted(pinned.items())]
+
+
+def _name_model(model_name: str, version: str, run_id: str) -> str:
+    return f"{model_name}:v{version}-{run_id[:_VERSION_DIGITS]}"
+
+
+def _installed_version(wanted: Requirement) -> str:
+    try:
+        version = distribution(wanted.name).version
+    except PackageNotFoundError:
+        raise ArtifactError(f"{wanted.name} is not installed, but the service needs it. Install it here.") from None
+    if not wanted.specifier.contains(version, prereleases=True):
+        raise ArtifactError(f"{wanted.name} {version} is installed, but the service needs {wanted}. Install that.")
+    return version
+
+
+def _list_dependencies(wanted: Requirement) -> Iterator[Requirement]:
+    for text in distribution(wanted.name).requires or ():
+        needed = Requirement(text)
+        extras = wanted.extras or {""}
+        if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+            yield needed
+
+
+def _read_options(project: Path) -> dict[str, Any]:
+    try:
+        options: dict[str, Any] = YAML(typ="safe").load((project / BENTOFILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{project / BENTOFILE} is missing. Run from the project's root.") from None
+    return options
+
+
+def _pin_packages(options: dict[str, Any]) -> dict[str, Any]:
+    python = options["python"]
+    # BentoML adds its own pin
+    pins = [pin for pin in pin_requirements(python["packages"]) if not pin.startswith("bentoml==")]
+    return options | {"python": python | {"packages": pins}}
+
+
+def _list_sources(project: Path, options: dict[str, Any]) -> Iterator[Path]:
+    for name in options["include"]:
+        path = project / name
+        if name == RECEIPT_PATH.as_posix():
+            continue
+        if not path.exists():
+            raise ArtifactError(f"{path} is missing, but {BENTOFILE} includes it. Run from the project's root.")
+        yield from sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def _digest_sources(project: Path, options: dict[str, Any]) -> list[list[str]]:
+    return [[path.relative_to(project).as_posix(), compute_sha256(path)] for path in _list_sources(project, options)]
+
+
+def _build(receipt: PackageReceipt, options: dict[str, Any], project: Path) -> None:
+    """Build in a folder of its own, which holds only what goes in: BentoML walks all of its build context."""
+    with tempfile.TemporaryDirectory(prefix="landmarks-bento-") as scratch, _keep_private():
+        context = Path(scratch)
+        for path in _list_sources(project, options):
+            copy = context / path.relative_to(project)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+        write_json(context / RECEIPT_PATH, receipt.model_dump(mode="json"))
+        YAML(typ="safe").dump(options, context / BENTOFILE)
+        name, version = receipt.tag.split(":")
+        labels = {"model_name": receipt.model_name, "model_version": receipt.model_version, "run_id": receipt.run_id}
+        try:
+            bentoml.bentos.build_bentofile(
+                str(context / BENTOFILE), name=name, version=version, labels=labels, build_ctx=str(context)
+            )
+        except BentoMLException as error:
+            raise ArtifactError(f"BentoML cannot build {receipt.tag}: {error}") from error
+
+
+@contextmanager
+def _keep_private() -> Iterator[None]:
+    """Keep BentoML from reporting to its makers what is done here."""
+    before = os.environ.get("BENTOML_DO_NOT_TRACK")
+    os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["BENTOML_DO_NOT_TRACK"]

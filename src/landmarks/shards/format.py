@@ -1,0 +1,246 @@
+"""Shards: the prepared photos as TFRecord files, and the manifest that lists them. Needs no TensorFlow."""
+
+import io
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from landmarks.errors import ArtifactError
+from landmarks.files import compute_fingerprint, compute_sha256, read_json, replace_file, write_json
+from landmarks.schema.columns import Split
+from landmarks.schema.network_format import ImageFormat, Pixels
+from landmarks.shards.tfrecord import frame_record, get_example_class, read_records
+
+SHARDS_FORMAT = 2
+MANIFEST_FILE = "shards.json"
+PHOTOS_FILE = "photos.parquet"
+
+Labels = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One prepared photo; `encoded` is a PNG of `image_size` square, `label` -1 for a photo of no landmark."""
+
+    image_id: str
+    label: int
+    encoded: bytes
+    image_size: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One TFRecord file of a split."""
+
+    file: str
+    photos: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ShardManifest:
+    """What `shards.json` says. Every split has an entry, perhaps without shards."""
+
+    image_format: ImageFormat
+    labels: int
+    splits: Mapping[Split, tuple[Shard, ...]]
+    fingerprint: str
+
+    def count_photos(self, split: Split) -> int:
+        """How many photos a split has."""
+        return sum(shard.photos for shard in self.splits[split])
+
+
+def write_shard(path: Path, records: Iterable[Record]) -> int:
+    """Write records to a TFRecord file, atomically, and return how many they were."""
+    count = 0
+    with replace_file(path) as temporary, temporary.open("wb") as stream:
+        for record in records:
+            stream.write(frame_record(_encode_record(record)))
+            count += 1
+    return count
+
+
+def read_shard(path: Path) -> Iterator[Record]:
+    """The records of a TFRecord file, in order.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or holds something else.
+    """
+    for data in read_records(path):
+        yield _parse_record(data, path)
+
+
+def read_split(folder: Path, split: Split) -> Iterator[tuple[str, int, Pixels]]:
+    """Every photo of a split: its id, its label and its pixels, uint8 (s, s, 3).
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or an image has another size than the manifest says.
+    """
+    manifest = read_manifest(folder)
+    for shard in manifest.splits[split]:
+        for record in read_shard(folder / shard.file):
+            yield (
+                record.image_id,
+                record.label,
+                _decode_pixels(record, manifest.image_format.image_size, folder / shard.file),
+            )
+
+
+def read_photos(folder: Path, split: Split, rows: Collection[int]) -> dict[int, Pixels]:
+    """Some photos of a split, uint8 (s, s, 3), by their row; of the others nothing is decoded.
+
+    Raises:
+        ArtifactError: as `read_split`.
+    """
+    manifest = read_manifest(folder)
+    photos: dict[int, Pixels] = {}
+    start = 0
+    for shard in manifest.splits[split]:
+        path, wanted = folder / shard.file, {row - start for row in rows if start <= row < start + shard.photos}
+        for row, data in enumerate(read_records(path) if wanted else ()):
+            if row in wanted:
+                photos[start + row] = _decode_pixels(_parse_record(data, path), manifest.image_format.image_size, path)
+        start += shard.photos
+    return photos
+
+
+def iterate_batches(folder: Path, split: Split, batch_size: int) -> Iterator[tuple[list[str], Labels, Pixels]]:
+    """A split in batches: ids, labels int32 (n,) and pixels uint8 (n, s, s, 3); the last batch may be smaller.
+
+    Raises:
+        ArtifactError: as `read_split`.
+    """
+    batch: list[tuple[str, int, Pixels]] = []
+    for item in read_split(folder, split):
+        batch.append(item)
+        if len(batch) == batch_size:
+            yield _stack(batch)
+            batch = []
+    if batch:
+        yield _stack(batch)
+
+
+def write_manifest(
+    folder: Path, image_format: ImageFormat, labels: int, splits: Mapping[Split, Iterable[Shard]]
+) -> ShardManifest:
+    """Write `shards.json` beside the shards; splits that are not given get an empty entry."""
+    shards = {split: tuple(splits.get(split, ())) for split in Split}
+    facts: dict[str, Any] = {
+        "format": SHARDS_FORMAT,
+        "image_format": asdict(image_format),
+        "labels": labels,
+        "splits": {
+            split.value: {"photos": sum(s.photos for s in items), "shards": [asdict(s) for s in items]}
+            for split, items in shards.items()
+        },
+    }
+    fingerprint = compute_fingerprint(facts)
+    write_json(folder / MANIFEST_FILE, facts | {"fingerprint": fingerprint})
+    return ShardManifest(image_format, labels, shards, fingerprint)
+
+
+def read_manifest(folder: Path, check_digests: bool = False) -> ShardManifest:
+    """Read `shards.json` and compare it with the files beside it: their sizes, on request also their digests.
+
+    Raises:
+        ArtifactError: the manifest is missing, altered or of another format, or a shard is missing or another one.
+    """
+    path = folder / MANIFEST_FILE
+    facts = read_json(path)
+    if not isinstance(facts, dict) or facts.get("format") != SHARDS_FORMAT:
+        received = facts.get("format") if isinstance(facts, dict) else None
+        raise ArtifactError(f"{path} has format {received!r}, this version reads {SHARDS_FORMAT}. Run `dvc repro`.")
+    manifest = _parse_manifest(path, facts)
+    for shards in manifest.splits.values():
+        for shard in shards:
+            _check_shard(folder / shard.file, shard, check_digests)
+    return manifest
+
+
+def _parse_manifest(path: Path, facts: dict[str, Any]) -> ShardManifest:
+    fingerprint = compute_fingerprint({key: value for key, value in facts.items() if key != "fingerprint"})
+    if facts.get("fingerprint") != fingerprint:
+        raise ArtifactError(f"{path} was altered: its fingerprint does not fit. Run `dvc repro prepare`.")
+    try:
+        splits = {split: tuple(Shard(**shard) for shard in facts["splits"][split]["shards"]) for split in Split}
+        return ShardManifest(ImageFormat(**facts["image_format"]), facts["labels"], splits, fingerprint)
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} is not a manifest of shards ({error!r}). Run `dvc repro prepare`.") from error
+
+
+def _check_shard(path: Path, shard: Shard, check_digest: bool) -> None:
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing. Run `dvc repro prepare`.")
+    if path.stat().st_size != shard.bytes or (check_digest and compute_sha256(path) != shard.sha256):
+        raise ArtifactError(f"{path} is damaged or incomplete. Delete it and run `dvc repro prepare`.")
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """Encode RGB pixels without loss: run lengths only, twice as fast as zlib's lowest level and no larger on photos.
+
+    Args:
+        pixels: uint8 (height, width, 3).
+    """
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    return stream.getvalue()
+
+
+def decode_png(data: bytes) -> Pixels:
+    """Decode what `encode_png` gave: uint8 (height, width, 3)."""
+    with PngImageFile(io.BytesIO(data)) as image:
+        return np.asarray(image)
+
+
+def _encode_record(record: Record) -> bytes:
+    example = get_example_class()()
+    feature = example.features.feature
+    feature["image/encoded"].bytes_list.value.append(record.encoded)
+    feature["image/height"].int64_list.value.append(record.image_size)
+    feature["image/width"].int64_list.value.append(record.image_size)
+    feature["image/format"].bytes_list.value.append(b"PNG")
+    feature["image/id"].bytes_list.value.append(record.image_id.encode())
+    feature["image/class/label"].int64_list.value.append(record.label)
+    encoded: bytes = example.SerializeToString(deterministic=True)  # else the order of a map is free
+    return encoded
+
+
+def _parse_record(data: bytes, path: Path) -> Record:
+    try:
+        feature = get_example_class().FromString(data).features.feature
+        return Record(
+            image_id=feature["image/id"].bytes_list.value[0].decode(),
+            label=feature["image/class/label"].int64_list.value[0],
+            encoded=feature["image/encoded"].bytes_list.value[0],
+            image_size=feature["image/height"].int64_list.value[0],
+        )
+    except (DecodeError, IndexError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} holds no photos as `prepare` writes them. Run `dvc repro prepare`.") from error
+
+
+def _decode_pixels(record: Record, image_size: int, path: Path) -> Pixels:
+    try:
+        pixels = decode_png(record.encoded)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ArtifactError(f"{path}: photo {record.image_id} is not a PNG. Run `dvc repro prepare`.") from error
+    if pixels.shape != (image_size, image_size, 3):
+        raise ArtifactError(
+            f"{path}: photo {record.image_id} has shape {pixels.shape}, the manifest says {image_size} pixels square "
+            "in RGB. Run `dvc repro prepare`."
+        )
+    return pixels
+
+
+def _stack(batch: list[tuple[str, int, Pixels]]) -> tuple[list[str], Labels, Pixels]:
+    image_ids, labels, pixels = zip(*batch, strict=True)
+    return list(image_ids), np.array(labels, np.int32), np.stack(pixels)

@@ -1,0 +1,118 @@
+"""The table of prepared photos beside the shards: labels, categories, and who made each photo, under which licence."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from landmarks.errors import ArtifactError
+from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE, OK, Split
+from landmarks.shards.format import PHOTOS_FILE, ShardManifest
+
+Attribution = tuple[str, ...]
+
+_SLICE = 1 << 14  # rows turned into Python objects at once
+
+
+def count_labels(shards: Path, manifest: ShardManifest, split: Split) -> npt.NDArray[np.int64]:
+    """How many photos of each label a split has, int64 (labels,); unreadable ones are not in the shards.
+
+    `manifest` is that of the shards.
+
+    Raises:
+        ArtifactError: the table is missing or damaged, or does not list the photos of the shards.
+    """
+    path = shards / PHOTOS_FILE
+    wanted = [("split", "=", split.value), ("status", "=", OK), ("label", "<", manifest.labels), ("label", ">=", 0)]
+    try:
+        table = pq.read_table(path, columns=["label"], filters=wanted)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        reason, _, _ = str(error).partition("\n")
+        raise ArtifactError(f"{path} does not say what the shards hold ({reason}). Run `dvc repro prepare`.") from error
+    photos = manifest.count_photos(split)
+    if len(table) != photos:
+        raise ArtifactError(f"{path} lists {len(table)} photos of {split}, the shards hold {photos}. Prepare again.")
+    counts: npt.NDArray[np.int64] = np.bincount(table["label"].to_numpy(), minlength=manifest.labels).astype(np.int64)
+    return counts
+
+
+def read_photo_column(shards: Path, column: str, image_ids: Sequence[str]) -> list[Any]:
+    """A column of `photos.parquet` for some photos, in their order.
+
+    Raises:
+        ArtifactError: the table is missing or damaged, or lacks the column or a photo.
+    """
+    path = shards / PHOTOS_FILE
+    try:
+        table = pq.read_table(path, columns=["image_id", column])
+    except (OSError, KeyError, pa.ArrowException) as error:
+        reason, _, _ = str(error).partition("\n")  # what follows is all other columns
+        raise ArtifactError(f"{path} gives no {column} of the photos ({reason}). Run `dvc repro prepare`.") from error
+    rows = pc.index_in(pa.array(image_ids, pa.string()), table["image_id"].cast(pa.string()))
+    if rows.null_count:
+        raise ArtifactError(f"{path} lacks {rows.null_count} photos of the shards. Run `dvc repro prepare`.")
+    return list(table[column].take(rows).to_pylist())
+
+
+def check_attributions(selected: Path) -> None:
+    """Look whether a photo set has its table of attributions, before long work that ends by reading it.
+
+    Raises:
+        ArtifactError: it is missing, damaged or lacks a column.
+    """
+    _read_attributions(selected / ATTRIBUTIONS_FILE, rows=False)
+
+
+def append_attributions(photos: pa.Table, selected: Path) -> pa.Table:
+    """Add `author`, `license`, `url` and `title` to a table with `image_id`; empty texts where nothing is known.
+
+    Args:
+        photos: a table with `image_id`.
+        selected: the photo set that they are from.
+
+    Raises:
+        ArtifactError: the table of attributions is missing or damaged.
+    """
+    known = _read_attributions(selected / ATTRIBUTIONS_FILE)
+    rows = pc.index_in(photos["image_id"], known["image_id"])
+    for column in ATTRIBUTION_COLUMNS:
+        photos = photos.append_column(column, pc.fill_null(known[column].take(rows), ""))
+    return photos
+
+
+def iterate_attributions(shards: Path, split: Split) -> Iterator[tuple[str, Attribution]]:
+    """Id and attribution of each photo of a split, in the order in which the shards hold the photos.
+
+    Raises:
+        ArtifactError: the table of photos is missing or damaged.
+    """
+    path = shards / PHOTOS_FILE
+    columns = ["image_id", *ATTRIBUTION_COLUMNS]
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_SLICE, columns=["split", "status", *columns]):
+                is_kept = pc.and_(pc.equal(batch["split"], split.value), pc.equal(batch["status"], OK))
+                for image_id, *attribution in zip(
+                    *(batch.filter(is_kept)[column].to_pylist() for column in columns), strict=True
+                ):
+                    yield image_id, tuple(attribution)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing. Run `dvc repro prepare`.") from None
+    except (pa.ArrowException, KeyError) as error:
+        raise ArtifactError(f"{path} is damaged or lacks a column ({error}). Run `dvc repro prepare`.") from error
+
+
+def _read_attributions(path: Path, rows: bool = True) -> pa.Table:
+    columns = ["image_id", *ATTRIBUTION_COLUMNS]
+    try:
+        table = pq.read_table(path, columns=columns) if rows else pq.read_schema(path).empty_table()
+        return table.select(columns)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing. Run `dvc repro select`.") from None
+    except (pa.ArrowException, KeyError) as error:
+        raise ArtifactError(f"{path} is damaged or lacks a column ({error}). Run `dvc repro select`.") from error

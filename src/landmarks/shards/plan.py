@@ -1,0 +1,153 @@
+"""Planning the shards of a selection: which photo goes where, in which order, and what that depends on."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from landmarks.errors import ArtifactError, DataError
+from landmarks.files import compute_fingerprint, compute_sha256, read_json
+from landmarks.params import PrepareParams
+from landmarks.photos.places import Place
+from landmarks.photos.sources import open_source
+from landmarks.schema.columns import DISTRACTOR_LABEL, LANDMARK_SPLITS, Split
+from landmarks.schema.network_format import ImageFormat
+from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
+from landmarks.shards.photo_table import check_attributions
+from landmarks.shards.worker import ShardTask
+from landmarks.tables.photo_set import DISTRACTORS_FILE, IMAGES_FILE, SOURCE_FILE
+
+_PLACE_COLUMNS = ("offset", "compressed_bytes", "method")
+_PHOTO_SCHEMA = pa.schema(
+    {
+        "image_id": pa.string(),
+        "label": pa.int32(),
+        "split": pa.string(),
+        "offset": pa.int64(),
+        "compressed_bytes": pa.int64(),
+        "method": pa.int8(),
+    }
+)
+_SLICE = 1 << 16  # rows turned into Python objects at once
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """The rows `start` … `stop - 1` of the plan's photos."""
+
+    split: Split
+    file: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every selected photo in the order of the shards, and where one shard ends and the next begins.
+
+    `photos` has the columns image_id, label, split, offset, compressed_bytes, method.
+    """
+
+    photos: pa.Table
+    shards: tuple[PlannedShard, ...]
+    landmarks: tuple[Landmark, ...]
+    source: Mapping[str, Any]
+    image_format: ImageFormat
+    fingerprint: str
+
+    def iterate_tasks(self, folder: Path) -> Iterator[ShardTask]:
+        """The shards as tasks that write into `folder`."""
+        for shard in self.shards:
+            rows = self.photos.slice(shard.start, shard.stop - shard.start)
+            columns = [rows[name].to_pylist() for name in ("image_id", *_PLACE_COLUMNS)]
+            places = tuple(Place(*row) for row in zip(*columns, strict=True))
+            kind = "photos" if shard.split in LANDMARK_SPLITS else "distractors"
+            labels = tuple(rows["label"].to_pylist())
+            yield ShardTask(folder, shard.file, self.source[kind], self.image_format, places, labels)
+
+
+def read_plan(selected: Path, params: PrepareParams) -> Plan:
+    """Read `data/selected` and lay out its shards.
+
+    Raises:
+        ArtifactError: a table is missing, damaged, or of another selection than the vocabulary.
+        DataError: nothing is selected, or a photo source is missing.
+    """
+    image_format = ImageFormat(params.image_size, params.fit, params.max_pixels)
+    photos = _shuffle(_read_photos(selected))
+    check_attributions(selected)
+    source = read_json(selected / SOURCE_FILE)
+    if not len(photos):
+        raise DataError(f"{selected} selects no photos. Loosen the bounds of the section `select` in params.yaml.")
+    planned = tuple(_lay_out(photos, params.photos_per_shard))
+    for kind in {"photos" if shard.split in LANDMARK_SPLITS else "distractors" for shard in planned}:
+        open_source(source.get(kind, {}))
+    landmarks = read_vocabulary(selected / VOCABULARY_FILE)
+    if pc.max(photos["label"]).as_py() >= len(landmarks):
+        raise ArtifactError(f"{selected / VOCABULARY_FILE} lacks labels of {IMAGES_FILE}. Run `dvc repro select`.")
+    fingerprint = _compute_fingerprint(selected, image_format, params.photos_per_shard)
+    return Plan(photos, planned, landmarks, source, image_format, fingerprint)
+
+
+def _read_photos(selected: Path) -> pa.Table:
+    images_table = _read_table(selected / IMAGES_FILE, ("image_id", "label", "split", *_PLACE_COLUMNS))
+    distractors = _read_table(selected / DISTRACTORS_FILE, ("image_id", "split", *_PLACE_COLUMNS))
+    label = pa.array(np.full(len(distractors), DISTRACTOR_LABEL, np.int32))
+    tables = (images_table, distractors.append_column("label", label))
+    return pa.concat_tables(
+        [table.select(_PHOTO_SCHEMA.names).cast(_PHOTO_SCHEMA) for table in tables]
+    ).combine_chunks()
+
+
+def _read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=list(columns)).select(list(columns))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing. Run `dvc repro select`.") from None
+    except (pa.ArrowException, KeyError) as error:
+        raise ArtifactError(f"{path} is damaged or lacks a column ({error}). Run `dvc repro select`.") from error
+
+
+def _shuffle(photos: pa.Table) -> pa.Table:
+    """Splits one after the other, the photos of each in an order that depends on their ids alone."""
+    split = pc.index_in(photos["split"], pa.array([split.value for split in Split])).to_numpy()
+    slices = (photos["image_id"].slice(start, _SLICE) for start in range(0, len(photos), _SLICE))
+    mixed = np.fromiter((_hash_id(i) for part in slices for i in part.to_pylist()), np.uint64, len(photos))
+    return photos.take(np.lexsort((mixed, split)))
+
+
+def _hash_id(image_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(image_id.encode(), digest_size=8).digest(), "big")
+
+
+def _lay_out(photos: pa.Table, photos_per_shard: int) -> Iterator[PlannedShard]:
+    start = 0
+    for split in Split:
+        count = pc.sum(pc.equal(photos["split"], split.value)).as_py() or 0
+        end = start + count
+        number_of_shards = -(-count // photos_per_shard)
+        for number in range(number_of_shards):
+            first = start + number * photos_per_shard
+            file = f"{split}-{number:05d}-of-{number_of_shards:05d}.tfrecord"
+            yield PlannedShard(split, file, first, min(first + photos_per_shard, end))
+        start = end
+
+
+def _compute_fingerprint(selected: Path, image_format: ImageFormat, photos_per_shard: int) -> str:
+    """What the content of the shards depends on, beside the code."""
+    tables = (IMAGES_FILE, DISTRACTORS_FILE, SOURCE_FILE, VOCABULARY_FILE)
+    return compute_fingerprint(
+        {
+            "tables": [compute_sha256(selected / name) for name in tables],
+            "image_format": asdict(image_format),
+            "photos_per_shard": photos_per_shard,
+            "pillow": PIL.__version__,
+        }
+    )

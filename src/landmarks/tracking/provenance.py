@@ -1,0 +1,129 @@
+"""Where a result comes from: the code of its stage, the git commit, the DVC experiment, and what DVC locked."""
+
+import ast
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from landmarks.errors import ArtifactError
+from landmarks.files import compute_fingerprint, compute_sha256
+
+LOCK_FILE = "dvc.lock"
+# `dvc repro` rewrites these while it runs; they are results, and say nothing about the code and the parameters
+_RESULTS = (LOCK_FILE, "reports")
+_DVC_VARIABLES = {"DVC_EXP_NAME": "dvc_exp_name", "DVC_EXP_BASELINE_REV": "dvc_exp_baseline"}
+_AFTER_EVALUATION = frozenset({"register", "package"})
+_PACKAGE = Path(__file__).parents[1]
+# what is imported from here may change what is said or logged, never a result; DVC tracks the values of params.yaml
+_WITHOUT_EFFECT = frozenset({"cli.py", "errors.py", "files.py", "params.py", "tracking"})
+
+
+def collect_tags(folder: Path = Path(), environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What is known of the origin of a result made now: `git_commit`, `dvc_exp_name`, `dvc_exp_baseline`.
+
+    Args:
+        folder: a folder of the project.
+        environ: the environment; that of this process when None.
+    """
+    environ = os.environ if environ is None else environ
+    tags = {tag: environ[variable] for variable, tag in _DVC_VARIABLES.items() if environ.get(variable)}
+    commit = describe_commit(folder)
+    return tags | ({"git_commit": commit} if commit else {})
+
+
+def describe_commit(folder: Path = Path()) -> str | None:
+    """The commit checked out in a folder, with `-dirty` where tracked files differ from it; None outside of git.
+
+    What the pipeline itself rewrites, `dvc.lock` and `reports/`, does not count, and neither do untracked files.
+    """
+    commit = _run_git(folder, "rev-parse", "HEAD")
+    if not commit:
+        return None
+    ignored = [f":(top,exclude){name}" for name in _RESULTS]
+    changes = _run_git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", *ignored)
+    return f"{commit}-dirty" if changes else commit
+
+
+def compute_lock_digest(path: Path = Path(LOCK_FILE)) -> str | None:
+    """Digest of the entries of `dvc.lock` for the stages before `register`; None where there is no such file.
+
+    Raises:
+        ArtifactError: the file is not what DVC writes.
+    """
+    try:
+        lock = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        stages = {name: entry for name, entry in lock["stages"].items() if _is_before_register(name)}
+    except FileNotFoundError:
+        return None
+    except (YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path} is not a lock file of DVC. Restore it from git, or delete it.") from error
+    return compute_fingerprint(stages)
+
+
+def find_code(stage: str) -> tuple[Path, ...]:
+    """The code that can change the result of a stage: its own module, and every folder that it imports from.
+
+    Imports are followed from module to module, those inside functions too; only the rooms without effect on results
+    are left out. `dvc.yaml` names the same paths as `deps`.
+
+    Returns:
+        Paths below the package, such as `stages/train.py` and `network`, in alphabetical order.
+    """
+    modules = (path.relative_to(_PACKAGE) for path in _find_closure(_PACKAGE / "stages" / f"{stage}.py"))
+    rooms = {path if path.parts[0] == "stages" else Path(path.parts[0]) for path in modules}
+    return tuple(sorted(room for room in rooms if room.name not in _WITHOUT_EFFECT))
+
+
+def compute_code_digest(stage: str) -> str:
+    """Digest of the code that can change the result of a stage: of every Python file in the paths of `find_code`."""
+    roots = [_PACKAGE / path for path in find_code(stage)]
+    files = [file for root in roots for file in (sorted(root.rglob("*.py")) if root.is_dir() else [root])]
+    return compute_fingerprint([[file.relative_to(_PACKAGE).as_posix(), compute_sha256(file)] for file in files])
+
+
+def _find_closure(path: Path) -> set[Path]:
+    """A module and all modules of the package that it imports, directly or not."""
+    seen: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        current = waiting.pop()
+        if current not in seen:
+            seen.add(current)
+            waiting += _find_imports(current)
+    return {file for file in seen if file.name != "__init__.py"}
+
+
+@cache
+def _find_imports(path: Path) -> tuple[Path, ...]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(file for name in names for file in _find_module(name))
+
+
+def _find_module(name: str) -> Iterator[Path]:
+    package, *parts = name.split(".")
+    if package == _PACKAGE.name:
+        path = _PACKAGE.joinpath(*parts)
+        yield from (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file())
+
+
+def _is_before_register(name: str) -> bool:
+    return name.split("@")[0] not in _AFTER_EVALUATION
+
+
+def _run_git(folder: Path, *arguments: str) -> str | None:
+    # --no-optional-locks: reading must not disturb a git command of the user
+    command = ["git", "-C", str(folder), "--no-optional-locks", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return None

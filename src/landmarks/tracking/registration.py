@@ -1,0 +1,256 @@
+"""Putting recognizers into the registry: files, version, tags and model card, and the proof that it all loads."""
+
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version as get_installed_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landmarks.errors import ArtifactError
+from landmarks.recognizer.format import (
+    BUNDLE_FOLDER,
+    INDEX_FOLDER,
+    compute_recognizer_fingerprint,
+    read_bundle,
+)
+from landmarks.schema.network_format import EMBEDDING, KERAS_MODEL_FILE, PROBABILITIES, Pixels
+from landmarks.tracking.registry import (
+    CARD_FILE,
+    FINGERPRINT_TAG,
+    MODEL_FILE,
+    RECOGNIZER_FOLDER,
+    RegisteredVersion,
+    download_recognizer,
+    find_version,
+    get_version,
+    use_store,
+)
+from landmarks.tracking.runs import Store
+
+_LONGEST_DESCRIPTION = 5000  # characters that MLflow's databases keep
+# Between two runtimes with the same weights, by precision of the export; other weights differ in the first digits. What
+# 8-bit weights do to real photos is measured in `evaluate` and asked for at the gate.
+_LARGEST_DIFFERENCE = {"float32": 1e-3, "int8": 0.1}
+_CHECKED_PHOTOS = 4
+_REQUIREMENTS = ("keras", "tensorflow", "numpy")
+
+
+class _SavedNetwork:
+    """Stands for the Keras network of a bundle where MLflow asks a network to save itself: the file is there already.
+
+    Keras would write another file of the same network, and the digest in `bundle.json` would not be its digest.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, filepath: str) -> None:
+        """Copy the file."""
+        shutil.copyfile(self.path, filepath)
+
+
+def log_model(
+    store: Store,
+    recognizer: Path,
+    *,
+    model_name: str,
+    variant: str,
+    run_id: str,
+    tags: Mapping[str, str],
+    card: str,
+) -> RegisteredVersion:
+    """Register a recognizer directory, once: the version that holds it already is used again, and mended if need be.
+
+    Args:
+        store: as `tracking.open_store` gives it.
+        recognizer: the directory.
+        model_name: the registered model; made where it does not exist.
+        variant: name of the logged model.
+        run_id: of the run that trained it, in this store.
+        tags: of the version; its fingerprint is added.
+        card: the model card; description of the version and file beside the model.
+
+    Raises:
+        ArtifactError: the directory lacks a file, or the registered model does not load or answers otherwise than its
+            serving export. A version made for it is then gone again.
+    """
+    fingerprint = compute_recognizer_fingerprint(recognizer)
+    version = find_version(store, model_name, fingerprint)
+    if version is None:
+        model_id = _log_files(store, recognizer, variant, run_id, card)
+        version = _create_version(store, model_name, model_id, run_id, {FINGERPRINT_TAG: fingerprint})
+        try:
+            check_model(store, version)
+        except BaseException:
+            store.client.delete_model_version(model_name, version.version)
+            store.client.delete_logged_model(model_id)
+            raise
+    else:
+        if not is_whole(store, version, recognizer):
+            _upload(store, recognizer, version.model_id, version.run_id, card)
+        check_model(store, version)
+    agree_version(store, version, tags, card)
+    return get_version(store, model_name, version.version)
+
+
+def agree_version(store: Store, version: RegisteredVersion, tags: Mapping[str, str], card: str) -> list[str]:
+    """Give a version its tags and its description where they differ, and return the names of what differed."""
+    other = {name: value for name, value in tags.items() if version.tags.get(name) != value}
+    for name, value in other.items():
+        store.client.set_model_version_tag(version.name, version.version, name, value)
+    description = card[:_LONGEST_DESCRIPTION]
+    if store.client.get_model_version(version.name, version.version).description == description:
+        return sorted(other)
+    store.client.update_model_version(version.name, version.version, description)
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / CARD_FILE).write_text(card, encoding="utf-8")
+        store.client.log_model_artifacts(version.model_id, scratch)
+    return [*sorted(other), "model card"]
+
+
+def check_model(store: Store, version: RegisteredVersion) -> None:
+    """Load a registered version the way its users do, and compare its answers with those of its serving export.
+
+    Raises:
+        ArtifactError: it is not ready, does not load, or the two answer differently.
+    """
+    from landmarks.recognizer.recognizer import Recognizer
+
+    name = f"{version.name} version {version.version}"
+    status = store.client.get_model_version(version.name, version.version).status
+    if status != "READY":
+        raise ArtifactError(f"{name} is {status}, not READY. Register it again: `dvc repro -f register`.")
+    with tempfile.TemporaryDirectory(prefix="landmarks-check-") as scratch:
+        network = Recognizer.load(download_recognizer(version, Path(scratch) / "recognizer")).network
+        pixels = _draw_pixels(network.image_format.image_size)
+        expected = dict(zip((PROBABILITIES, EMBEDDING), network.run(pixels), strict=True))
+        answers = _answer_with_keras(store, version, pixels)
+    largest = _LARGEST_DIFFERENCE[network.bundle.precision]
+    for output, values in expected.items():
+        difference = float(np.abs(answers[output] - values).max())
+        if not difference <= largest:
+            raise ArtifactError(
+                f"{name} answers otherwise than its serving export: {output} differ by {difference:.2g}, at most "
+                f"{largest} is accepted. Train again: the bundle is not of one piece."
+            )
+
+
+def is_whole(store: Store, version: RegisteredVersion, recognizer: Path) -> bool:
+    """Whether the files of a version are where they belong, with the sizes of those in the recognizer directory."""
+    wanted = {_place(path.relative_to(recognizer)): path.stat().st_size for path in _list_parts(recognizer)}
+    folders = {str(Path(place).parent) for place in wanted}
+    try:
+        lists = [store.client.list_logged_model_artifacts(version.model_id, folder) for folder in sorted(folders)]
+        top = store.client.list_logged_model_artifacts(version.model_id)
+    except store.mlflow.MlflowException:
+        return False
+    found = {item.path: item.file_size for items in lists for item in items}
+    return wanted.items() <= found.items() and {"MLmodel", CARD_FILE} <= {item.path for item in top}
+
+
+def _list_parts(recognizer: Path) -> Iterator[Path]:
+    for part in (BUNDLE_FOLDER, INDEX_FOLDER):
+        yield from (path for path in (recognizer / part).rglob("*") if path.is_file())
+
+
+def _place(part: Path) -> str:
+    """Where a file of a recognizer directory stands in the logged model: the Keras file is the model itself."""
+    return MODEL_FILE if part.name == KERAS_MODEL_FILE else f"{RECOGNIZER_FOLDER}/{part.as_posix()}"
+
+
+def _log_files(store: Store, recognizer: Path, variant: str, run_id: str, card: str) -> str:
+    experiment_id = store.client.get_run(run_id).info.experiment_id
+    model_id: str = store.client.create_logged_model(experiment_id, name=variant, source_run_id=run_id).model_id
+    try:
+        _upload(store, recognizer, model_id, run_id, card)
+    except BaseException:
+        store.client.finalize_logged_model(model_id, "FAILED")
+        raise
+    store.client.finalize_logged_model(model_id, "READY")
+    store.client.log_outputs(run_id, [store.mlflow.entities.LoggedModelOutput(model_id, step=0)])
+    return model_id
+
+
+def _upload(store: Store, recognizer: Path, model_id: str, run_id: str, card: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="landmarks-model-") as scratch:
+        folder = Path(scratch) / "model"
+        _save_model(store, recognizer, folder, model_id, run_id)
+        for path in _list_parts(recognizer):
+            place = folder / _place(path.relative_to(recognizer))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
+        store.client.log_model_artifacts(model_id, str(folder))
+
+
+def _save_model(store: Store, recognizer: Path, folder: Path, model_id: str, run_id: str) -> None:
+    _load_flavour(store).save_model(
+        _SavedNetwork(recognizer / BUNDLE_FOLDER / KERAS_MODEL_FILE),
+        str(folder),
+        mlflow_model=store.mlflow.models.Model(
+            artifact_path=folder.name, model_uuid=model_id, model_id=model_id, run_id=run_id
+        ),
+        signature=_describe_signature(store, recognizer),
+        # named here, because MLflow would find them by importing everything in another process, which takes 12 s
+        pip_requirements=[f"{name}=={get_installed_version(name)}" for name in _REQUIREMENTS],
+    )
+
+
+def _load_flavour(store: Store) -> Any:
+    """`mlflow.keras`, with Keras; what it needs warns of MLflow's own type hints when it is first imported."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*Any type hint", UserWarning)
+        _ = store.mlflow.pyfunc.FLAVOR_NAME  # only now it is imported
+    return store.mlflow.keras
+
+
+def _describe_signature(store: Store, recognizer: Path) -> Any:
+    bundle = read_bundle(recognizer / BUNDLE_FOLDER)
+    schema, size = store.mlflow.types.schema, bundle.image_format.image_size
+    outputs = {EMBEDDING: bundle.embedding_dim, PROBABILITIES: bundle.labels}
+    return store.mlflow.models.ModelSignature(
+        schema.Schema([schema.TensorSpec(np.dtype(np.uint8), (-1, size, size, 3))]),
+        schema.Schema([schema.TensorSpec(np.dtype(np.float32), (-1, n), name) for name, n in outputs.items()]),
+    )
+
+
+def _create_version(
+    store: Store, model_name: str, model_id: str, run_id: str, tags: Mapping[str, str]
+) -> RegisteredVersion:
+    try:
+        store.client.create_registered_model(model_name)
+    except store.mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    created = store.client.create_model_version(
+        model_name, f"models:/{model_id}", run_id=run_id, tags=dict(tags), model_id=model_id
+    )
+    link = json.dumps([{"name": created.name, "version": created.version}])
+    store.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
+    return get_version(store, model_name, created.version)
+
+
+def _answer_with_keras(store: Store, version: RegisteredVersion, pixels: Pixels) -> dict[str, Any]:
+    uri = f"models:/{version.name}/{version.version}"
+    try:
+        with use_store(store):
+            model = _load_flavour(store).load_model(uri)
+        answers: dict[str, Any] = model.predict_on_batch(pixels)
+    except (store.mlflow.MlflowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"{uri} cannot be loaded with Keras: {error} Train again: `dvc repro`.") from error
+    return answers
+
+
+def _draw_pixels(size: int) -> Pixels:
+    """Pictures of noise, coarse and fine: uint8 (n, size, size, 3)."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (_CHECKED_PHOTOS, 4, 4, 3), np.uint8)
+    repeats = -(-size // 4)
+    blocks = coarse.repeat(repeats, axis=1).repeat(repeats, axis=2)[:, :size, :size]
+    noise = random.integers(-20, 21, blocks.shape)
+    return np.clip(blocks + noise, 0, 255).astype(np.uint8)

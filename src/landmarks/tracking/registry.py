@@ -1,0 +1,182 @@
+"""MLflow's model registry: recognizers as registered versions, found by alias, usable with or without this package.
+
+A registered version is a model of MLflow's Keras flavour, so `mlflow.keras.load_model("models:/NAME@champion")` works
+anywhere. Beside it stands the rest of the recognizer directory, under `recognizer/`, and `model_card.md`.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from landmarks.errors import ArtifactError
+from landmarks.files import replace_folder
+from landmarks.recognizer.format import BUNDLE_FOLDER
+from landmarks.schema.network_format import KERAS_MODEL_FILE
+from landmarks.tracking.runs import Store
+from landmarks.tracking.store import open_store
+
+FINGERPRINT_TAG = "fingerprint"
+RECOGNIZER_FOLDER = "recognizer"
+CARD_FILE = "model_card.md"
+MODEL_FILE = f"data/{KERAS_MODEL_FILE}"
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """One version of a registered model, as the registry tells it.
+
+    Attributes:
+        name: of the registered model.
+        version: its number, as text.
+        run_id: of the run that trained it, in this store.
+        model_id: of the logged model that holds its files.
+        tags: `variant`, `fingerprint`, `data_fingerprint`, `git_commit`, `dvc_lock` and scores.
+        aliases: that lead to it.
+        created_ms: milliseconds since 1970.
+    """
+
+    name: str
+    version: str
+    run_id: str
+    model_id: str
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+    created_ms: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as a dict of texts and numbers."""
+        return asdict(self)
+
+    def describe(self) -> str:
+        """One line for people."""
+        created = datetime.fromtimestamp(self.created_ms / 1000, UTC)
+        scores = [f"{name} {float(self.tags[name]):.3f}" for name in ("top1", "top5") if name in self.tags]
+        variant, aliases = self.tags.get("variant", ""), ", ".join(self.aliases)
+        return (
+            f"{self.name}  {self.version:>3}  {aliases:10}  {variant:9}  {'  '.join(scores)}  {created:%Y-%m-%d %H:%M}"
+        )
+
+
+def list_models() -> list[RegisteredVersion]:
+    """All registered versions, by name, the newest of each first.
+
+    Raises:
+        LandmarksError: the registry cannot be used.
+    """
+    store = open_store()
+    found: list[RegisteredVersion] = []
+    for model in store.client.search_registered_models():
+        versions = store.client.search_model_versions(f"name = '{model.name}'")
+        found += sorted((_read_version(item, model) for item in versions), key=lambda v: -int(v.version))
+    return found
+
+
+def resolve_alias(model_name: str, alias: str) -> RegisteredVersion:
+    """The registered version behind an alias.
+
+    Raises:
+        ArtifactError: there is no such model or alias.
+        LandmarksError: the registry cannot be used.
+    """
+    store = open_store()
+    version = find_alias(store, model_name, alias)
+    if version is None:
+        known = ", ".join(f"{v.name}@{a}" for v in list_models() for a in v.aliases) or "none"
+        raise ArtifactError(
+            f"The registry {store.uri} has no model {model_name}@{alias}; there are: {known}. "
+            "Run `landmarks register`, or `landmarks sync` where the model was registered elsewhere."
+        )
+    return version
+
+
+def download_recognizer(version: RegisteredVersion, folder: Path) -> Path:
+    """Fetch the recognizer directory of a registered version, whole or not at all, and return its path.
+
+    Raises:
+        ArtifactError: the version lacks a file.
+        LandmarksError: the registry cannot be used.
+    """
+    store = open_store()
+    with replace_folder(folder) as temporary:
+        _download(store, version, RECOGNIZER_FOLDER, temporary)
+        _download(store, version, MODEL_FILE, temporary)
+        (temporary / MODEL_FILE).replace(temporary / RECOGNIZER_FOLDER / BUNDLE_FOLDER / KERAS_MODEL_FILE)
+        (temporary / MODEL_FILE).parent.rmdir()
+        for part in (temporary / RECOGNIZER_FOLDER).iterdir():
+            part.replace(temporary / part.name)
+        (temporary / RECOGNIZER_FOLDER).rmdir()
+    return folder
+
+
+def find_version(store: Store, model_name: str, fingerprint: str) -> RegisteredVersion | None:
+    """The version that holds a recognizer; of several the newest."""
+    found = store.client.search_model_versions(f"name = '{model_name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'")
+    if not found:
+        return None
+    return get_version(store, model_name, max((item.version for item in found), key=int))
+
+
+def find_alias(store: Store, model_name: str, alias: str) -> RegisteredVersion | None:
+    """The version behind an alias; None where there is none."""
+    try:
+        found = store.client.get_model_version_by_alias(model_name, alias)
+    except store.mlflow.MlflowException as error:
+        # MLflow calls a missing alias a wrong parameter
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    return get_version(store, model_name, found.version)
+
+
+def get_version(store: Store, model_name: str, version: str) -> RegisteredVersion:
+    """A version by its number."""
+    found = store.client.get_model_version(model_name, version)
+    return _read_version(found, store.client.get_registered_model(model_name))
+
+
+def set_alias(store: Store, version: RegisteredVersion, alias: str) -> None:
+    """Let an alias lead to a version."""
+    store.client.set_registered_model_alias(version.name, alias, version.version)
+
+
+def _read_version(item: Any, model: Any) -> RegisteredVersion:
+    aliases = tuple(sorted(alias for alias, number in model.aliases.items() if str(number) == str(item.version)))
+    return RegisteredVersion(
+        name=item.name,
+        version=str(item.version),
+        run_id=item.run_id or "",
+        model_id=item.model_id or str(item.source).removeprefix("models:/"),
+        tags=dict(item.tags),
+        aliases=aliases,
+        created_ms=int(item.creation_timestamp),
+    )
+
+
+def _download(store: Store, version: RegisteredVersion, path: str, folder: Path) -> None:
+    uri = f"models:/{version.name}/{version.version}/{path}"
+    try:
+        with use_store(store):
+            store.mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
+    except (store.mlflow.MlflowException, OSError) as error:
+        reason = str(error).strip().splitlines()[-1].rstrip(".")
+        raise ArtifactError(
+            f"{path} of {version.name} version {version.version} cannot be fetched from {store.uri}: {reason}. "
+            "Run `landmarks sync` in the workspace it was registered from: that mends it."
+        ) from error
+
+
+@contextmanager
+def use_store(store: Store) -> Iterator[None]:
+    """Let MLflow's own functions use a store; they know no other way than a setting of the process."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    store.mlflow.set_tracking_uri(store.uri)
+    try:
+        yield
+    finally:
+        store.mlflow.set_tracking_uri(None)
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before

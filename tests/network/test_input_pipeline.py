@@ -1,0 +1,196 @@
+"""Batches: every photo once an epoch, the order and the changes settled by seed and epoch."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from landmarks.network.input_pipeline import augment, blend, choose_image_size, read_batches, read_training_batches
+from landmarks.params import AugmentationParams, ResizingStep, read_params
+from landmarks.shards.format import Record, encode_png, write_shard
+
+ROOT = Path(__file__).parents[2]
+
+SIZE = 32
+NOTHING = AugmentationParams(
+    flip=False,
+    min_crop_area_fraction=1.0,
+    max_aspect_ratio=1.0,
+    center_crop=1.0,
+    brightness=0.0,
+    contrast=0.0,
+    saturation=0.0,
+    mixup_fraction=0.0,
+    mixup_alpha=0.2,
+    cutmix_fraction=0.0,
+)
+STRONG = {
+    "flip": True, "min_crop_area_fraction": 0.5, "max_aspect_ratio": 1.3,
+    "brightness": 0.2, "contrast": 0.3, "saturation": 0.3, "mixup_fraction": 0.4, "cutmix_fraction": 0.4,
+}  # fmt: skip
+
+
+def make_params(**changes: object) -> AugmentationParams:
+    return AugmentationParams.model_validate(NOTHING.model_dump() | changes)
+
+
+def make_photos(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("shards")
+    photos = make_photos(50)
+    paths = [folder / f"{i}.tfrecord" for i in range(3)]
+    for i, path in enumerate(paths):
+        rows = range(i, 50, 3)
+        write_shard(path, [Record(f"{row:016x}", row, encode_png(photos[row]), SIZE) for row in rows])
+    return paths
+
+
+def collect_labels(dataset: tf.data.Dataset) -> list[int]:
+    return [int(label) for _, labels in dataset.as_numpy_iterator() for label in labels]
+
+
+def test_an_epoch_shows_every_photo_once_in_a_new_order(shards: list[Path]) -> None:
+    first = collect_labels(read_training_batches(shards, SIZE, 10, seed=1, epoch=0))
+    assert sorted(first) == list(range(50))
+    assert collect_labels(read_training_batches(shards, SIZE, 10, seed=1, epoch=0)) == first
+    assert collect_labels(read_training_batches(shards, SIZE, 10, seed=1, epoch=1)) != first
+    assert collect_labels(read_training_batches(shards, SIZE, 10, seed=2, epoch=0)) != first
+
+
+def test_no_thread_of_autotuning_can_hold_up_the_end_of_an_epoch(shards: list[Path]) -> None:
+    for batches in (read_training_batches(shards, SIZE, 10, seed=0, epoch=0), read_batches(shards, SIZE, 16)):
+        assert batches.options().autotune.enabled is False
+
+
+def test_the_incomplete_last_batch_is_left_out_of_training_alone(shards: list[Path]) -> None:
+    assert len(collect_labels(read_training_batches(shards, SIZE, 16, seed=1, epoch=0))) == 48
+    assert len(collect_labels(read_batches(shards, SIZE, 16))) == 50
+    assert len(collect_labels(read_batches(shards, SIZE, 16, photos=7))) == 7
+
+
+def test_photos_arrive_as_they_were_stored(shards: list[Path]) -> None:
+    photos = make_photos(50)
+    for batch, labels in read_training_batches(shards, SIZE, 10, seed=0, epoch=0).as_numpy_iterator():
+        np.testing.assert_array_equal(batch, photos[labels])
+
+
+def test_augmented_epochs_repeat_exactly_and_differ_from_each_other(shards: list[Path]) -> None:
+    strong = make_params(**STRONG)
+    once, again, later = (
+        np.concatenate([b for b, *_ in read_training_batches(shards, SIZE, 10, 3, epoch, strong).as_numpy_iterator()])
+        for epoch in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(once, again)
+    assert (once != later).mean() > 0.5
+
+
+def change(photos: np.ndarray, seed: int = 0, **changes: object) -> np.ndarray:
+    changed: np.ndarray = augment(tf.constant(photos), make_params(**changes), tf.constant([seed, 0], tf.int64)).numpy()
+    assert changed.dtype == np.uint8
+    return changed
+
+
+def test_no_change_is_no_change() -> None:
+    photos = make_photos(4)
+    np.testing.assert_array_equal(change(photos), photos)
+
+
+def test_flip_mirrors_about_half_and_changes_nothing_else() -> None:
+    photos = make_photos(200)
+    flipped = change(photos, flip=True)
+    mirrored = (flipped == photos[:, :, ::-1]).all(axis=(1, 2, 3))
+    same = (flipped == photos).all(axis=(1, 2, 3))
+    assert (mirrored ^ same).all()
+    assert 70 < mirrored.sum() < 130
+
+
+def test_crops_stay_inside_and_keep_at_least_the_given_area() -> None:
+    ramp = np.linspace(0, 255, SIZE)[None, :, None] * np.ones((SIZE, 1, 3))
+    wide = change(np.repeat(ramp[None].astype(np.uint8), 300, axis=0), min_crop_area_fraction=0.5, max_aspect_ratio=1.5)
+    seen = (wide[:, 0, -1, 0].astype(int) - wide[:, 0, 0, 0]) / 255
+    assert seen.min() >= 0.5 / 1.0 - 0.05
+    assert seen.min() < 0.7
+    assert seen.max() > 0.95
+
+
+def test_brightness_shifts_within_its_bound() -> None:
+    grey = np.full((300, SIZE, SIZE, 3), 128, np.uint8)
+    shift = change(grey, brightness=0.2)[:, 0, 0, 0].astype(int) - 128
+    assert -52 <= shift.min() < -40
+    assert 40 < shift.max() <= 52
+
+
+def test_saturation_leaves_grey_alone_and_contrast_keeps_the_mean() -> None:
+    grey = np.repeat(np.random.default_rng(0).integers(60, 190, (8, SIZE, SIZE, 1)).astype(np.uint8), 3, axis=3)
+    assert np.abs(change(grey, saturation=0.5).astype(int) - grey).max() <= 1
+    contrasted = change(grey, contrast=0.3)
+    assert np.abs(contrasted.mean(axis=(1, 2, 3)) - grey.mean(axis=(1, 2, 3))).max() < 0.6
+    assert np.abs(contrasted.std(axis=(1, 2, 3)) / grey.std(axis=(1, 2, 3)) - 1).max() > 0.1
+
+
+def mix(photos: np.ndarray, labels: np.ndarray, seed: int = 0, **changes: object) -> list[np.ndarray]:
+    params = make_params(**changes)
+    mixed = blend(tf.constant(photos), tf.constant(labels), params, tf.constant([seed, 1], tf.int64))
+    return [part.numpy() for part in mixed]
+
+
+def test_mixup_blends_each_photo_with_its_partner_by_its_share() -> None:
+    photos, labels = make_photos(40), np.arange(40, dtype=np.int32)
+    mixed, own, others, shares = mix(photos, labels, mixup_fraction=1.0, mixup_alpha=0.5)
+    np.testing.assert_array_equal(own, labels)
+    np.testing.assert_array_equal(others, labels[::-1])
+    assert (shares >= 0.5).all()
+    assert shares.min() < 0.9
+    weights = shares[:, None, None, None]
+    expected = photos * weights + photos[::-1] * (1 - weights)
+    np.testing.assert_allclose(mixed, expected, atol=0.51)
+
+
+def test_cutmix_replaces_a_rectangle_of_the_area_it_tells() -> None:
+    photos, labels = make_photos(60), np.arange(60, dtype=np.int32)
+    mixed, _, _, shares = mix(photos, labels, cutmix_fraction=1.0)
+    from_partner = (mixed == photos[::-1]).all(axis=3) & (photos != photos[::-1]).any(axis=3)
+    assert ((mixed == photos).all(axis=3) | from_partner).all()
+    for mask, share in zip(from_partner, shares, strict=True):
+        assert abs(1 - mask.mean() - share) < 0.02
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if len(rows):
+            assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.98
+    assert shares.min() < 0.4
+    assert shares.max() > 0.9
+
+
+def test_the_given_fractions_of_the_batches_are_mixed() -> None:
+    photos, labels = make_photos(4), np.arange(4, dtype=np.int32)
+    kinds = []
+    for seed in range(200):
+        mixed, _, _, shares = mix(photos, labels, seed, mixup_fraction=0.3, cutmix_fraction=0.2)
+        kept = (shares == 1).all()
+        kinds.append("kept" if kept and (mixed == photos).all() else "mixed")
+    assert 70 < kinds.count("mixed") < 130
+    assert (mix(photos, labels)[0] == photos).all()
+
+
+def test_photos_are_smaller_in_the_epochs_that_the_params_name(shards: list[Path]) -> None:
+    steps = (ResizingStep(until=0.5, image_size=32), ResizingStep(until=0.75, image_size=48))
+    params = read_params(ROOT / "experiments" / "default.yaml").train.model_copy(
+        update={"epochs": 8, "resizing": steps}
+    )
+    assert [choose_image_size(64, params, epoch) for epoch in range(8)] == [32] * 4 + [48] * 2 + [64] * 2
+    assert choose_image_size(40, params, 4) == 40
+    for augmentation in (None, make_params(**STRONG)):
+        photos, *_ = next(iter(read_training_batches(shards, SIZE, 10, 0, 0, augmentation, reduced_size=16)))
+        assert photos.shape == (10, 16, 16, 3)
+
+
+def test_a_smaller_photo_is_the_photo_averaged(shards: list[Path]) -> None:
+    photos = make_photos(50).astype(float)
+    small, labels = next(iter(read_training_batches(shards, SIZE, 10, 0, 0, reduced_size=16)))
+    averaged = photos[labels].reshape(10, 16, 2, 16, 2, 3).mean(axis=(2, 4))
+    # the filter is wider than its block
+    assert np.corrcoef(small.numpy().ravel(), averaged.ravel())[0, 1] > 0.9

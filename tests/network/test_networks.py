@@ -1,0 +1,282 @@
+"""The network has the study's size and Keras's own ResNet-50's answers, and is saved without code of ours."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from landmarks.errors import ArtifactError
+from landmarks.network.layers import FusedBatchNormalization
+from landmarks.network.networks import build_backbone, build_classifier, build_recognizer, load_backbone_weights
+from landmarks.params import NetworkParams, read_params, write_experiment
+from landmarks.recognizer.serving_network import ServingNetwork
+from landmarks.schema.network_format import ImageFormat
+from landmarks.schema.vocabulary import Landmark
+from tiny_recognizers import write_bundle
+
+ROOT = Path(__file__).parents[2]
+DEFAULTS = read_params(ROOT / "experiments" / "default.yaml").network
+
+
+def make_params(**changes: object) -> NetworkParams:
+    return NetworkParams.model_validate(DEFAULTS.model_dump() | {"head": "softmax", "embedding_dim": None} | changes)
+
+
+def make_cosine_params(**changes: object) -> NetworkParams:
+    arcface = DEFAULTS.arcface.model_dump() | changes
+    return make_params(head="arcface", embedding_dim=16, arcface=arcface)
+
+
+OURS = make_params(pooling="average", batch_norm_momentum=0.9, zero_init_residual=True)
+
+
+def make_photos(count: int, size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype(np.uint8)
+
+
+def test_the_study_experiment_is_the_studys_recipe_and_its_network_has_exactly_its_parameters(tmp_path: Path) -> None:
+    study = write_experiment(["photos", "study"], ROOT / "experiments", tmp_path / "params.yaml")
+    assert (study.prepare.image_size, study.network.dropout, study.network.scaling) == (64, 0.2, "unit")
+    recipe = study.train
+    assert (recipe.initial_weights, recipe.optimizer, recipe.learning_rate, recipe.decay) == (
+        "none",
+        "adam",
+        1e-4,
+        "constant",
+    )
+    assert (recipe.batch_size, recipe.epochs, recipe.early_stopping_patience) == (128, 5, 7)
+    assert (recipe.early_stopping_monitor, recipe.warmup_epochs, recipe.label_smoothing) == ("val_loss", 0, 0.0)
+    assert (recipe.ema_decay, recipe.class_weighting, recipe.resizing) == (None, "none", ())
+    network = study.network
+    assert (network.head, network.pooling, network.stem, network.flip_tta) == ("softmax", "flatten", "standard", False)
+    assert (network.batch_norm_momentum, network.zero_init_residual) == (0.99, False)
+    mixing = (study.augmentation.mixup_fraction, study.augmentation.cutmix_fraction)
+    assert (*mixing, study.augmentation.center_crop) == (0.0, 0.0, 1.0)
+    classifier = build_classifier(study.prepare.image_size, 44, study.network)
+    assert classifier.count_params() == 23_948_204
+    assert sum(int(np.prod(variable.shape)) for variable in classifier.trainable_variables) == 23_895_084
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
+def test_a_published_weight_file_gives_equal_features(tmp_path: Path, suffix: str) -> None:
+    reference = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(64, 64, 3))
+    random = np.random.default_rng(1)
+    reference.set_weights(
+        [
+            random.uniform(0.5, 1.5, variable.shape) if variable.name in {"moving_variance", "gamma"}
+            else variable.numpy() + random.normal(0, 0.01, variable.shape)
+            for variable in reference.weights
+        ]
+    )  # fmt: skip
+    path = tmp_path / f"resnet{suffix}"
+    write_weights(reference, path)
+    classifier = build_classifier(64, 5, OURS, scaling="imagenet")
+    load_backbone_weights(classifier, str(path))
+    features = keras.Model(classifier.input, classifier.get_layer("features").output)
+    photos = make_photos(3, 64)
+    expected = reference(keras.applications.resnet50.preprocess_input(photos.astype(np.float32)))
+    np.testing.assert_allclose(features(photos), expected, rtol=1e-3, atol=1e-4 * float(np.max(expected)))
+
+
+def write_weights(model: keras.Model, path: Path) -> None:
+    if path.name.endswith(".weights.h5"):
+        model.save_weights(path)
+        return
+    # the published files are of this older layout
+    import h5py
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, model)
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save_weights(tmp_path / "other.weights.h5")
+    (tmp_path / "text.weights.h5").write_text("no weights")
+    classifier = build_classifier(32, 5, OURS)
+    for name in ("other", "text", "missing"):
+        with pytest.raises(ArtifactError, match=f"{name}.weights.h5 cannot be loaded into ResNet-50"):
+            load_backbone_weights(classifier, str(tmp_path / f"{name}.weights.h5"))
+
+
+def test_zero_initialised_branches_pass_the_shortcut_on() -> None:
+    backbone = build_backbone(32, OURS)
+    block = keras.Model(backbone.input, [backbone.get_layer(f"conv2_block{i}_out").output for i in (2, 3)])
+    before, after = block(np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32))
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize(("scaling", "low"), [("symmetric", -1.0), ("unit", 0.0)])
+def test_colours_are_scaled_as_the_network_is_told(scaling: Literal["symmetric", "unit"], low: float) -> None:
+    layer = build_classifier(32, 3, OURS, scaling=scaling).get_layer("scaling")
+    scaled = keras.ops.convert_to_numpy(layer(np.array([[[[0, 255, 255]]]], np.float32)))
+    np.testing.assert_allclose(scaled.ravel(), [low, 1.0, 1.0], atol=1e-6)
+
+
+def test_arcface_alone_reduces_to_512_dimensions() -> None:
+    recognizer = build_recognizer(build_classifier(32, 3, make_params(head="arcface", embedding_dim=None)))
+    assert recognizer.output["embedding"].shape == (None, 512)
+    assert make_params(head="softmax", embedding_dim=None).reduced_dim is None
+
+
+def test_the_recognizer_agrees_with_the_classifier() -> None:
+    classifier = build_classifier(32, 5, OURS)
+    photos = make_photos(4, 32)
+    logits = np.asarray(classifier(photos), np.float64)
+    answers = build_recognizer(classifier)(photos)
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(answers["probabilities"], softmax, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(answers["embedding"], axis=1), 1, atol=1e-5)
+    features = keras.Model(classifier.input, classifier.get_layer("features").output)(photos)
+    pooled = np.asarray(features).mean(axis=(1, 2))
+    np.testing.assert_allclose(answers["embedding"], pooled / np.linalg.norm(pooled, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_half_precision_weights_stay_full_and_answers_close() -> None:
+    full = build_classifier(32, 5, OURS)
+    half = build_classifier(32, 5, OURS, precision="bfloat16")
+    half.set_weights(full.get_weights())
+    assert {variable.dtype for variable in half.trainable_variables} == {"float32"}
+    assert half.get_layer("resnet50").get_layer("conv1_conv").compute_dtype == "bfloat16"
+    photos = make_photos(2, 32)
+    np.testing.assert_allclose(half(photos), full(photos), atol=0.1)
+
+
+def test_a_saved_recognizer_loads_where_landmarks_is_unknown(tmp_path: Path) -> None:
+    classifier = build_classifier(32, 3, OURS)
+    build_recognizer(classifier).save(tmp_path / "model.keras")
+    code = (
+        "import sys; sys.modules['landmarks'] = None\n"
+        "import keras, numpy as np\n"
+        f"model = keras.saving.load_model({str(tmp_path / 'model.keras')!r}, safe_mode=True)\n"
+        "print(float(model(np.full((1, 32, 32, 3), 7, np.uint8))['probabilities'][0, 0]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    expected = build_recognizer(classifier)(np.full((1, 32, 32, 3), 7, np.uint8))["probabilities"][0, 0]
+    assert float(done.stdout) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_fused_normalisation_answers_and_remembers_like_keras() -> None:
+    random = np.random.default_rng(0)
+    features = tf.constant(random.normal(2, 3, (4, 3, 3, 5)).astype(np.float32))
+    layers = [kind(momentum=0.9, epsilon=1e-3) for kind in (keras.layers.BatchNormalization, FusedBatchNormalization)]
+    for layer in layers:
+        layer.build(features.shape)
+        layer.set_weights([random.uniform(0.5, 1.5, 5) for _ in range(4)])
+    layers[1].set_weights(layers[0].get_weights())
+    results = []
+    for layer in layers:
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            trained = layer(features, training=True)
+            loss = tf.reduce_sum(trained**3)
+        gradients = tape.gradient(loss, [features, *(variable.value for variable in layer.trainable_variables)])
+        results.append([trained, *gradients, *layer.get_weights(), layer(features, training=False)])
+    for theirs, ours in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_gem_pooling_lies_between_average_and_maximum() -> None:
+    photos = make_photos(2, 64)
+    classifier = build_classifier(64, 3, make_params(pooling="gem", gem_power=3.0))
+    wanted = [classifier.get_layer("features").output, classifier.get_layer("rows").output]
+    features, rows = (np.asarray(output, np.float64) for output in keras.Model(classifier.input, wanted)(photos))
+    expected = (np.maximum(features, 1e-6) ** 3).mean(axis=(1, 2)) ** (1 / 3)
+    np.testing.assert_allclose(rows, expected, rtol=1e-4, atol=1e-5)
+    assert (rows >= features.mean(axis=(1, 2)) - 1e-4).all()
+
+
+@pytest.mark.parametrize("subcenters", [1, 3])
+def test_the_cosine_head_gives_scaled_cosines_of_the_closest_direction(subcenters: int) -> None:
+    classifier = build_classifier(32, 4, make_cosine_params(subcenters=subcenters, scale=10.0))
+    photos = make_photos(3, 32)
+    directions = classifier.get_layer("directions")
+    directions.set_weights([np.random.default_rng(1).normal(size=directions.kernel.shape)])
+    directions.kernel.assign(directions.kernel_constraint(directions.kernel))
+    rows = np.asarray(keras.Model(classifier.input, classifier.get_layer("rows").output)(photos), np.float64)
+    kernel = np.asarray(directions.kernel, np.float64)
+    expected = np.empty((3, 4))
+    for photo, row in enumerate(rows):
+        for label in range(4):
+            columns = kernel[:, label::4].T
+            expected[photo, label] = 10 * max(row @ c / np.linalg.norm(row) / np.linalg.norm(c) for c in columns)
+    np.testing.assert_allclose(classifier(photos), expected, atol=1e-3)
+
+
+def write_small_bundle(folder: Path, recognizer: keras.Model) -> Path:
+    landmarks = [Landmark(label, label, "", 1, 1, 1) for label in range(5)]
+    return write_bundle(folder / "bundle", recognizer, landmarks, image_format=ImageFormat(32, "crop", 10))
+
+
+def assert_served_alike(bundle: Path, photos: np.ndarray, answers: dict[str, tf.Tensor]) -> None:
+    """One photo and all of them get the answers of the Keras model."""
+    for count in (1, len(photos)):
+        probabilities, embeddings = ServingNetwork.load(bundle).run(photos[:count])
+        np.testing.assert_allclose(probabilities, answers["probabilities"][:count], atol=1e-5)
+        np.testing.assert_allclose(embeddings, answers["embedding"][:count], atol=1e-4)
+
+
+@pytest.mark.parametrize("params", [make_cosine_params(subcenters=2), make_params(pooling="gem", embedding_dim=8)])
+def test_every_head_is_exported_and_saved_with_equal_answers(tmp_path: Path, params: NetworkParams) -> None:
+    recognizer = build_recognizer(build_classifier(32, 5, params))
+    bundle = write_small_bundle(tmp_path, recognizer)
+    photos = make_photos(3, 32)
+    expected = recognizer(photos)
+    probabilities, embeddings = ServingNetwork.load(bundle).run(photos)
+    np.testing.assert_allclose(probabilities, expected["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(embeddings, expected["embedding"], atol=1e-5)
+    again = keras.saving.load_model(bundle / "model.keras", safe_mode=True)(photos)
+    np.testing.assert_allclose(again["embedding"], expected["embedding"], atol=1e-6)
+
+
+def test_an_open_image_size_takes_weights_to_a_fixed_one() -> None:
+    params = make_params(embedding_dim=8)
+    trained, fixed = build_classifier(None, 3, params, normalization="fused"), build_classifier(64, 3, params)
+    fixed.set_weights(trained.get_weights())
+    photos = make_photos(2, 64)
+    np.testing.assert_allclose(fixed(photos), trained(photos), atol=1e-4)
+    assert trained(make_photos(2, 32)).shape == (2, 3)
+
+
+def test_a_mirroring_recognizer_answers_with_the_mean_of_both(tmp_path: Path) -> None:
+    classifier = build_classifier(32, 5, make_params(embedding_dim=8))
+    plain, mirroring = build_recognizer(classifier), build_recognizer(classifier, flip_tta=True)
+    photos = make_photos(3, 32)
+    one, other = plain(photos), plain(photos[:, :, ::-1])
+    both = mirroring(photos)
+    np.testing.assert_allclose(both["probabilities"], (one["probabilities"] + other["probabilities"]) / 2, atol=1e-5)
+    rows = keras.Model(classifier.input, classifier.get_layer("rows").output)
+    summed = np.asarray(rows(photos)) + np.asarray(rows(photos[:, :, ::-1]))
+    expected = summed / np.linalg.norm(summed, axis=1, keepdims=True)
+    np.testing.assert_allclose(both["embedding"], expected, atol=1e-5)
+    bundle = write_small_bundle(tmp_path, mirroring)
+    assert_served_alike(bundle, photos, both)
+    again = keras.saving.load_model(bundle / "model.keras", safe_mode=True)(photos[:, :, ::-1])
+    np.testing.assert_allclose(again["probabilities"], both["probabilities"], atol=1e-5)
+    assert (bundle / "serving.tflite").stat().st_size < 1.1 * 4 * classifier.count_params()
+
+
+def test_a_recognizer_may_look_at_the_enlarged_center_alone(tmp_path: Path) -> None:
+    classifier = build_classifier(32, 5, OURS)
+    photos = make_photos(3, 32)
+    center = tf.image.resize(photos[:, 2:30, 2:30].astype(np.float32), (32, 32))
+    seen = tf.cast(tf.round(center), tf.uint8).numpy()
+    recognizer = build_recognizer(classifier, flip_tta=True, center_crop=0.87)
+    answers, expected = recognizer(photos), build_recognizer(classifier, flip_tta=True)(seen)
+    for name in ("probabilities", "embedding"):
+        np.testing.assert_allclose(answers[name], expected[name], atol=1e-5)
+    assert np.abs(answers["embedding"] - build_recognizer(classifier, flip_tta=True)(photos)["embedding"]).max() > 1e-3
+    bundle = write_small_bundle(tmp_path, recognizer)
+    assert_served_alike(bundle, photos, answers)
+    again = keras.saving.load_model(bundle / "model.keras", safe_mode=True)(photos)
+    np.testing.assert_allclose(again["probabilities"], answers["probabilities"], atol=1e-5)
+
+
+def test_the_small_stem_keeps_twice_the_height_and_width() -> None:
+    assert build_backbone(64, OURS).output.shape[1:] == (2, 2, 2048)
+    assert build_backbone(64, make_params(stem="small")).output.shape[1:] == (4, 4, 2048)

@@ -1,0 +1,350 @@
+import io
+import os
+import random
+import resource
+import struct
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import pytest
+from typing_extensions import Buffer
+
+from landmarks.errors import DataError
+from landmarks.photos import sources
+from landmarks.photos.places import Place, build_photo_path
+from landmarks.photos.sources import locate_photos, open_source
+from landmarks.photos.zip_members import read_member
+
+
+def make_ids(count: int, seed: int = 0) -> list[str]:
+    rng = random.Random(seed)
+    return [f"{rng.getrandbits(64):016x}" for _ in range(count)]
+
+
+def make_folder(root: Path, photos: dict[str, bytes]) -> dict[str, str]:
+    for image_id, data in photos.items():
+        path = root / build_photo_path(image_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return {"kind": "folder", "path": str(root)}
+
+
+def make_archive(path: Path, photos: dict[str, bytes], prefix: str = "", deflated: bool = True) -> dict[str, str]:
+    method = zipfile.ZIP_DEFLATED if deflated else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("train.csv", "id,landmark_id\n")
+        for image_id, data in photos.items():
+            archive.writestr(prefix + str(build_photo_path(image_id)), data)
+    return {"kind": "archive", "path": str(path), "prefix": prefix}
+
+
+def make_photos(count: int = 20) -> dict[str, bytes]:
+    rng = random.Random(1)
+    return {image_id: rng.randbytes(rng.randrange(2000)) + b"\0" * 500 for image_id in make_ids(count)}
+
+
+def read_all(spec: dict[str, str], image_ids: list[str]) -> dict[str, bytes]:
+    places = locate_photos(spec, image_ids)
+    columns = (places.offset.tolist(), places.compressed_bytes.tolist(), places.method.tolist())
+    source = open_source(spec)
+    return {row[0]: source.read(Place(*row)) for row in zip(image_ids, *columns, strict=True)}
+
+
+def read_one(spec: dict[str, str], image_id: str) -> bytes:
+    return read_all(spec, [image_id])[image_id]
+
+
+def test_folder_gives_the_bytes(tmp_path: Path) -> None:
+    photos = make_photos()
+    spec = make_folder(tmp_path, photos)
+    assert read_all(spec, list(photos)) == photos
+    places = locate_photos(spec, list(photos))
+    assert places.compressed_bytes.tolist() == [len(data) for data in photos.values()]
+    assert set(places.offset.tolist()) == set(places.method.tolist()) == {-1}
+    paths = [tmp_path / build_photo_path(image_id) for image_id in photos]
+    assert places.stamp.tolist() == [path.stat().st_mtime_ns for path in paths]
+
+
+@pytest.mark.parametrize("deflated", [True, False])
+@pytest.mark.parametrize("prefix", ["", "distractors/", "a+b (1)/"])
+def test_archive_gives_the_bytes(tmp_path: Path, prefix: str, deflated: bool) -> None:
+    photos = make_photos()
+    spec = make_archive(tmp_path / "photos.zip", photos, prefix, deflated)
+    shuffled = random.Random(2).sample(sorted(photos), len(photos))
+    assert read_all(spec, shuffled) == photos
+    with zipfile.ZipFile(tmp_path / "photos.zip") as archive:
+        infos = [archive.getinfo(prefix + str(build_photo_path(image_id))) for image_id in shuffled]
+    places = locate_photos(spec, shuffled)
+    assert places.offset.tolist() == [info.header_offset for info in infos]
+    assert places.compressed_bytes.tolist() == [info.compress_size for info in infos]
+    assert places.method.tolist() == [info.compress_type for info in infos]
+    assert places.stamp.tolist() == [info.CRC for info in infos]
+
+
+def test_photos_of_another_prefix_are_not_found(tmp_path: Path) -> None:
+    photos = make_photos(3)
+    spec = make_archive(tmp_path / "photos.zip", photos, "distractors/")
+    assert locate_photos(spec | {"prefix": ""}, list(photos)).compressed_bytes.tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_missing_photos_and_ids_that_are_none(tmp_path: Path, kind: str) -> None:
+    photos = make_photos(2)
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    spec = make_folder(tmp_path / "root", photos) if kind == "folder" else make_archive(tmp_path / "p.zip", photos)
+    first, second = photos
+    hostile = ["../../../../secret", "../secret", "", first.upper() + "g", first[:15], "/etc/passwd", f"{first}\n"]
+    image_ids = [hostile[0], first, "0" * 16, *hostile[1:], second]
+    found = locate_photos(spec, image_ids).compressed_bytes >= 0
+    assert [image_id for image_id, hit in zip(image_ids, found, strict=True) if hit] == [first, second]
+    for image_id in ("0" * 16, *hostile):
+        with pytest.raises(DataError, match=r"missing|16 hexadecimal"):
+            open_source(spec).read(Place(image_id))
+
+
+def test_pipes_and_folders_are_no_photos(tmp_path: Path) -> None:
+    first, second = make_ids(2)
+    spec = make_folder(tmp_path, {first: b"x", second: b"x"})
+    for image_id, make in ((first, os.mkfifo), (second, os.mkdir)):
+        path = tmp_path / build_photo_path(image_id)
+        path.unlink()
+        make(path)
+    assert locate_photos(spec, [first, second]).compressed_bytes.tolist() == [-1, -1]
+    with pytest.raises(DataError, match="missing"):
+        open_source(spec).read(Place(first))
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    image_id = make_ids(1)[0]
+    spec = make_folder(tmp_path, {image_id: b"x"})
+    os.truncate(tmp_path / build_photo_path(image_id), sources.MAX_PHOTO_BYTES + 1)
+    with pytest.raises(DataError, match="more than the 268435456 allowed"):
+        open_source(spec).read(Place(image_id))
+
+
+def test_a_member_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
+    image_id = make_ids(1)[0]
+    spec = make_archive(tmp_path / "p.zip", {image_id: b"\0" * (sources.MAX_PHOTO_BYTES + 1)})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match="unpacks to more than"):
+        read_one(spec, image_id)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2.5 * sources.MAX_PHOTO_BYTES / 1024
+
+
+def test_the_limit_is_inclusive(tmp_path: Path) -> None:
+    image_id = make_ids(1)[0]
+    spec = make_archive(tmp_path / "p.zip", {image_id: b"abc" * 1000})
+    places = locate_photos(spec, [image_id])
+    place = Place(image_id, int(places.offset[0]), int(places.compressed_bytes[0]), 8)
+    name = str(build_photo_path(image_id))
+    assert read_member(tmp_path / "p.zip", name, place, 3000) == b"abc" * 1000
+    with pytest.raises(DataError, match="unpacks to more than the 2999 bytes"):
+        read_member(tmp_path / "p.zip", name, place, 2999)
+
+
+@pytest.mark.parametrize("deflated", [True, False])
+def test_a_damaged_member_is_found_out(tmp_path: Path, deflated: bool) -> None:
+    image_id = make_ids(1)[0]
+    path = tmp_path / "p.zip"
+    spec = make_archive(path, {image_id: bytes(range(256)) * 4}, deflated=deflated)
+    place = int(locate_photos(spec, [image_id]).offset[0])
+    data = bytearray(path.read_bytes())
+    data[place + 30 + len(str(build_photo_path(image_id))) + 40] ^= 0x55
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="damaged inside the archive"):
+        read_one(spec, image_id)
+
+
+def test_another_archive_in_the_same_place_is_found_out(tmp_path: Path) -> None:
+    photos = make_photos(4)
+    spec = make_archive(tmp_path / "p.zip", photos)
+    image_id = list(photos)[-1]
+    places = locate_photos(spec, [image_id])
+    make_archive(tmp_path / "p.zip", {i: photos[i] for i in list(photos)[1:]})
+    place = Place(image_id, int(places.offset[0]), int(places.compressed_bytes[0]), 8)
+    with pytest.raises(DataError, match="has changed since it was indexed"):
+        open_source(spec).read(place)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_methods_are_refused(tmp_path: Path, method: int) -> None:
+    image_id = make_ids(1)[0]
+    with zipfile.ZipFile(tmp_path / "p.zip", "w", method) as archive:
+        archive.writestr(str(build_photo_path(image_id)), b"x" * 100)
+    with pytest.raises(DataError, match="method other than store and deflate"):
+        read_one({"kind": "archive", "path": str(tmp_path / "p.zip")}, image_id)
+
+
+def test_sizes_that_follow_the_data(tmp_path: Path) -> None:
+    class Unseekable(io.RawIOBase):
+        def __init__(self, path: Path) -> None:
+            self._file = path.open("wb")
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Buffer, /) -> int:
+            return self._file.write(data)
+
+        def close(self) -> None:
+            self._file.close()
+            super().close()
+
+    image_id, path = make_ids(1)[0], tmp_path / "p.zip"
+    with Unseekable(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(str(build_photo_path(image_id)), b"streamed" * 50)
+    assert struct.unpack_from("<H", path.read_bytes(), 6)[0] & 8  # the header promises sizes after the data
+    assert read_one({"kind": "archive", "path": str(path)}, image_id) == b"streamed" * 50
+
+
+def test_something_before_the_archive_in_its_file(tmp_path: Path) -> None:
+    photos = make_photos(3)
+    spec = make_archive(tmp_path / "p.zip", photos)
+    (tmp_path / "p.zip").write_bytes(b"#!/bin/sh\n" * 99 + (tmp_path / "p.zip").read_bytes())
+    assert read_all(spec, list(photos)) == photos
+
+
+def test_a_comment_at_the_end(tmp_path: Path) -> None:
+    photos = make_photos(3)
+    spec = make_archive(tmp_path / "p.zip", photos)
+    with zipfile.ZipFile(tmp_path / "p.zip", "a") as archive:
+        archive.comment = b"c" * 65_000
+    assert read_all(spec, list(photos)) == photos
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_of_a_name_that_stands_twice_the_last_counts(tmp_path: Path) -> None:
+    image_id = make_ids(1)[0]
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for data in (b"old", b"newest"):
+            archive.writestr(str(build_photo_path(image_id)), data)
+    assert read_one({"kind": "archive", "path": str(tmp_path / "p.zip")}, image_id) == b"newest"
+
+
+def test_members_that_climb_out_are_never_found(tmp_path: Path) -> None:
+    image_id = make_ids(1)[0]
+    right = str(build_photo_path(image_id))
+    wrong = str(build_photo_path(make_ids(1, seed=5)[0])).replace(make_ids(1, seed=5)[0], image_id)
+    names = (f"../{right}", f"/{right}", wrong, f"{image_id}.jpg", f"{right}/../../x.jpg")
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"hostile")
+    spec = {"kind": "archive", "path": str(tmp_path / "p.zip")}
+    assert locate_photos(spec, [image_id]).compressed_bytes.tolist() == [-1]
+
+
+def test_zip64(tmp_path: Path) -> None:
+    photos, path = make_photos(5), tmp_path / "p.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for image_id, data in photos.items():
+            with archive.open(str(build_photo_path(image_id)), "w", force_zip64=True) as member:
+                member.write(data)
+    assert read_all({"kind": "archive", "path": str(path)}, list(photos)) == photos
+
+
+def test_members_beyond_four_gigabytes(tmp_path: Path) -> None:
+    """A hole of 5 GB, which takes no room on the disk, pushes the photos where offsets need 64 bits."""
+    photos, path = make_photos(3), tmp_path / "p.zip"
+    path.touch()
+    os.truncate(path, 5 << 30)
+    with path.open("r+b") as stream, zipfile.ZipFile(stream, "w") as archive:
+        archive.start_dir = 5 << 30  # where the next member goes
+        for image_id, data in photos.items():
+            archive.writestr(str(build_photo_path(image_id)), data)
+    spec = {"kind": "archive", "path": str(path)}
+    assert locate_photos(spec, list(photos)).offset.min() >= 5 << 30
+    assert read_all(spec, list(photos)) == photos
+
+
+def test_an_archive_of_200_000_photos(tmp_path: Path) -> None:
+    image_ids, path = make_ids(200_000), tmp_path / "p.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, image_id in enumerate(image_ids):
+            info = zipfile.ZipInfo(str(build_photo_path(image_id)))
+            archive.writestr(info, number.to_bytes(4, "big"))
+    del archive, info
+    spec = {"kind": "archive", "path": str(path)}
+    asked = random.Random(3).sample(image_ids, 1000) + make_ids(1000, seed=9)
+    tracemalloc.start()
+    places = locate_photos(spec, asked)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200_000 * 80
+    assert (places.compressed_bytes[:1000] == 4).all()
+    assert (places.compressed_bytes[1000:] == -1).all()
+    numbers = {image_id: number for number, image_id in enumerate(image_ids)}
+    source = open_source(spec)
+    for row in range(0, 1000, 10):
+        data = source.read(Place(asked[row], int(places.offset[row]), 4, int(places.method[row])))
+        assert int.from_bytes(data, "big") == numbers[asked[row]]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:0],
+        lambda data: b"not a zip" * len(data),
+        lambda data: data[: len(data) // 2],
+        lambda data: data[: -len(data) // 3] + data[-22:],
+        lambda data: data.replace(b"PK\1\2", b"PK\0\0"),
+        lambda data: data[:-6] + b"\xff\xff\xff\x7f\0\0",
+        lambda data: data[:-10] + b"\xff\xff\xff\x7f" + data[-6:],
+        lambda data: data[:-18] + b"\1\0" + data[-16:],
+        lambda data: data[-22:],
+    ],
+)
+def test_a_damaged_archive_is_an_error(tmp_path: Path, damage: object) -> None:
+    photos, path = make_photos(30), tmp_path / "p.zip"
+    spec = make_archive(path, photos)
+    path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    with pytest.raises(DataError, match=r"p\.zip is damaged or incomplete .* Fetch it again"):
+        locate_photos(spec, list(photos))
+
+
+def test_random_damage_to_the_directory_gives_an_answer_or_our_error(tmp_path: Path) -> None:
+    photos, path, rng = make_photos(10), tmp_path / "p.zip", random.Random(4)
+    spec = make_archive(path, photos)
+    whole = path.read_bytes()
+    start = whole.index(b"PK\1\2")
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(rng.choice((1, 5))):
+            data[rng.randrange(start, len(data))] = rng.randrange(256)
+        path.write_bytes(data)
+        for image_id in photos:
+            try:
+                assert read_one(spec, image_id) == photos[image_id]
+            except DataError:
+                break
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"kind": "folder", "path": "/nowhere/at/all"}, "photo folder /nowhere/at/all is missing"),
+        ({"kind": "archive", "path": "/nowhere/p.zip"}, r"photo archive /nowhere/p\.zip is missing"),
+        ({"kind": "bucket", "path": "x"}, "received 'bucket'"),
+        ({}, "received None"),
+    ],
+)
+def test_a_source_that_is_not_there(spec: dict[str, str], message: str) -> None:
+    for use in (lambda: open_source(spec), lambda: locate_photos(spec, [])):
+        with pytest.raises(DataError, match=message):
+            use()
+
+
+def test_reading_one_photo_does_not_read_the_directory(tmp_path: Path) -> None:
+    photos, path = make_photos(5), tmp_path / "p.zip"
+    spec = make_archive(path, photos)
+    image_id = next(iter(photos))
+    places = locate_photos(spec, [image_id])
+    path.write_bytes(path.read_bytes().replace(b"PK\1\2", b"____").replace(b"PK\5\6", b"____"))
+    place = Place(image_id, int(places.offset[0]), int(places.compressed_bytes[0]), int(places.method[0]))
+    assert open_source(spec).read(place) == photos[image_id]
+
+
+def test_columns_have_the_types_of_the_table(tmp_path: Path) -> None:
+    places = locate_photos(make_folder(tmp_path, {make_ids(1)[0]: b"x"}), make_ids(3))
+    types = [column.dtype.name for column in (places.offset, places.compressed_bytes, places.method, places.stamp)]
+    assert types == ["int64", "int64", "int8", "int64"]

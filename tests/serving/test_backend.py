@@ -1,0 +1,124 @@
+"""The first rung: the class behind the application, called directly."""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from colours import GALLERY, ORIGIN, SIZE, THRESHOLD, make_photo
+
+from landmarks.errors import ImageError
+from landmarks.params import ServiceParams
+from landmarks.recognizer.recognizer import Recognizer
+from landmarks.serving.backend import Backend
+from landmarks.serving.looking import Look, Sight, Wish, look
+from landmarks.serving.receipt import PackageReceipt
+
+COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (120, 120, 120), (250, 200, 10), (10, 90, 80)]
+
+
+@pytest.fixture(scope="module")
+def recognizer(recognizer_folder: Path) -> Recognizer:
+    return Recognizer.load(recognizer_folder)
+
+
+@pytest.fixture
+def backend(recognizer: Recognizer, limits: ServiceParams) -> Iterator[Backend]:
+    backend = Backend(recognizer, limits)
+    yield backend
+    backend.close()
+
+
+def run(make: Callable[[], Awaitable[Any]]) -> Any:
+    async def start() -> Any:
+        return await make()
+
+    return asyncio.run(start())
+
+
+def find(backend: Backend, photo: bytes, **wish: int) -> Sight:
+    sight = run(lambda: backend.look(photo, Wish(**wish), "/test"))
+    assert isinstance(sight, Sight)
+    return sight
+
+
+def test_a_look_is_the_recognizers_answer(backend: Backend, recognizer: Recognizer) -> None:
+    photo = make_photo((200, 30, 90), 61, "JPEG")
+    sight = find(backend, photo, landmarks=3, neighbours=2)
+    assert sight.recognition == recognizer.classify([photo], 3)[0]
+    assert list(sight.neighbours) == recognizer.search([photo], 2)[0]
+
+
+def test_only_what_is_wanted_is_found(backend: Backend) -> None:
+    sight = find(backend, make_photo((0, 255, 0)))
+    assert (sight.recognition, sight.neighbours) == (None, ())
+    np.testing.assert_allclose(sight.embedding, [0, 1, 0], atol=1e-6)
+
+
+def test_grey_is_no_landmark(backend: Backend) -> None:
+    recognition = find(backend, make_photo((120, 120, 120)), landmarks=3).recognition
+    assert recognition is not None
+    assert not recognition.is_landmark
+    assert recognition.threshold == THRESHOLD
+
+
+def test_many_looks_at_once_give_what_each_gives_alone(backend: Backend) -> None:
+    photos = [make_photo(colour, 20 + row) for row, colour in enumerate(COLOURS * 8)]
+    wishes = [Wish(landmarks=row % 4, neighbours=row % 3) for row in range(len(photos))]
+
+    async def ask() -> list[Sight]:
+        looks = [backend.look(photo, wish, "/test") for photo, wish in zip(photos, wishes, strict=True)]
+        return list(await asyncio.gather(*looks))
+
+    for together, photo, wish in zip(asyncio.run(ask()), photos, wishes, strict=True):
+        alone = find(backend, photo, landmarks=wish.landmarks, neighbours=wish.neighbours)
+        assert (together.recognition, together.neighbours) == (alone.recognition, alone.neighbours)
+        assert together.embedding.tobytes() == alone.embedding.tobytes()
+
+
+def test_a_photo_that_shows_nothing_spoils_only_its_own_search(recognizer: Recognizer) -> None:
+    black, red = np.zeros((SIZE, SIZE, 3), np.uint8), np.full((SIZE, SIZE, 3), (255, 0, 0), np.uint8)
+    nothing, found, classified = look(
+        recognizer, [Look(black, Wish(0, 2)), Look(red, Wish(0, 2)), Look(black, Wish(1, 0))]
+    )
+    assert isinstance(nothing, ImageError)
+    assert isinstance(found, Sight)
+    assert [neighbour.image_id for neighbour in found.neighbours] == ["r0", "r1"]
+    assert isinstance(classified, Sight)
+    assert classified.recognition is not None
+    assert not classified.recognition.is_landmark
+
+
+def test_the_limit_of_pixels_is_the_services(backend: Backend, recognizer: Recognizer) -> None:
+    photo = make_photo((255, 0, 0), 2001)
+    assert recognizer.classify([photo], 1)
+    with pytest.raises(ImageError, match="pixels"):
+        find(backend, photo, landmarks=1)
+
+
+def test_large_photos_are_answered_like_small_ones(recognizer: Recognizer, limits: ServiceParams) -> None:
+    backend = Backend(recognizer, limits.model_copy(update={"max_pixels": 10_000_000}))
+    photos = [make_photo((255, 0, 0), 2100, "JPEG"), make_photo((0, 0, 255), 2100), make_photo((0, 255, 0))] * 2
+
+    async def ask() -> list[Sight]:
+        return list(await asyncio.gather(*(backend.look(photo, Wish(1), "/test") for photo in photos)))
+
+    named = [sight.recognition.predictions[0].name for sight in asyncio.run(ask()) if sight.recognition]
+    backend.close()
+    assert named == ["Red Tower", "Blue Dome", "Grüne Brücke"] * 2
+
+
+def test_the_model_is_described_back_to_its_run(backend: Backend, receipt: PackageReceipt) -> None:
+    described = dataclasses.asdict(backend.describe_model(receipt))
+    assert ORIGIN.model_dump().items() <= described.items()
+    assert described["run_id"] == receipt.run_id
+    assert described["bento"] == receipt.tag
+    assert (described["landmarks"], described["gallery_photos"], described["image_size"]) == (3, len(GALLERY), SIZE)
+
+
+def test_landmarks_are_listed_with_their_training_photos(backend: Backend) -> None:
+    listed = [(item.landmark_id, item.name, item.training_photos) for item in backend.list_landmarks().landmarks]
+    assert listed == [(7, "Red Tower", 2), (11, "Grüne Brücke", 1), (40, "Blue Dome", 1)]

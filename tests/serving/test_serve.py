@@ -1,0 +1,198 @@
+"""The third rung: `bentoml serve` at a project's root, asked over HTTP."""
+
+import http.client
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import httpx
+import pytest
+from colours import BENTOML, find_worker, make_photo, serve
+
+from landmarks.files import read_json, write_json
+from landmarks.params import ServiceParams
+from landmarks.recognizer.recognizer import Recognizer
+from landmarks.serving.receipt import RECEIPT_PATH, PackageReceipt
+
+RED = make_photo((255, 0, 0))
+NOT_FOR_SERVING = (
+    "tensorflow",
+    "keras",
+    "mlflow",
+    "dvc",
+    "great_expectations",
+    "pandas",
+    "pyarrow",
+    "matplotlib",
+    "sklearn",
+)
+
+_LIST_MODULES = """
+import asyncio, json, sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+import bentoml
+from landmarks.serving.service import Landmarks
+from landmarks.serving.looking import Wish
+Landmarks.to_asgi()
+photo = Path(sys.argv[1]).read_bytes()
+asyncio.run(Landmarks().backend.look(photo, Wish(1, 1), "/classify"))
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_classify_equals_the_recognizer(address: str, recognizer_folder: Path) -> None:
+    photo = make_photo((30, 60, 220), 77, "JPEG")
+    (expected,) = Recognizer.load(recognizer_folder).classify([photo], 3)
+    answer = httpx.post(f"{address}/classify", files={"image": photo}, data={"k": "3"}).json()
+    assert answer["predictions"] == [vars(prediction) for prediction in expected.predictions]
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "key"),
+    [
+        ("/classify", "image", "predictions"),
+        ("/classify_batch", "images", "results"),
+        ("/search", "image", "neighbours"),
+        ("/embed", "image", "embedding"),
+    ],
+)
+def test_every_endpoint_answers(address: str, path: str, field: str, key: str) -> None:
+    answer = httpx.post(f"{address}{path}", files={field: RED})
+    assert answer.status_code == 200
+    assert answer.json()[key]
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        ({"files": {"image": b"no photo"}}, 400),
+        ({"files": {"image": b""}}, 400),
+        ({"files": {"image": (None, "http://127.0.0.1:1/x.png")}}, 400),
+        ({"files": {"image": RED}, "data": {"k": "nan"}}, 400),
+        ({"content": b""}, 415),
+        ({"content": RED, "headers": {"content-type": "text/plain"}}, 415),
+    ],
+)
+def test_bad_requests(address: str, content: dict[str, object], status: int) -> None:
+    answer = httpx.post(f"{address}/classify", **content)  # type: ignore[arg-type]
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    assert httpx.post(f"{address}/classify", files={"image": RED}).status_code == 200
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.9])
+def test_a_body_above_the_limit_gets_its_answer(address: str, limits: ServiceParams, factor: float) -> None:
+    """The client is still sending; it must see 413 and not a broken connection."""
+    answer = httpx.post(f"{address}/classify", files={"image": bytes(int(factor * limits.max_body_bytes))})
+    assert answer.status_code == 413
+    assert answer.json()["error"].startswith("The body is larger than 2000000 bytes.")
+
+
+def test_a_body_far_above_the_limit_is_not_read(address: str, limits: ServiceParams) -> None:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
+    connection.putrequest("POST", "/classify")
+    connection.putheader("content-length", str(1000 * limits.max_body_bytes))
+    connection.putheader("content-type", "multipart/form-data; boundary=x")
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
+    assert httpx.post(f"{address}/classify", files={"image": RED}).status_code == 200
+
+
+def test_a_client_that_leaves_half_way(address: str, workspace: Path) -> None:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
+    connection.putrequest("POST", "/classify")
+    connection.putheader("content-length", "100000")
+    connection.putheader("content-type", "multipart/form-data; boundary=x")
+    connection.endheaders(bytes(50_000))
+    connection.close()
+    assert httpx.post(f"{address}/classify", files={"image": RED}).status_code == 200
+    assert "Traceback" not in (workspace / "serve.log").read_text(encoding="utf-8")
+
+
+def test_probes_metrics_and_page(address: str) -> None:
+    assert httpx.get(f"{address}/livez").status_code == 200
+    assert httpx.get(f"{address}/readyz").status_code == 200
+    assert httpx.get(f"{address}/docs.json").json()["info"]["title"] == "landmarks"
+    assert "swagger-ui" in httpx.get(f"{address}/").text
+    httpx.post(f"{address}/classify", files={"image": RED})
+    counted = [line for line in httpx.get(f"{address}/metrics").text.splitlines() if "request_total{" in line]
+    assert any('endpoint="/classify"' in line and 'http_response_code="200"' in line for line in counted)
+
+
+def test_the_target_may_be_named(workspace: Path) -> None:
+    with serve(["landmarks.serving.service:Landmarks"], workspace) as address:
+        assert httpx.post(f"{address}/classify", files={"image": RED}).status_code == 200
+
+
+def test_the_serving_process_stays_small(address: str) -> None:
+    assert find_worker(address).memory_info().rss < 300e6
+
+
+def test_no_training_stack_is_imported(workspace: Path, tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(RED)
+    command = [sys.executable, "-c", _LIST_MODULES, str(tmp_path / "red.png")]
+    listed = subprocess.run(command, cwd=workspace, check=True, capture_output=True, text=True).stdout
+    loaded = {name.partition(".")[0] for name in json.loads(listed)}
+    assert "ai_edge_litert" in loaded
+    assert loaded.isdisjoint(NOT_FOR_SERVING)
+
+
+def _fail_to_serve(folder: Path) -> str:
+    done = subprocess.run([str(BENTOML), "serve"], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "mend", "words"),
+    [
+        ("bundle/serving.tflite", lambda path: path.write_bytes(path.read_bytes()[:-1] + b"?"), "is damaged"),
+        ("bundle/serving.tflite", Path.unlink, "is missing"),
+        ("bundle/bundle.json", lambda path: path.write_text("{"), "is not valid JSON"),
+        ("index/embeddings.npy", Path.unlink, "is missing"),
+        ("index/thumbnails.jpegs", lambda path: path.write_bytes(b""), "is damaged"),
+    ],
+)
+def test_a_damaged_model(
+    workspace: Path, receipt: PackageReceipt, name: str, mend: Callable[[Path], Any], words: str, tmp_path: Path
+) -> None:
+    path = Path(bentoml.models.get(receipt.model_tag).path) / name
+    shutil.copy(path, tmp_path / "kept")
+    try:
+        mend(path)
+        assert words in (error := _fail_to_serve(workspace))
+        assert path.name in error
+    finally:
+        shutil.copy(tmp_path / "kept", path)
+
+
+@pytest.fixture
+def copy(workspace: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(workspace, tmp_path / "copy"))
+
+
+def test_without_a_package(copy: Path) -> None:
+    (copy / RECEIPT_PATH).unlink()
+    assert "reports/package.json is missing" in _fail_to_serve(copy)
+    # but whoever only imports the module is not stopped
+    subprocess.run([sys.executable, "-c", "import landmarks.serving.service"], cwd=copy, check=True)
+
+
+def test_a_receipt_that_is_none(copy: Path) -> None:
+    write_json(copy / RECEIPT_PATH, {"tag": 3})
+    assert "is not the receipt of a package" in _fail_to_serve(copy)
+
+
+def test_a_model_that_this_store_lacks(copy: Path) -> None:
+    receipt = read_json(copy / RECEIPT_PATH)
+    write_json(copy / RECEIPT_PATH, {**receipt, "model_tag": "colours:v9-nothing"})
+    assert "The packaged model colours:v9-nothing is not in BentoML's model store" in _fail_to_serve(copy)

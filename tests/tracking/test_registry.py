@@ -1,0 +1,189 @@
+"""Registered versions in a real registry, read back the way their users read them."""
+
+import filecmp
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from landmarks.errors import ArtifactError
+from landmarks.files import compute_sha256, read_json
+from landmarks.recognizer.recognizer import Recognizer
+from landmarks.tracking.receipts import read_receipt
+from landmarks.tracking.registration import check_model, is_whole, log_model
+from landmarks.tracking.registry import (
+    RegisteredVersion,
+    download_recognizer,
+    find_alias,
+    list_models,
+    resolve_alias,
+    set_alias,
+)
+from landmarks.tracking.store import open_store
+from tiny_recognizers import RED, make_pixels
+from tiny_workspaces import Workspace, use_empty_store, write_workspace
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+CARD = "# A card\n\nwith words"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    root = tmp_path_factory.mktemp("registry")
+    with pytest.MonkeyPatch.context() as patch:
+        use_empty_store(patch, root / "store")
+        yield write_workspace(root)
+
+
+@pytest.fixture(scope="module")
+def registered(workspace: Workspace) -> RegisteredVersion:
+    version = register(workspace, "augmented")
+    set_alias(open_store(), version, "champion")
+    return resolve_alias("tiny", "champion")
+
+
+def register(workspace: Workspace, variant: str, **tags: str) -> RegisteredVersion:
+    return log_model(
+        open_store(),
+        workspace.models / variant,
+        model_name="tiny",
+        variant=variant,
+        run_id=read_receipt(workspace.reports / "train" / variant / "run.json").run_id,
+        tags={"variant": variant, "top1": "0.75", **tags},
+        card=CARD,
+    )
+
+
+def test_a_version_tells_where_it_comes_from(workspace: Workspace, registered: RegisteredVersion) -> None:
+    store = open_store()
+    run_id = read_receipt(workspace.reports / "train" / "augmented" / "run.json").run_id
+    assert (registered.run_id, registered.aliases) == (run_id, ("champion",))
+    assert (registered.tags["variant"], registered.tags["top1"]) == ("augmented", "0.75")
+    found = store.client.get_model_version("tiny", registered.version)
+    assert (found.status, found.description, found.source) == ("READY", CARD, f"models:/{registered.model_id}")
+    assert [output.model_id for output in store.client.get_run(run_id).outputs.model_outputs] == [registered.model_id]
+
+
+def test_the_recognizer_comes_back_byte_for_byte(
+    workspace: Workspace, registered: RegisteredVersion, tmp_path: Path
+) -> None:
+    folder = download_recognizer(registered, tmp_path / "recognizer")
+    original = workspace.models / "augmented"
+    for part in ("bundle", "index"):
+        compared = filecmp.dircmp(folder / part, original / part)
+        assert (compared.left_only, compared.right_only, compared.diff_files) == ([], [], [])
+    assert sorted(path.name for path in folder.iterdir()) == ["bundle", "index"]
+    digest = compute_sha256(folder / "bundle" / "model.keras")
+    assert digest == read_json(folder / "bundle" / "bundle.json")["files"]["model.keras"]
+    answer = Recognizer.load(folder).classify_pixels(make_pixels(RED, 1)[None])[0]
+    assert answer.predictions[0].name == "Red Tower"
+
+
+def test_a_fresh_process_loads_it_without_this_package(
+    registered: RegisteredVersion,  # noqa: ARG001
+    workspace: Workspace,
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import json, sys, mlflow, numpy as np\n"
+        "model = mlflow.keras.load_model('models:/tiny@champion')\n"
+        "pixels = np.load(sys.argv[1])\n"
+        "answers = model.predict_on_batch(pixels)\n"
+        "assert not any(name.split('.')[0] == 'landmarks' for name in sys.modules)\n"
+        "assert not model.compiled\n"
+        "print(json.dumps({name: values.tolist() for name, values in answers.items()}))\n"
+    )
+    pixels = make_pixels(RED, 1)[None]
+    np.save(tmp_path / "pixels.npy", pixels)
+    command = [sys.executable, "-c", code, str(tmp_path / "pixels.npy")]
+    done = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout.splitlines()[-1])
+    model = keras.saving.load_model(workspace.models / "augmented" / "bundle" / "model.keras", compile=False)
+    for name, expected in model.predict_on_batch(pixels).items():
+        np.testing.assert_allclose(answers[name], expected, atol=1e-6)
+
+
+def test_the_signature_is_that_of_the_network(registered: RegisteredVersion) -> None:
+    store = open_store()
+    described = store.mlflow.models.get_model_info(f"models:/{registered.model_id}")
+    (photos,) = described.signature.inputs.inputs
+    assert (photos.type, photos.shape) == (np.dtype(np.uint8), (-1, 16, 16, 3))
+    assert {out.name: out.shape for out in described.signature.outputs.inputs} == {
+        "embedding": (-1, 3),
+        "probabilities": (-1, 3),
+    }
+
+
+def test_the_same_recognizer_is_registered_once(workspace: Workspace, registered: RegisteredVersion) -> None:
+    again = register(workspace, "augmented", top5="1.0")
+    assert (again.version, again.model_id) == (registered.version, registered.model_id)
+    assert again.tags == {**registered.tags, "top5": "1.0"}
+    assert register(workspace, "plain").version != registered.version
+
+
+def test_lost_files_are_found_missing_and_mended(workspace: Workspace, registered: RegisteredVersion) -> None:
+    store, recognizer = open_store(), workspace.models / "augmented"
+    assert is_whole(store, registered, recognizer)
+    for lost in workspace.root.glob(f"store/mlartifacts/**/{registered.model_id}/**/serving.tflite"):
+        lost.unlink()
+    assert not is_whole(store, registered, recognizer)
+    with pytest.raises(ArtifactError, match=r"serving\.tflite is missing"):
+        check_model(store, registered)
+    assert register(workspace, "augmented").version == registered.version
+    assert is_whole(store, registered, recognizer)
+    check_model(store, registered)
+
+
+def test_a_network_unlike_its_serving_export_is_refused_and_leaves_no_version(
+    workspace: Workspace, registered: RegisteredVersion, tmp_path: Path
+) -> None:
+    import shutil
+
+    broken = tmp_path / "models" / "augmented"
+    shutil.copytree(workspace.models / "augmented", broken)
+    facts = read_json(broken / "index" / "index.json")
+    (broken / "index" / "index.json").write_text(json.dumps(facts | {"threshold": 0.25}))
+    inputs = keras.Input((16, 16, 3), dtype="uint8")
+    colour = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(-1 / 255, offset=0.5)(inputs))
+    outputs = {"probabilities": keras.layers.Softmax()(colour), "embedding": keras.layers.UnitNormalization()(colour)}
+    keras.Model(inputs, outputs).save(broken / "bundle" / "model.keras")
+    before = [version.version for version in list_models()]
+    with pytest.raises(ArtifactError, match=r"answers otherwise than its serving export: \w+ differ by 0\.\d"):
+        log_model(
+            open_store(),
+            broken,
+            model_name="tiny",
+            variant="augmented",
+            run_id=registered.run_id,
+            tags={},
+            card=CARD,
+        )
+    assert [version.version for version in list_models()] == before
+
+
+def test_a_missing_alias_says_which_there_are(registered: RegisteredVersion) -> None:  # noqa: ARG001
+    for model_name, alias in (("tiny", "challenger"), ("towers", "champion")):
+        with pytest.raises(ArtifactError, match=rf"no model {model_name}@{alias}; there are: tiny@champion"):
+            resolve_alias(model_name, alias)
+        assert find_alias(open_store(), model_name, alias) is None
+
+
+def test_a_version_whose_files_are_lost_is_named(registered: RegisteredVersion, tmp_path: Path) -> None:
+    gone = RegisteredVersion("tiny", "99", registered.run_id, "m-" + "0" * 32, {}, (), 0)
+    with pytest.raises(ArtifactError, match="recognizer of tiny version 99 cannot be fetched"):
+        download_recognizer(gone, tmp_path / "recognizer")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_versions_are_listed_with_their_aliases_and_scores(registered: RegisteredVersion) -> None:
+    listed = {version.version: version for version in list_models()}[registered.version]
+    line = listed.describe()
+    assert all(part in line for part in ("tiny", "champion", "augmented", "top1 0.750"))
+    assert json.loads(json.dumps(listed.as_json()))["aliases"] == ["champion"]
