@@ -1,7 +1,7 @@
 # The first line of the README in full: `make` explains the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check ui serve app bench campaign lock clean
+.PHONY: help setup repro test test-fast check ui serve app bench campaign lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export TF_ENABLE_ONEDNN_OPTS := 1
 
 help: ## Explain the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## Make .venv with the exact versions of requirements.lock, and this package in it
 
@@ -38,6 +38,9 @@ repro: setup ## Run the pipeline (dvc repro), bring the tracking store up to dat
 
 test: setup ## Run the tests
 	$(BIN)/python -m pytest
+
+test-fast: setup ## Run the tests that take seconds, all but those marked slow
+	$(BIN)/python -m pytest -m "not slow"
 
 check: setup ## Lint, formatting and types: ruff and mypy, strict
 	$(BIN)/ruff check .

@@ -118,6 +118,7 @@ def _shrink(data: bytes) -> NDArray[np.float32]:
     return decode_image(data, ImageFormat(32, "crop", 10**6)).astype(np.float32).ravel()
 
 
+@pytest.mark.slow
 def test_raw_pixels_do_not_give_the_landmarks_away(tmp_path: Path) -> None:
     params = _PARAMS.model_copy(update={"landmarks": 12, "distractor_photos": 0, "image_size": 64})
     tables = draw_demo(params, tmp_path)

@@ -82,6 +82,7 @@ def test_much_lower_scores_are_drift(photos: int) -> None:
     assert compare_scores(make_scores(generator, 800), make_scores(generator, photos, a=2))
 
 
+@pytest.mark.slow
 def test_a_small_difference_that_is_certain_is_no_drift_unless_it_counts() -> None:
     generator = np.random.default_rng(0)
     reference, served = make_scores(generator, 50_000), make_scores(generator, 50_000, a=4.5)

@@ -16,6 +16,8 @@ from workspaces import Workspace, copy_project, make_tiny
 
 from landmarks.files import compute_sha256
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = ("plain", "augmented")
 
 

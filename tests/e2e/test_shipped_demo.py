@@ -20,6 +20,8 @@ from workspaces import Workspace
 from landmarks.schema.columns import Split
 from landmarks.shards.format import iterate_batches
 
+pytestmark = pytest.mark.slow
+
 
 def read_metrics(workspace: Workspace, variant: str) -> dict[str, float]:
     metrics: dict[str, float] = json.loads((workspace.root / f"reports/evaluate/{variant}/metrics.json").read_text())

@@ -56,6 +56,7 @@ def test_a_failed_download_says_what_to_do(server: str, tmp_path: Path, path: st
         fetch_weights(url, "0" * 32, tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_a_file_starts_the_backbone_and_none_leaves_it(tmp_path: Path) -> None:
     donor = build_classifier(32, 3, PARAMS, scaling="imagenet")
     donor.get_layer("resnet50").save_weights(tmp_path / "donor.weights.h5")

@@ -62,6 +62,7 @@ def test_the_study_experiment_is_the_studys_recipe_and_its_network_has_exactly_i
     assert sum(int(np.prod(variable.shape)) for variable in classifier.trainable_variables) == 23_895_084
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
 def test_a_published_weight_file_gives_equal_features(tmp_path: Path, suffix: str) -> None:
     reference = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(64, 64, 3))
@@ -137,6 +138,7 @@ def test_the_recognizer_agrees_with_the_classifier() -> None:
     np.testing.assert_allclose(answers["embedding"], pooled / np.linalg.norm(pooled, axis=1, keepdims=True), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_half_precision_weights_stay_full_and_answers_close() -> None:
     full = build_classifier(32, 5, OURS)
     half = build_classifier(32, 5, OURS, precision="bfloat16")
@@ -147,6 +149,7 @@ def test_half_precision_weights_stay_full_and_answers_close() -> None:
     np.testing.assert_allclose(half(photos), full(photos), atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_saved_recognizer_loads_where_landmarks_is_unknown(tmp_path: Path) -> None:
     classifier = build_classifier(32, 3, OURS)
     build_recognizer(classifier).save(tmp_path / "model.keras")
@@ -221,6 +224,7 @@ def assert_served_alike(bundle: Path, photos: np.ndarray, answers: dict[str, tf.
         np.testing.assert_allclose(embeddings, answers["embedding"][:count], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [make_cosine_params(subcenters=2), make_params(pooling="gem", embedding_dim=8)])
 def test_every_head_is_exported_and_saved_with_equal_answers(tmp_path: Path, params: NetworkParams) -> None:
     recognizer = build_recognizer(build_classifier(32, 5, params))
@@ -234,6 +238,7 @@ def test_every_head_is_exported_and_saved_with_equal_answers(tmp_path: Path, par
     np.testing.assert_allclose(again["embedding"], expected["embedding"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_open_image_size_takes_weights_to_a_fixed_one() -> None:
     params = make_params(embedding_dim=8)
     trained, fixed = build_classifier(None, 3, params, normalization="fused"), build_classifier(64, 3, params)
@@ -243,6 +248,7 @@ def test_an_open_image_size_takes_weights_to_a_fixed_one() -> None:
     assert trained(make_photos(2, 32)).shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_a_mirroring_recognizer_answers_with_the_mean_of_both(tmp_path: Path) -> None:
     classifier = build_classifier(32, 5, make_params(embedding_dim=8))
     plain, mirroring = build_recognizer(classifier), build_recognizer(classifier, flip_tta=True)
@@ -261,6 +267,7 @@ def test_a_mirroring_recognizer_answers_with_the_mean_of_both(tmp_path: Path) ->
     assert (bundle / "serving.tflite").stat().st_size < 1.1 * 4 * classifier.count_params()
 
 
+@pytest.mark.slow
 def test_a_recognizer_may_look_at_the_enlarged_center_alone(tmp_path: Path) -> None:
     classifier = build_classifier(32, 5, OURS)
     photos = make_photos(3, 32)

@@ -102,6 +102,7 @@ def test_it_learns_and_says_what_it_measured(tmp_path: Path) -> None:
     assert history[-1]["train_loss"] < history[0]["train_loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{"optimizer": "sgd", "ema_decay": 0.9}, {"optimizer": "adam"}, {"optimizer": "adamw"}]
 )
@@ -125,6 +126,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path: Path, changes: d
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_loses_at_most_an_epoch(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -341,6 +343,7 @@ def trained_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], dic
     return train_on
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one(trained_on: Callable[[bool], dict[str, np.ndarray]]) -> None:
     """Five steps of the ResNet-50 in float32, batch normalisation synchronised, without dropout."""
     one, two = trained_on(False), trained_on(True)

@@ -257,6 +257,7 @@ def test_members_beyond_four_gigabytes(tmp_path: Path) -> None:
     assert read_all(spec, list(photos)) == photos
 
 
+@pytest.mark.slow
 def test_an_archive_of_200_000_photos(tmp_path: Path) -> None:
     image_ids, path = make_ids(200_000), tmp_path / "p.zip"
     with zipfile.ZipFile(path, "w") as archive:

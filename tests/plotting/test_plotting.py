@@ -57,6 +57,7 @@ def test_a_landmark_without_test_photos_is_grey_not_blue(tmp_path: Path) -> None
     assert (read_picture(tmp_path / "matrix.png") == 237).all(axis=2).mean() > 0.05
 
 
+@pytest.mark.slow
 def test_of_very_many_landmarks_those_with_most_wrong_answers_are_drawn(tmp_path: Path) -> None:
     labels = 20_000
     actual = np.repeat(np.arange(labels), 2)

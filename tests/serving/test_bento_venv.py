@@ -14,6 +14,8 @@ from colours import make_photo, serve
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.serving.receipt import PackageReceipt
 
+pytestmark = pytest.mark.slow
+
 MOST_BYTES = 400_000_000
 
 

@@ -21,6 +21,8 @@ from ruamel.yaml import YAML
 
 from landmarks.serving.receipt import PackageReceipt
 
+pytestmark = pytest.mark.slow
+
 DEPLOY = PROJECT / "deploy"
 COMPOSE: dict[str, Any] = YAML(typ="safe").load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

@@ -22,6 +22,8 @@ from landmarks.serving.access import KEY_VARIABLE
 from landmarks.serving.receipt import PackageReceipt
 from landmarks.serving.request_log import PATH_VARIABLE
 
+pytestmark = pytest.mark.slow
+
 RED = make_photo((255, 0, 0))
 HEAD = "POST /classify HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: {length}\r\n\r\n"
 

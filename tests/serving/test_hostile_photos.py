@@ -12,6 +12,8 @@ from hostile_photos import LARGE, MAKERS, NAMED
 
 from landmarks.params import ServiceParams
 
+pytestmark = pytest.mark.slow
+
 MOST_BYTES = 400_000_000  # above what the worker has at start; a recognizer of 44 landmarks takes under 300 MB
 RED = make_photo((255, 0, 0))
 

@@ -11,6 +11,8 @@ from colours import RUN_ID, make_photo, serve
 from app.client import Service, ServiceError
 from landmarks.drift.served_photos import read_request_log
 
+pytestmark = pytest.mark.slow
+
 PHOTOS = [make_photo(colour) for colour in ((255, 0, 0), (0, 255, 0), (90, 90, 90))]
 
 

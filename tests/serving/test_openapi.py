@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.transport.serialization import Binary
 
+pytestmark = pytest.mark.slow
+
 RED = make_photo((255, 0, 0))
 GET_PATHS = ("/landmarks", "/model", "/thumbnails/{image_id}", "/livez", "/readyz", "/metrics")
 PHOTO_PATHS = ("/classify", "/classify_batch", "/search", "/embed")

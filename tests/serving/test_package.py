@@ -25,7 +25,7 @@ TAGS = {
     "auroc": "nan",
     "reviewed_by": "nobody",
 }
-pytestmark = pytest.mark.usefixtures("bentoml_home")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bentoml_home")]
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,12 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not in
 pytest.importorskip("streamlit", reason="streamlit (the extra `app`) is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="no browser is installed: apt-get install chromium chromium-driver"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER), reason="no browser is installed: apt-get install chromium chromium-driver"
+    ),
+]
 
 RED, GREEN, GREY = make_photo((255, 0, 0)), make_photo((0, 255, 0)), make_photo((90, 90, 90))
 ORANGE = make_photo((255, 170, 60))

@@ -19,6 +19,8 @@ from landmarks.params import ServiceParams
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.serving.receipt import RECEIPT_PATH, PackageReceipt
 
+pytestmark = pytest.mark.slow
+
 RED = make_photo((255, 0, 0))
 NOT_FOR_SERVING = (
     "tensorflow",

@@ -41,7 +41,7 @@ from tiny_recognizers import (
 )
 
 # MLflow's own tables under SQLAlchemy 2.1
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")]
 
 AUGMENTATION = read_params(Path(__file__).parents[2] / "experiments/default.yaml").augmentation
 PARAMS = EvaluateParams(bootstrap_samples=100, calibration_bins=10, gallery_photos=4, confusions=5, queries=3, seed=0)

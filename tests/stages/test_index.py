@@ -42,6 +42,8 @@ from tiny_recognizers import (
     write_tiny_shards,
 )
 
+pytestmark = pytest.mark.slow
+
 Features = npt.NDArray[np.float64]
 
 TRAIN = [

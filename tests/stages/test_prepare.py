@@ -31,6 +31,8 @@ from landmarks.schema.vocabulary import Landmark, read_vocabulary, write_vocabul
 from landmarks.shards.format import read_manifest, read_split
 from landmarks.stages.prepare import prepare
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 LANDMARK_SPLITS = (Split.TRAIN, Split.VAL, Split.TEST)
 

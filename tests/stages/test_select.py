@@ -19,6 +19,8 @@ from landmarks.stages.validate import validate
 from landmarks.tables.photo_set import read_photo_set
 from photo_sets import make_folder, make_id, make_select_params, make_validate_params, put_photo
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 

@@ -14,6 +14,8 @@ from landmarks.stages.train import compute_work_fingerprint, train
 from landmarks.tracking import provenance
 from tiny_recognizers import COLOURS, LANDMARKS, Photo, make_photos, write_tiny_shards
 
+pytestmark = pytest.mark.slow
+
 DEFAULTS = Path(__file__).parents[2] / "experiments" / "default.yaml"
 TRAIN = [photo for label, colour in enumerate(COLOURS) for photo in make_photos(label * 16, label, [colour] * 2)]
 VAL = [photo for label, colour in enumerate(COLOURS) for photo in make_photos(256 + label, label, [colour])]

@@ -12,6 +12,8 @@ from landmarks.stages.validate import validate
 from landmarks.tables.photo_set import read_photo_set
 from photo_sets import make_acquire_params, make_folder, make_id, make_validate_params, put_photo
 
+pytestmark = pytest.mark.slow
+
 
 def run(root: Path, **changes: Any) -> Path:
     raw = acquire(root / "raw", make_acquire_params(root))

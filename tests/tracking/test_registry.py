@@ -85,6 +85,7 @@ def test_the_recognizer_comes_back_byte_for_byte(
     assert answer.predictions[0].name == "Red Tower"
 
 
+@pytest.mark.slow
 def test_a_fresh_process_loads_it_without_this_package(
     registered: RegisteredVersion,  # noqa: ARG001
     workspace: Workspace,

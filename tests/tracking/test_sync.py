@@ -21,7 +21,7 @@ from landmarks.tracking.store import open_store
 from landmarks.tracking.sync import sync
 from tiny_workspaces import EXPORT, Workspace, make_params, use_empty_store, write_evaluation, write_workspace
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")]
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def find_binaries() -> Path | None:
 
 BINARIES = find_binaries()
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(BINARIES is None, reason="PostgreSQL is not installed: apt-get install postgresql"),
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
 ]
