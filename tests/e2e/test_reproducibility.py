@@ -50,7 +50,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     wait_for_checkpoint(workspace, process.pid)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (workspace.root / "models/plain/bundle").exists()
+    assert not (workspace.root / "models/plain/network").exists()
     finished = read_finished_epochs(workspace)
     assert finished >= 1
     workspace.run("dvc", "repro")
