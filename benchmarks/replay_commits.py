@@ -3,8 +3,8 @@
     python benchmarks/replay_commits.py [--last 633f885] [--commits 100]
 
 For each commit, the Python files that it changed are compared with the deps of `train` in its own dvc.yaml and, moved
-to where their content lies now, with the deps of today. Values of params.yaml count in both: a commit that changes one of
-them trains again whatever the deps are, and is counted apart. Rooms that cannot change a weight are no deps.
+to where their content lies now, with the deps of today. Commits that change a value of params.yaml which `train`
+reads are counted apart: they train again whatever the deps are.
 """
 
 import argparse

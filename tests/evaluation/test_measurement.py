@@ -10,6 +10,7 @@ from landmarks.export.indexing import build_index
 from landmarks.params import EvaluateParams, IndexParams
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.columns import Split
+from landmarks.schema.network_format import Pixels
 from landmarks.shards import format as shard_format
 from tiny_recognizers import BLUE, COLOURS, GREY, RED, make_photos, write_tiny_bundle, write_tiny_shards
 
@@ -43,7 +44,7 @@ def test_each_photo_is_decoded_once(project: Path, monkeypatch: pytest.MonkeyPat
     decoded: Counter[bytes] = Counter()
     decode = shard_format.decode_png
 
-    def count(data: bytes) -> shard_format.Pixels:
+    def count(data: bytes) -> Pixels:
         decoded[data] += 1
         return decode(data)
 
