@@ -1,6 +1,6 @@
 """Whether the service stays up and its memory flat.
 
-    PYTHONPATH=tests/service python benchmarks/service_soak.py --minutes 10
+    PYTHONPATH=tests/serving python benchmarks/service_soak.py --minutes 10
 
 After 1,000 ordinary photos eight clients send the hostile photos of the tests, each of them twice; then they ask for
 everything in turn, with large and broken photos among the ordinary ones. Targets: at most 400 MB resident after the
