@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,24 @@ class Client:
 
     def post(self, path: str, **content: Any) -> httpx.Response:
         return self.request("POST", path, **content)
+
+
+def check_problem(answer: httpx.Response, status: int, words: str = "") -> dict[str, Any]:
+    """An error is problem details (RFC 9457), with the id that the header tells, and shows nothing of the machine."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert list(problem) == ["type", "title", "status", "detail", "instance", "request_id", "error"]
+    assert problem["status"] == status
+    assert problem["type"] == "about:blank"
+    assert problem["title"] == HTTPStatus(status).phrase
+    assert problem["instance"] == answer.request.url.raw_path.decode().partition("?")[0]
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert problem["error"] == problem["detail"]
+    assert words in problem["detail"]
+    for leak in ("Traceback", 'File "', ".py", "/tmp", "site-packages", "PIL", "Error("):
+        assert leak not in answer.text
+    return problem
 
 
 def find_free_port() -> int:

@@ -1,14 +1,15 @@
-"""The optional key of the service."""
+"""The optional key of the service, and the optional origins of pages that may ask it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import anyio.from_thread
 import pytest
-from colours import Client, make_photo
+from colours import Client, check_problem, make_photo
 
+from landmarks.errors import ArtifactError
 from landmarks.recognizer.recognizer import Recognizer
-from landmarks.serving.access import KEY_VARIABLE, check_key, read_key
+from landmarks.serving.access import KEY_VARIABLE, ORIGINS_VARIABLE, check_key, read_key, read_origins
 from landmarks.serving.app import build_app
 from landmarks.serving.backend import Backend
 from landmarks.serving.problems import RequestError
@@ -48,9 +49,8 @@ def guarded(receipt: PackageReceipt, recognizer_folder: Path) -> Iterator[Client
 def test_without_the_key(guarded: Client, headers: dict[str, str]) -> None:
     for path in ENDPOINTS:
         answer = guarded.post(path, files={"image": RED}, headers=headers)
-        assert answer.status_code == 401
+        check_problem(answer, 401)
         assert answer.headers["www-authenticate"] == "Bearer"
-        assert list(answer.json()) == ["error"]
         assert KEY not in answer.text
     for path in PROTECTED:
         assert guarded.request("GET", path, headers=headers).status_code == 401
@@ -74,6 +74,24 @@ def test_no_key_is_asked_for_where_none_is_set(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv(KEY_VARIABLE, "")
     assert read_key() is None
     check_key({}, None)
+
+
+def test_origins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ORIGINS_VARIABLE, raising=False)
+    assert read_origins() == ()
+    monkeypatch.setenv(ORIGINS_VARIABLE, "")
+    assert read_origins() == ()
+    monkeypatch.setenv(ORIGINS_VARIABLE, "https://a.example.org,http://localhost:8080 ,")
+    assert read_origins() == ("https://a.example.org", "http://localhost:8080")
+    monkeypatch.setenv(ORIGINS_VARIABLE, "*")
+    assert read_origins() == ("*",)
+
+
+@pytest.mark.parametrize("origin", ["a.example.org", "https://a.example.org/", "https://", "ftp://a", "https://a b"])
+def test_what_is_no_origin(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    monkeypatch.setenv(ORIGINS_VARIABLE, f"https://b.example.org,{origin}")
+    with pytest.raises(ArtifactError, match=r"LANDMARKS_CORS_ORIGINS names .* which is no origin"):
+        read_origins()
 
 
 def test_a_key_of_any_characters() -> None:

@@ -1,7 +1,6 @@
 """The first rung: the class behind the application, called directly."""
 
 import asyncio
-import dataclasses
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from colours import GALLERY, ORIGIN, SIZE, THRESHOLD, make_photo
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
 from landmarks.recognizer.recognizer import Recognizer
-from landmarks.serving.backend import Backend
-from landmarks.serving.looking import Look, Sight, Wish, look
+from landmarks.serving.backend import Backend, Query, QueryResult, run_queries
 from landmarks.serving.receipt import PackageReceipt
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (120, 120, 120), (250, 200, 10), (10, 90, 80)]
@@ -39,23 +37,23 @@ def run(make: Callable[[], Awaitable[Any]]) -> Any:
     return asyncio.run(start())
 
 
-def find(backend: Backend, photo: bytes, **wish: int) -> Sight:
-    sight = run(lambda: backend.look(photo, Wish(**wish), "/test"))
-    assert isinstance(sight, Sight)
-    return sight
+def find(backend: Backend, photo: bytes, **wanted: int) -> QueryResult:
+    result = run(lambda: backend.answer(photo, "/test", **wanted))
+    assert isinstance(result, QueryResult)
+    return result
 
 
-def test_a_look_is_the_recognizers_answer(backend: Backend, recognizer: Recognizer) -> None:
+def test_an_answer_is_the_recognizers(backend: Backend, recognizer: Recognizer) -> None:
     photo = make_photo((200, 30, 90), 61, "JPEG")
-    sight = find(backend, photo, landmarks=3, neighbours=2)
-    assert sight.recognition == recognizer.classify([photo], 3)[0]
-    assert list(sight.neighbours) == recognizer.search([photo], 2)[0]
+    result = find(backend, photo, landmarks=3, neighbours=2)
+    assert result.recognition == recognizer.classify([photo], 3)[0]
+    assert list(result.neighbours) == recognizer.search([photo], 2)[0]
 
 
 def test_only_what_is_wanted_is_found(backend: Backend) -> None:
-    sight = find(backend, make_photo((0, 255, 0)))
-    assert (sight.recognition, sight.neighbours) == (None, ())
-    np.testing.assert_allclose(sight.embedding, [0, 1, 0], atol=1e-6)
+    result = find(backend, make_photo((0, 255, 0)))
+    assert (result.recognition, result.neighbours) == (None, ())
+    np.testing.assert_allclose(result.embedding, [0, 1, 0], atol=1e-6)
 
 
 def test_grey_is_no_landmark(backend: Backend) -> None:
@@ -65,29 +63,27 @@ def test_grey_is_no_landmark(backend: Backend) -> None:
     assert recognition.threshold == THRESHOLD
 
 
-def test_many_looks_at_once_give_what_each_gives_alone(backend: Backend) -> None:
+def test_many_queries_at_once_give_what_each_gives_alone(backend: Backend) -> None:
     photos = [make_photo(colour, 20 + row) for row, colour in enumerate(COLOURS * 8)]
-    wishes = [Wish(landmarks=row % 4, neighbours=row % 3) for row in range(len(photos))]
+    wanted = [{"landmarks": row % 4, "neighbours": row % 3} for row in range(len(photos))]
 
-    async def ask() -> list[Sight]:
-        looks = [backend.look(photo, wish, "/test") for photo, wish in zip(photos, wishes, strict=True)]
-        return list(await asyncio.gather(*looks))
+    async def ask() -> list[QueryResult]:
+        answers = [backend.answer(photo, "/test", **counts) for photo, counts in zip(photos, wanted, strict=True)]
+        return list(await asyncio.gather(*answers))
 
-    for together, photo, wish in zip(asyncio.run(ask()), photos, wishes, strict=True):
-        alone = find(backend, photo, landmarks=wish.landmarks, neighbours=wish.neighbours)
+    for together, photo, counts in zip(asyncio.run(ask()), photos, wanted, strict=True):
+        alone = find(backend, photo, **counts)
         assert (together.recognition, together.neighbours) == (alone.recognition, alone.neighbours)
         assert together.embedding.tobytes() == alone.embedding.tobytes()
 
 
 def test_a_photo_that_shows_nothing_spoils_only_its_own_search(recognizer: Recognizer) -> None:
     black, red = np.zeros((SIZE, SIZE, 3), np.uint8), np.full((SIZE, SIZE, 3), (255, 0, 0), np.uint8)
-    nothing, found, classified = look(
-        recognizer, [Look(black, Wish(0, 2)), Look(red, Wish(0, 2)), Look(black, Wish(1, 0))]
-    )
+    nothing, found, classified = run_queries(recognizer, [Query(black, 0, 2), Query(red, 0, 2), Query(black, 1, 0)])
     assert isinstance(nothing, ImageError)
-    assert isinstance(found, Sight)
+    assert isinstance(found, QueryResult)
     assert [neighbour.image_id for neighbour in found.neighbours] == ["r0", "r1"]
-    assert isinstance(classified, Sight)
+    assert isinstance(classified, QueryResult)
     assert classified.recognition is not None
     assert not classified.recognition.is_landmark
 
@@ -103,16 +99,16 @@ def test_large_photos_are_answered_like_small_ones(recognizer: Recognizer, limit
     backend = Backend(recognizer, limits.model_copy(update={"max_pixels": 10_000_000}))
     photos = [make_photo((255, 0, 0), 2100, "JPEG"), make_photo((0, 0, 255), 2100), make_photo((0, 255, 0))] * 2
 
-    async def ask() -> list[Sight]:
-        return list(await asyncio.gather(*(backend.look(photo, Wish(1), "/test") for photo in photos)))
+    async def ask() -> list[QueryResult]:
+        return list(await asyncio.gather(*(backend.answer(photo, "/test", landmarks=1) for photo in photos)))
 
-    named = [sight.recognition.predictions[0].name for sight in asyncio.run(ask()) if sight.recognition]
+    named = [result.recognition.predictions[0].name for result in asyncio.run(ask()) if result.recognition]
     backend.close()
     assert named == ["Red Tower", "Blue Dome", "Grüne Brücke"] * 2
 
 
 def test_the_model_is_described_back_to_its_run(backend: Backend, receipt: PackageReceipt) -> None:
-    described = dataclasses.asdict(backend.describe_model(receipt))
+    described = backend.describe_model(receipt).model_dump()
     assert ORIGIN.model_dump().items() <= described.items()
     assert described["run_id"] == receipt.run_id
     assert described["bento"] == receipt.tag

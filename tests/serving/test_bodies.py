@@ -3,15 +3,20 @@
 import base64
 import io
 import json
+import os
 import socket
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from colours import GALLERY, ORIGIN, RUN_ID, Client, make_photo
+from colours import GALLERY, ORIGIN, RUN_ID, Client, check_problem, make_photo
 from PIL import Image
 
-from landmarks.serving.backend import API_VERSION
+from landmarks.params import ServiceParams
+from landmarks.serving import bodies
 from landmarks.serving.receipt import PackageReceipt
+from landmarks.serving.schemas import API_VERSION
 
 RED = make_photo((255, 0, 0))
 BLUE = make_photo((0, 0, 255), image_format="JPEG")
@@ -20,12 +25,6 @@ RAW = {"content-type": "image/jpeg"}
 
 def encode(photo: bytes) -> str:
     return base64.b64encode(photo).decode()
-
-
-def check_refused(answer: Any, status: int, words: str) -> None:
-    assert answer.status_code == status, answer.text
-    assert list(answer.json()) == ["error"]
-    assert words in answer.json()["error"]
 
 
 @pytest.mark.parametrize("path", ["/classify", "/search"])
@@ -57,9 +56,9 @@ def test_embed_gives_the_vector_that_search_compares(client: Client) -> None:
 
 
 def test_embed_takes_no_k(client: Client) -> None:
-    check_refused(client.post("/embed", files={"image": RED}, data={"k": "1"}), 400, "Unknown field 'k'")
-    check_refused(client.post("/embed?k=1", files={"image": RED}), 400, "Unknown parameter 'k'")
-    check_refused(client.post("/embed", json={"image": encode(RED), "k": 1}), 400, "Unknown field 'k'")
+    check_problem(client.post("/embed", files={"image": RED}, data={"k": "1"}), 400, "Unknown field 'k'")
+    check_problem(client.post("/embed?k=1", files={"image": RED}), 400, "Unknown parameter 'k'")
+    check_problem(client.post("/embed", json={"image": encode(RED), "k": 1}), 400, "Unknown field 'k'")
 
 
 def test_a_json_batch_answers_the_good_photos_in_their_places(client: Client) -> None:
@@ -72,7 +71,7 @@ def test_a_json_batch_answers_the_good_photos_in_their_places(client: Client) ->
 
 
 def test_a_batch_takes_no_raw_body(client: Client) -> None:
-    check_refused(client.post("/classify_batch", content=RED, headers=RAW), 415, "received 'image/jpeg'")
+    check_problem(client.post("/classify_batch", content=RED, headers=RAW), 415, "received 'image/jpeg'")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +92,7 @@ def test_a_batch_takes_no_raw_body(client: Client) -> None:
     ],
 )
 def test_json_that_is_no_request(client: Client, sent: object, words: str) -> None:
-    check_refused(client.post("/classify", json=sent), 400, words)
+    check_problem(client.post("/classify", json=sent), 400, words)
 
 
 @pytest.mark.parametrize(
@@ -115,28 +114,28 @@ def test_json_that_is_no_request(client: Client, sent: object, words: str) -> No
 )
 def test_bodies_that_are_no_json(client: Client, body: bytes) -> None:
     answer = client.post("/classify", content=body, headers={"content-type": "application/json"})
-    check_refused(answer, 400, '{"image": "<base64>", "k": 3}')
+    check_problem(answer, 400, '{"image": "<base64>", "k": 3}')
 
 
 @pytest.mark.parametrize("k", [0, -1, 51, 1.0, 2.5, True, None, "x", [1], {}, 10**30, "1e1"])
 def test_a_wrong_k_in_json(client: Client, k: object) -> None:
-    check_refused(client.post("/classify", json={"image": encode(RED), "k": k}), 400, "whole number from 1 to 50")
+    check_problem(client.post("/classify", json={"image": encode(RED), "k": k}), 400, "whole number from 1 to 50")
 
 
 @pytest.mark.parametrize("k", ["0", "51", "nan", "inf", "-1", "1.5", "", "%33%00", "9" * 3000])
 def test_a_wrong_k_in_the_address(client: Client, k: str) -> None:
-    check_refused(client.post(f"/search?k={k}", content=RED, headers=RAW), 400, "whole number from 1 to 50")
+    check_problem(client.post(f"/search?k={k}", content=RED, headers=RAW), 400, "whole number from 1 to 50")
 
 
 def test_k_may_stand_only_once(client: Client) -> None:
-    check_refused(client.post("/classify?k=1&k=1", content=RED, headers=RAW), 400, "2 values")
-    check_refused(client.post("/classify?k=1", files={"image": RED}, data={"k": "1"}), 400, "2 values")
-    check_refused(client.post("/classify?k=1", json={"image": encode(RED), "k": 1}), 400, "2 values")
+    check_problem(client.post("/classify?k=1&k=1", content=RED, headers=RAW), 400, "2 values")
+    check_problem(client.post("/classify?k=1", files={"image": RED}, data={"k": "1"}), 400, "2 values")
+    check_problem(client.post("/classify?k=1", json={"image": encode(RED), "k": 1}), 400, "2 values")
 
 
 def test_unknown_parameters_in_the_address(client: Client) -> None:
-    check_refused(client.post("/classify?top=3", content=RED, headers=RAW), 400, "Unknown parameter 'top'")
-    check_refused(client.post("/classify?" + "k=1&" * 50, content=RED, headers=RAW), 400, "more than 20 parameters")
+    check_problem(client.post("/classify?top=3", content=RED, headers=RAW), 400, "Unknown parameter 'top'")
+    check_problem(client.post("/classify?" + "k=1&" * 50, content=RED, headers=RAW), 400, "more than 20 parameters")
 
 
 def test_no_address_is_opened_wherever_it_stands(client: Client) -> None:
@@ -160,10 +159,61 @@ def test_no_address_is_opened_wherever_it_stands(client: Client) -> None:
             server.accept()
 
 
+def test_no_body_touches_the_disk(client: Client, limits: ServiceParams) -> None:
+    written: list[str] = []
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and watching and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            written.append(str(arguments[0]))
+
+    sys.addaudithook(watch)  # for good, so it is switched off below
+    watching = True
+    photo = RED + bytes(limits.max_body_bytes - len(RED) - 1000)
+    answers = [
+        client.post("/classify", files={"image": photo}),
+        client.post("/classify", content=photo, headers=RAW),
+        client.post("/classify", json={"image": encode(photo[: limits.max_body_bytes // 2])}),
+        client.post("/classify_batch", files=[("images", photo[: len(photo) // 4])] * 3),
+        client.post("/classify", files={"image": bytes(2 * limits.max_body_bytes)}),
+        client.post("/model", content=photo),
+    ]
+    assert written == []
+    with (Path(os.devnull)).open("wb"):
+        assert written == [os.devnull]  # it does watch
+    watching = False
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 413, 200]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["multipart/form-data; boundary=x", "application/json", "image/png", "application/octet-stream"]
+)
+def test_nothing_parses_what_is_not_admitted(
+    client: Client, limits: ServiceParams, content_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[str] = []
+    for name in ("parse_form", "parse_json", "parse_request"):
+        monkeypatch.setattr(bodies, name, lambda *_, name=name: parsed.append(name))
+    monkeypatch.setattr("landmarks.serving.app.parse_request", bodies.parse_request)
+    answer = client.post("/classify", content=bytes(limits.max_body_bytes + 1), headers={"content-type": content_type})
+    check_problem(answer, 413)
+    assert parsed == []
+    assert client.post("/classify", content=b"x", headers={"content-type": content_type}).status_code == 500
+    assert parsed == ["parse_request"]
+
+
+@pytest.mark.parametrize("path", ["/landmarks", "/model"])
+def test_facts_are_posted_too(client: Client, path: str) -> None:
+    """BentoML's client sends nothing but POST; what it sends is not looked at."""
+    told = client.get(path)
+    assert client.post(path, json={}).json() == client.post(path, content=b"{").json() == told.json()
+    head = client.request("HEAD", path)
+    assert (head.status_code, head.headers["content-type"]) == (200, told.headers["content-type"])
+
+
 def test_a_photo_of_the_wrong_type_is_looked_at_not_believed(client: Client) -> None:
     answer = client.post("/classify?k=1", content=BLUE, headers={"content-type": "image/svg+xml"})
     assert answer.json()["predictions"][0]["name"] == "Blue Dome"
-    check_refused(
+    check_problem(
         client.post("/classify", content=b"<svg/>", headers={"content-type": "image/png"}), 400, "not a photo"
     )
 

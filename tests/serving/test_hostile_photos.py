@@ -32,8 +32,7 @@ def test_a_hostile_photo_is_answered_or_refused(client: Client, name: str) -> No
     if name in NAMED:
         assert {answer.json()["predictions"][0]["name"] for answer in ways[:3]} == {"Red Tower"}
         return
-    assert len({answer.text for answer in ways}) == 1
-    (error,) = ways[0].json().values()
+    (error,) = {answer.json()["error"] for answer in ways}
     assert len(error) < 200
     for leak in ("Traceback", "File ", ".py", "/tmp", "site-packages", "PIL", "Error", "object at 0x"):
         assert leak not in error

@@ -1,120 +1,237 @@
-"""The ASGI application that BentoML mounts: checks requests, computes off the event loop, answers JSON."""
+"""The FastAPI application that BentoML mounts: checks requests, computes off the event loop, answers JSON."""
 
 import asyncio
-import dataclasses
-import logging
+import inspect
 import os
 import zlib
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio.to_thread
 import pydantic
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
 
 from landmarks.errors import ImageError
+from landmarks.params import ServiceParams
+from landmarks.recognizer.recognizer import Neighbour, Recognition
 from landmarks.serving.access import check_key, read_key
-from landmarks.serving.answers import LandmarksAnswer, ModelAnswer, Problem
+from landmarks.serving.admission import AdmissionControl
 from landmarks.serving.backend import Backend
-from landmarks.serving.endpoints import THUMBNAILS_PATH, Endpoint, list_endpoints
-from landmarks.serving.looking import Sight, Wish
-from landmarks.serving.openapi import build_openapi
-from landmarks.serving.page import PAGE
-from landmarks.serving.problems import RequestError
+from landmarks.serving.bodies import PhotoRequest, parse_request, receive_body
+from landmarks.serving.problems import HANDLERS, PROBLEM_TYPE, REQUEST_ID, RequestError
 from landmarks.serving.receipt import PackageReceipt
-from landmarks.serving.requests import Received, read_photos, receive
-from landmarks.serving.room import Room
+from landmarks.serving.schemas import (
+    API_VERSION,
+    EXAMPLES,
+    BatchAnswer,
+    EmbedAnswer,
+    LandmarksAnswer,
+    ModelAnswer,
+    PhotoError,
+    Problem,
+    SearchAnswer,
+    SimilarPhoto,
+    describe_request,
+    list_photo_fields,
+    show_commands,
+)
 
-Handler = Callable[[Request], Awaitable[Response]]
-
+TITLE = "landmarks"
+DESCRIPTION = (
+    "Names the landmark in a photo, says when a photo shows none that it knows, and finds similar photos. "
+    f"Errors are answered as `{PROBLEM_TYPE}` (RFC 9457), with the id of the request, which the header `X-Request-ID` "
+    "of every answer tells too. No address in a request is ever fetched. "
+    "Where the service has a key, send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
+)
 _CACHE = "private, max-age=86400"
-_log = logging.getLogger(__name__)
+_DECIMALS = 7  # of an embedding: more say nothing in float32
+_REF = "#/components/schemas/{model}"
+_REQUEST_ID = {
+    "name": REQUEST_ID,
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "Names the request in its answer and in the log: up to 64 letters, digits and `._-`.",
+}
+_PROBES = {
+    "livez": "Whether the process is alive",
+    "readyz": "Whether the model is loaded and requests are taken",
+    "metrics": "Figures in the text format of Prometheus",
+}
 
 
-def build_app(get_backend: Callable[[], Backend], receipt: PackageReceipt) -> Starlette:
+class _Application(FastAPI):
+    """Describes what FastAPI cannot know of: the key, problems, and the probes that BentoML answers."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Build the OpenAPI document, once."""
+        document = super().openapi()
+        if "security" not in document:
+            document["security"] = [{}, {"bearer": []}, {"key": []}]
+            document["paths"] |= {f"/{name}": {"get": _describe_probe(name)} for name in _PROBES}
+            schema = pydantic.TypeAdapter(Problem).json_schema(mode="serialization", ref_template=_REF)
+            document["components"]["schemas"]["Problem"] = schema
+            document["components"]["securitySchemes"] = {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            }
+        return document
+
+
+def build_app(get_backend: Callable[[], Backend], receipt: PackageReceipt) -> FastAPI:
     """Make the application.
 
     Args:
         get_backend: gives the model; called for each request, because the application is there before the model is.
         receipt: what is served, and within which limits.
     """
-    routes = [
-        *_route_endpoints(get_backend, receipt),
-        *_route_facts(get_backend, receipt),
-        *_route_documents(receipt),
-    ]
-    return Starlette(
-        routes=routes,
-        exception_handlers={
-            RequestError: _answer_request_error,
-            ImageError: _answer_image_error,
-            ClientDisconnect: _answer_disconnect,
-            HTTPException: _answer_http_error,
-            Exception: _answer_fault,
-        },
+    key = read_key()
+
+    async def guard(request: Request) -> None:
+        check_key(request.headers, key)
+
+    app = _Application(
+        title=TITLE,
+        description=DESCRIPTION,
+        version=API_VERSION,
+        servers=[{"url": "."}],
+        dependencies=[Depends(guard)],
+        generate_unique_id_function=lambda route: route.name,
+        exception_handlers=HANDLERS,
+        openapi_url="/docs.json",
+        # FastAPI's own pages load their scripts from another site
+        docs_url=None,
+        redoc_url=None,
+        # BentoML traces requests already
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    PhotoEndpoints(get_backend, receipt.service).add_to(app)
+    _add_facts(app, get_backend, receipt)
+    app.add_route("/", _show_page)
+    return app
 
 
-def _route_endpoints(get_backend: Callable[[], Backend], receipt: PackageReceipt) -> list[Route]:
-    room, limits = Room(receipt.service), receipt.service
-    readers = anyio.CapacityLimiter(os.cpu_count() or 1)
+class PhotoEndpoints:
+    """The endpoints that take photos; their docstrings are their descriptions."""
 
-    async def look(endpoint: Endpoint, received: Received) -> list[Sight | Problem]:
-        asked = await anyio.to_thread.run_sync(read_photos, received, endpoint, limits, limiter=readers)
-        backend, wish = get_backend(), endpoint.wish(asked.k)
-        return await asyncio.gather(*(_look(backend, photo, wish, endpoint) for photo in asked.photos))
+    def __init__(self, get_backend: Callable[[], Backend], limits: ServiceParams) -> None:
+        self._get_backend = get_backend
+        self._limits = limits
+        self._fields = list_photo_fields(limits)
+        self._admission = AdmissionControl(limits)
+        self._parsers = anyio.CapacityLimiter(os.cpu_count() or 1)
 
-    async def answer(endpoint: Endpoint, to_json: Callable[[Any], bytes], request: Request) -> Response:
-        with room.open_upload() as upload:
-            received = await receive(request, limits, upload)
-            with room.take_place():
+    def add_to(self, app: FastAPI) -> None:
+        """Route them."""
+        problems = {
+            400: "Something is missing or wrong, or a photo cannot be read.",
+            408: f"The body took more than {self._limits.receive_seconds:g} seconds.",
+            413: f"The body has more than {self._limits.max_body_bytes} bytes.",
+            415: "The body is of another content type.",
+            503: "Too many requests are under way.",
+        }
+        for handler in (self.classify, self.classify_batch, self.search, self.embed):
+            path, field = f"/{handler.__name__}", self._fields[handler.__name__]
+            described = describe_request(field, self._limits)
+            app.post(
+                path,
+                **_describe(handler, show_commands(path, field)),
+                responses=_describe_answers(handler.__annotations__["return"], problems),
+                openapi_extra=described | {"parameters": [*described["parameters"], _REQUEST_ID]},
+            )(handler)
+
+    async def classify(self, request: Request) -> Recognition:
+        """Name the landmark in a photo.
+
+        Landmarks from most to least likely, and whether the photo shows a landmark at all: the estimated chance of
+        that, `landmark_score`, must reach the threshold. `confidence` is the estimated chance that the first prediction
+        is right. Both weigh the first prediction, the most similar photo of the gallery, the part of the most similar
+        ones that agree, and how similar the photo is to known distractors (non-landmark photos).
+        """
+        async with self._admit(request, "classify") as asked:
+            return await self._recognize(asked.photo, asked.k, "/classify")
+
+    async def classify_batch(self, request: Request) -> BatchAnswer:
+        """Name the landmarks in several photos.
+
+        One result per photo, in their order. A photo that cannot be read gets its own error; the others are answered.
+        """
+        async with self._admit(request, "classify_batch") as asked:
+            tries = (self._try_to_recognize(photo, asked.k, "/classify_batch") for photo in asked.photos)
+            return BatchAnswer(tuple(await asyncio.gather(*tries)))
+
+    async def search(self, request: Request) -> SearchAnswer:
+        """Find similar photos.
+
+        The photos of the gallery that are most similar to this one, by cosine similarity, closest first.
+        """
+        async with self._admit(request, "search") as asked:
+            backend = self._get_backend()
+            found = await backend.answer(asked.photo, "/search", neighbours=asked.k)
+            return SearchAnswer(
+                tuple(_add_thumbnail(neighbour, backend.has_thumbnails) for neighbour in found.neighbours)
+            )
+
+    async def embed(self, request: Request) -> EmbedAnswer:
+        """Turn a photo into a vector.
+
+        The embedding that `search` compares: of unit length, so that the inner product of two is their cosine.
+        """
+        async with self._admit(request, "embed") as asked:
+            found = await self._get_backend().answer(asked.photo, "/embed")
+            return EmbedAnswer(tuple(round(value, _DECIMALS) for value in found.embedding.tolist()))
+
+    @asynccontextmanager
+    async def _admit(self, request: Request, endpoint: str) -> AsyncIterator[PhotoRequest]:
+        """Read a request, and hold a slot while it is being answered."""
+        limits = self._limits
+        with self._admission.open_upload() as upload:
+            body = await receive_body(request, limits, upload)
+            content_type = request.headers.get("content-type", "")
+            parts = (request.url.query, content_type, body, self._fields[endpoint], limits)
+            with self._admission.acquire():
                 try:
-                    found = await asyncio.wait_for(look(endpoint, received), limits.answer_seconds)
+                    async with asyncio.timeout(limits.answer_seconds):
+                        yield await anyio.to_thread.run_sync(parse_request, *parts, limiter=self._parsers)
                 except TimeoutError:
                     raise RequestError(f"No answer within {limits.answer_seconds:g} seconds. Try again.", 503) from None
-        has_thumbnails = get_backend().recognizer.gallery.thumbnails is not None
-        return Response(to_json(endpoint.build(found, has_thumbnails)), media_type="application/json")
 
-    return [
-        Route(
-            endpoint.path,
-            _guard(partial(answer, endpoint, pydantic.TypeAdapter(endpoint.answer).dump_json)),
-            methods=["POST"],
-            name=endpoint.name,
-        )
-        for endpoint in list_endpoints(limits)
-    ]
+    async def _recognize(self, photo: bytes, k: int, path: str) -> Recognition:
+        found = await self._get_backend().answer(photo, path, landmarks=k)
+        assert found.recognition is not None  # k is at least 1
+        return found.recognition
 
-
-async def _look(backend: Backend, photo: bytes | Problem, wish: Wish, endpoint: Endpoint) -> Sight | Problem:
-    """What is found in one photo; where it is one of several, its error is its own result."""
-    if isinstance(photo, Problem):
-        return photo
-    try:
-        return await backend.look(photo, wish, endpoint.path)
-    except ImageError as error:
-        if endpoint.most_photos == 1:
-            raise
-        return Problem(str(error))
+    async def _try_to_recognize(self, photo: bytes | PhotoError, k: int, path: str) -> Recognition | PhotoError:
+        if isinstance(photo, PhotoError):
+            return photo
+        try:
+            return await self._recognize(photo, k, path)
+        except ImageError as error:
+            return PhotoError(str(error))
 
 
-def _route_facts(get_backend: Callable[[], Backend], receipt: PackageReceipt) -> list[Route]:
-    def answer(kind: type, build: Callable[[], Any]) -> Handler:
-        to_json = pydantic.TypeAdapter[Any](kind).dump_json
+def _add_thumbnail(neighbour: Neighbour, has_thumbnails: bool) -> SimilarPhoto:
+    thumbnail = f"thumbnails/{neighbour.image_id}" if has_thumbnails else None
+    return SimilarPhoto(**vars(neighbour), thumbnail=thumbnail)
 
-        async def show(_: Request) -> Response:
-            # many landmarks make many bytes
-            data = await anyio.to_thread.run_sync(lambda: to_json(build()))
-            return Response(data, media_type="application/json")
 
-        return show
+def _add_facts(app: FastAPI, get_backend: Callable[[], Backend], receipt: PackageReceipt) -> None:
+    to_json = pydantic.TypeAdapter(LandmarksAnswer).dump_json
 
-    async def show_thumbnail(request: Request) -> Response:
+    async def landmarks() -> Response:
+        """List what the model can name."""
+        backend = get_backend()
+        # many landmarks make many bytes
+        data = await anyio.to_thread.run_sync(lambda: to_json(backend.list_landmarks()))
+        return Response(data, media_type="application/json")
+
+    async def model() -> ModelAnswer:
+        """Tell which model answers."""
+        return get_backend().describe_model(receipt)
+
+    async def thumbnails(request: Request) -> Response:
+        """Show a small picture of a photo of the gallery."""
         data = await anyio.to_thread.run_sync(get_backend().find_thumbnail, request.path_params["image_id"])
         if data is None:
             raise RequestError("There is no thumbnail of such a photo.", 404)
@@ -123,61 +240,65 @@ def _route_facts(get_backend: Callable[[], Backend], receipt: PackageReceipt) ->
             return Response(status_code=304, headers=headers)
         return Response(data, media_type="image/jpeg", headers=headers)
 
-    pages: dict[str, Handler] = {
-        "/landmarks": answer(LandmarksAnswer, lambda: get_backend().list_landmarks()),
-        "/model": answer(ModelAnswer, lambda: get_backend().describe_model(receipt)),
-        f"/{THUMBNAILS_PATH}/{{image_id}}": show_thumbnail,
+    picture = {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}
+    facts: dict[Callable[..., Any], type] = {landmarks: LandmarksAnswer, model: ModelAnswer}
+    for handler, answer in facts.items():
+        path = f"/{handler.__name__}"
+        app.get(
+            path,
+            **_describe(handler),
+            response_model=answer,
+            responses=_describe_answers(answer, {}),
+            openapi_extra={"parameters": [_REQUEST_ID]},
+        )(handler)
+        # BentoML's client sends nothing but POST
+        app.api_route(path, methods=["HEAD", "POST"], include_in_schema=False, response_model=None)(handler)
+    path = "/thumbnails/{image_id}"
+    form = {"type": "string", "pattern": "^[0-9A-Za-z_-]+$"}
+    image_id = {"name": "image_id", "in": "path", "required": True, "schema": form}
+    app.get(
+        path,
+        **_describe(thumbnails),
+        response_class=Response,
+        responses={
+            200: {"description": "The picture.", "content": picture},
+            304: {"description": "It is the one that the client has, by its `ETag`."},
+            401: _describe_problem("The key of the service is missing or wrong."),
+            404: _describe_problem("There is no such photo, or no thumbnails."),
+        },
+        openapi_extra={"parameters": [image_id, _REQUEST_ID]},
+    )(thumbnails)
+    app.head(path, include_in_schema=False)(thumbnails)
+
+
+def _describe(handler: Callable[..., Any], more: str = "") -> dict[str, Any]:
+    """The docstring of a handler, as the summary and the description of its endpoint."""
+    summary, _, description = inspect.cleandoc(handler.__doc__ or "").partition("\n\n")
+    return {"summary": summary.removesuffix("."), "description": "\n\n".join(filter(None, (description, more)))}
+
+
+def _describe_answers(answer: type, problems: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    problems = {**problems, 401: "The key of the service is missing or wrong."}
+    return {
+        200: {"description": "The answer.", "content": {"application/json": {"example": EXAMPLES[answer]}}},
+        **{status: _describe_problem(description) for status, description in sorted(problems.items())},
     }
-    return [Route(path, _guard(show), methods=["GET"], name=path.split("/")[1]) for path, show in pages.items()]
 
 
-def _route_documents(receipt: PackageReceipt) -> list[Route]:
-    document = build_openapi(receipt.service)
-
-    async def show_document(_: Request) -> Response:
-        return JSONResponse(document)
-
-    async def show_page(_: Request) -> Response:
-        return HTMLResponse(PAGE)
-
-    return [Route("/docs.json", show_document, name="openapi"), Route("/", show_page, name="page")]
+def _describe_problem(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {PROBLEM_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}}}
 
 
-def _guard(handler: Handler) -> Handler:
-    key = read_key()
-
-    async def handle(request: Request) -> Response:
-        check_key(request.headers, key)
-        return await handler(request)
-
-    return handle
+def _describe_probe(name: str) -> dict[str, Any]:
+    answer = {"description": "It is so.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {"operationId": name, "summary": _PROBES[name], "responses": {"200": answer}, "security": []}
 
 
-def _explain(error: str, status: int) -> Response:
-    return JSONResponse(dataclasses.asdict(Problem(error)), status)
-
-
-async def _answer_request_error(_: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestError):
-        raise error
-    return JSONResponse(dataclasses.asdict(Problem(str(error))), error.status, error.headers)
-
-
-async def _answer_image_error(_: Request, error: Exception) -> Response:
-    return _explain(str(error), 400)
-
-
-async def _answer_disconnect(_: Request, _error: Exception) -> Response:
-    return _explain("The client left before its request was complete.", 400)
-
-
-async def _answer_http_error(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
-    problem = Problem(f"{request.method} is not possible here.")
-    return JSONResponse(dataclasses.asdict(problem), status, headers)
-
-
-async def _answer_fault(request: Request, error: Exception) -> Response:
-    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _explain("Something went wrong here; the log of the service says what.", 500)
+async def _show_page(_: Request) -> Response:
+    return get_swagger_ui_html(
+        openapi_url="./docs.json",
+        title=TITLE,
+        swagger_js_url="./static_content/swagger-ui-bundle.js",
+        swagger_css_url="./static_content/swagger-ui.css",
+        swagger_favicon_url="data:,",
+    )

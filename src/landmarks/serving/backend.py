@@ -3,25 +3,56 @@
 import asyncio
 import dataclasses
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import anyio.to_thread
+import numpy as np
 
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
 from landmarks.photos.decoding import decode_image
 from landmarks.photos.headers import read_photo_file
-from landmarks.recognizer.recognizer import Recognizer
+from landmarks.recognizer.recognizer import Neighbour, Recognition, Recognizer
 from landmarks.recognizer.serving_network import BATCH
-from landmarks.schema.network_format import Pixels
-from landmarks.serving.answers import KnownLandmark, LandmarksAnswer, ModelAnswer
+from landmarks.schema.network_format import Floats, Pixels
 from landmarks.serving.batching import Batcher
-from landmarks.serving.looking import Look, Sight, Wish, look
 from landmarks.serving.receipt import PackageReceipt
 from landmarks.serving.request_log import RequestLog
+from landmarks.serving.schemas import API_VERSION, KnownLandmark, LandmarksAnswer, ModelAnswer
 
-API_VERSION = "1.1"
 _LARGE_PIXELS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is wanted of one decoded photo.
+
+    Attributes:
+        pixels: uint8 (image_size, image_size, 3).
+        landmarks: how many landmarks to name; 0 for none.
+        neighbours: how many similar photos to find; 0 for none.
+    """
+
+    pixels: Pixels
+    landmarks: int = 0
+    neighbours: int = 0
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """What was found in one photo.
+
+    Attributes:
+        embedding: float32 (d,), of unit length, or zeros where the network finds nothing.
+        recognition: None where no landmarks were wanted.
+        neighbours: closest first.
+    """
+
+    embedding: Floats
+    recognition: Recognition | None
+    neighbours: tuple[Neighbour, ...]
 
 
 class Backend:
@@ -31,24 +62,24 @@ class Backend:
         self.recognizer = recognizer
         self.log = log
         self._format = dataclasses.replace(recognizer.network.image_format, max_pixels=limits.max_pixels)
-        self._batches: Batcher[Look, Sight | ImageError] = Batcher(partial(look, recognizer), BATCH)
+        self._batches: Batcher[Query, QueryResult | ImageError] = Batcher(partial(run_queries, recognizer), BATCH)
         self._threads = anyio.CapacityLimiter(os.cpu_count() or 1)
         self._one_thread = anyio.CapacityLimiter(1)
 
-    async def look(self, photo: bytes, wish: Wish, endpoint: str) -> Sight:
+    async def answer(self, photo: bytes, endpoint: str, landmarks: int = 0, neighbours: int = 0) -> QueryResult:
         """Find in an encoded photo what is wanted of it, and note it in the request log where there is one.
 
         Raises:
             ImageError: the photo cannot be decoded, or similar ones are wanted and it shows nothing.
         """
         pixels = await self._decode(photo)
-        asked = dataclasses.replace(wish, landmarks=max(wish.landmarks, 1)) if self.log else wish
-        sight = await asyncio.wrap_future(self._batches.submit(Look(pixels, asked)))
-        if isinstance(sight, ImageError):
-            raise sight
-        if self.log and sight.recognition:
-            self.log.add(endpoint, sight.recognition, sight.embedding)
-        return sight
+        query = Query(pixels, max(landmarks, 1) if self.log else landmarks, neighbours)
+        result = await asyncio.wrap_future(self._batches.submit(query))
+        if isinstance(result, ImageError):
+            raise result
+        if self.log and result.recognition:
+            self.log.add(endpoint, result.recognition, result.embedding)
+        return result
 
     async def _decode(self, photo: bytes) -> Pixels:
         # large ones take hundreds of megabytes while they are decoded: one at a time, and in nobody else's way
@@ -56,13 +87,13 @@ class Backend:
         return await anyio.to_thread.run_sync(decode_image, photo, self._format, limiter=limiter)
 
     def list_landmarks(self) -> LandmarksAnswer:
-        """All landmarks that the model can name."""
+        """List all landmarks that the model can name."""
         return LandmarksAnswer(
             tuple(KnownLandmark(item.landmark_id, item.name, item.train) for item in self.recognizer.landmarks)
         )
 
     def describe_model(self, receipt: PackageReceipt) -> ModelAnswer:
-        """Which model this is, and where it comes from."""
+        """Tell which model this is, and where it comes from."""
         return ModelAnswer(
             name=receipt.model_name,
             version=receipt.model_version,
@@ -77,8 +108,13 @@ class Backend:
             threshold=self.recognizer.gallery.threshold,
         )
 
+    @property
+    def has_thumbnails(self) -> bool:
+        """Whether the gallery has small pictures of its photos."""
+        return self.recognizer.gallery.thumbnails is not None
+
     def find_thumbnail(self, image_id: str) -> bytes | None:
-        """A small JPEG of a gallery photo; None where there is no such photo, or no thumbnails."""
+        """Find the small JPEG of a gallery photo; None where there is no such photo, or no thumbnails."""
         return self.recognizer.gallery.find_thumbnail(image_id)
 
     def close(self) -> None:
@@ -86,6 +122,45 @@ class Backend:
         self._batches.close()
         if self.log:
             self.log.close()
+
+
+def run_queries(recognizer: Recognizer, queries: Sequence[Query]) -> list[QueryResult | ImageError]:
+    """Answer a batch with one run of the network and one search, each photo as if it were alone.
+
+    The error of one photo is its own result.
+    """
+    probabilities, embeddings = recognizer.network.run(np.stack([query.pixels for query in queries]))
+    recognitions = _recognize(recognizer, queries, probabilities, embeddings)
+    neighbours = _search(recognizer, queries, embeddings)
+    return [
+        ImageError("The network finds nothing in this photo, so no photo is similar. Send another one.")
+        if query.neighbours and row not in neighbours
+        else QueryResult(embeddings[row], recognitions.get(row), neighbours.get(row, ()))
+        for row, query in enumerate(queries)
+    ]
+
+
+def _recognize(
+    recognizer: Recognizer, queries: Sequence[Query], probabilities: Floats, embeddings: Floats
+) -> dict[int, Recognition]:
+    rows = [row for row, query in enumerate(queries) if query.landmarks]
+    if not rows:
+        return {}
+    most = max(queries[row].landmarks for row in rows)
+    found = recognizer.classify_outputs(probabilities[rows], embeddings[rows], most)
+    return {
+        row: dataclasses.replace(item, predictions=item.predictions[: queries[row].landmarks])
+        for row, item in zip(rows, found, strict=True)
+    }
+
+
+def _search(recognizer: Recognizer, queries: Sequence[Query], embeddings: Floats) -> dict[int, tuple[Neighbour, ...]]:
+    rows = [row for row, query in enumerate(queries) if query.neighbours and embeddings[row].any()]
+    if not rows:
+        return {}
+    most = max(queries[row].neighbours for row in rows)
+    found = recognizer.search_embeddings(embeddings[rows], most)
+    return {row: tuple(item[: queries[row].neighbours]) for row, item in zip(rows, found, strict=True)}
 
 
 def _is_large(photo: bytes) -> bool:

@@ -1,29 +1,32 @@
 """The BentoML service: `bentoml serve` finds `Landmarks` here."""
 
+import logging
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import bentoml
+import pydantic
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from bentoml.exceptions import ImportServiceError
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 
 from landmarks.errors import ArtifactError
-from landmarks.recognizer.format import (
-    BUNDLE_FOLDER,
-    INDEX_FOLDER,
-    check_files,
-    read_bundle,
-    read_index,
-)
+from landmarks.params import ServiceParams
+from landmarks.recognizer.format import BUNDLE_FOLDER, INDEX_FOLDER, check_files, read_bundle, read_index
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.network_format import KERAS_MODEL_FILE
-from landmarks.serving.app import build_app
+from landmarks.serving.access import read_origins
+from landmarks.serving.app import DESCRIPTION, TITLE, build_app
 from landmarks.serving.backend import Backend
-from landmarks.serving.openapi import DESCRIPTION, TITLE, build_openapi
+from landmarks.serving.problems import HANDLERS, REQUEST_ID, RequestIds
 from landmarks.serving.receipt import PackageReceipt, read_receipt
 from landmarks.serving.request_log import PATH_VARIABLE, RequestLog
+from landmarks.serving.schemas import PhotoField, describe_k, list_photo_fields
 
 # The C library otherwise keeps what large photos took for the next one: it hands back blocks of a megabyte at once, and
 # has few pools for threads.
@@ -35,33 +38,50 @@ _ENVIRONMENT = {
 
 
 class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's types are not followed
-    """A service whose Bento holds our OpenAPI description; BentoML cannot describe what is mounted."""
+    """A service that describes what is mounted in it, which BentoML cannot, and answers all errors in one form."""
 
     @property
     def openapi_spec(self) -> dict[str, Any]:
-        """The OpenAPI document."""
-        document: dict[str, Any] = self.inner.openapi
+        """The OpenAPI document, which the Bento holds."""
+        document: dict[str, Any] = self.inner.application.openapi()
         return document
+
+    def schema(self) -> dict[str, Any]:
+        """What `/schema.json` answers; BentoML's own client makes its methods of the routes."""
+        described: dict[str, Any] = super().schema()
+        return described | {"routes": _list_routes(self.inner.application, self.inner.limits)}
 
     def to_asgi(self, *arguments: Any, **options: Any) -> Starlette:
         """The application, without BentoML's limit of time; ours is `service.answer_seconds`.
+
+        Paths that are nobody's, and those that BentoML answers, have their errors in the form of all others.
 
         BentoML sets a timer for each request and leaves it running when the answer is sent. Until it ends it holds all
         of the request in memory: at 200 requests per second that came to 150 MB.
         """
         app: Starlette = super().to_asgi(*arguments, **options)
         app.user_middleware = [item for item in app.user_middleware if item.cls is not TimeoutMiddleware]
+        app.exception_handlers.update(HANDLERS)
         return app
 
 
 def build_service(receipt: PackageReceipt) -> DescribedService:
     """Make the service of one packaged model."""
 
+    def get_backend() -> Backend:
+        backend: Backend = bentoml.get_current_service().backend
+        return backend
+
+    app = build_app(get_backend, receipt)
+
     class Landmarks:
         model = bentoml.models.BentoModel(receipt.model_tag)
-        openapi = build_openapi(receipt.service)
+        application = app
+        limits = receipt.service
 
         def __init__(self) -> None:
+            # BentoML shows warnings alone of loggers that are not its own; problems are noted below that
+            logging.getLogger("landmarks").setLevel(logging.getLogger("bentoml").getEffectiveLevel())
             recognizer = Recognizer.load(Path(self.model.path))
             self.backend = Backend(recognizer, receipt.service, _open_log(receipt))
 
@@ -75,10 +95,6 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
         def close(self) -> None:
             self.backend.close()
 
-    def get_backend() -> Backend:
-        backend: Backend = bentoml.get_current_service().backend
-        return backend
-
     decorate = bentoml.service(
         name=TITLE,
         description=DESCRIPTION,
@@ -86,8 +102,43 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
         envs=[{"name": name, "value": value} for name, value in _ENVIRONMENT.items()],
     )
     service: DescribedService = decorate(Landmarks)
-    service.mount_asgi_app(build_app(get_backend, receipt), name=TITLE)
+    service.mount_asgi_app(app, name=TITLE)
+    service.add_asgi_middleware(RequestIds)
+    if origins := read_origins():
+        service.add_asgi_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("Authorization", "Content-Type", "X-API-Key", REQUEST_ID),
+            expose_headers=(REQUEST_ID, "Retry-After"),
+        )
     return service
+
+
+@cache  # made when asked for: a start has no use for it
+def _list_routes(app: FastAPI, limits: ServiceParams) -> list[dict[str, Any]]:
+    """The endpoints, as BentoML's own client wants them described."""
+    fields = list_photo_fields(limits)
+    return [
+        {
+            "name": route.name,
+            "route": route.path,
+            "doc": route.summary,
+            "input": _describe_input(fields.get(route.name), limits),
+            "output": pydantic.TypeAdapter(route.response_model).json_schema(mode="serialization"),
+        }
+        for route in app.routes
+        if isinstance(route, APIRoute) and route.include_in_schema and not route.param_convertors
+    ]
+
+
+def _describe_input(field: PhotoField | None, limits: ServiceParams) -> dict[str, Any]:
+    if field is None:
+        return {"type": "object", "properties": {}}
+    described = field.describe({"type": "file"})
+    if field.takes_k:
+        described["properties"]["k"] = describe_k(limits)
+    return described
 
 
 def _check(receipt: PackageReceipt) -> None:
@@ -124,4 +175,7 @@ def __getattr__(name: str) -> DescribedService:
             f"The packaged model {receipt.model_tag} is not in BentoML's model store. Run `landmarks package` again, "
             "with the BENTOML_HOME of now."
         )
-    return build_service(receipt)
+    try:
+        return build_service(receipt)
+    except ArtifactError as error:
+        raise ImportServiceError(str(error)) from error

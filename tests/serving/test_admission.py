@@ -1,10 +1,10 @@
-"""How much may be under way: places, and bytes that the latest upload has to give up."""
+"""Admission control: slots, and bytes that the latest upload has to give up."""
 
 import pytest
 
 from landmarks.params import ServiceParams
+from landmarks.serving.admission import AdmissionControl
 from landmarks.serving.problems import RequestError
-from landmarks.serving.room import Room
 
 LIMITS = ServiceParams(
     max_body_bytes=100,
@@ -20,30 +20,30 @@ LIMITS = ServiceParams(
 
 
 @pytest.fixture
-def room() -> Room:
-    return Room(LIMITS)
+def admission() -> AdmissionControl:
+    return AdmissionControl(LIMITS)
 
 
-def test_places_are_given_back_even_after_an_error(room: Room) -> None:
-    with room.take_place():
-        with pytest.raises(ValueError, match="ours"), room.take_place():
+def test_slots_are_given_back_even_after_an_error(admission: AdmissionControl) -> None:
+    with admission.acquire():
+        with pytest.raises(ValueError, match="ours"), admission.acquire():
             raise ValueError("ours")
-        with room.take_place(), pytest.raises(RequestError, match="busy") as refused, room.take_place():
+        with admission.acquire(), pytest.raises(RequestError, match="busy") as refused, admission.acquire():
             pass
     assert refused.value.status == 503
-    with room.take_place(), room.take_place():
+    with admission.acquire(), admission.acquire():
         pass
 
 
-def test_an_upload_is_kept_whole(room: Room) -> None:
-    with room.open_upload() as upload:
+def test_an_upload_is_kept_whole(admission: AdmissionControl) -> None:
+    with admission.open_upload() as upload:
         upload.add(b"a" * 60)
         upload.add(b"b" * 40)
         assert upload.take_body() == b"a" * 60 + b"b" * 40
 
 
-def test_the_latest_upload_has_to_go(room: Room) -> None:
-    with room.open_upload() as first, room.open_upload() as second, room.open_upload() as third:
+def test_the_latest_upload_has_to_go(admission: AdmissionControl) -> None:
+    with admission.open_upload() as first, admission.open_upload() as second, admission.open_upload() as third:
         for upload in (first, second, third):
             upload.add(bytes(30))
         first.add(bytes(50))  # 20 more than the third gives back
@@ -55,8 +55,8 @@ def test_the_latest_upload_has_to_go(room: Room) -> None:
         assert len(first.take_body()) == 80
 
 
-def test_the_latest_gives_way_to_nobody_older_by_asking(room: Room) -> None:
-    with room.open_upload() as first, room.open_upload() as second:
+def test_the_latest_gives_way_to_nobody_older_by_asking(admission: AdmissionControl) -> None:
+    with admission.open_upload() as first, admission.open_upload() as second:
         first.add(bytes(90))
         second.add(bytes(20))
         with pytest.raises(RequestError):
@@ -64,13 +64,13 @@ def test_the_latest_gives_way_to_nobody_older_by_asking(room: Room) -> None:
         assert len(first.take_body()) == 90
 
 
-def test_what_is_being_answered_keeps_its_bytes(room: Room) -> None:
-    with room.open_upload() as first, room.open_upload() as second:
+def test_what_is_being_answered_keeps_its_bytes(admission: AdmissionControl) -> None:
+    with admission.open_upload() as first, admission.open_upload() as second:
         second.add(bytes(90))
         assert len(second.take_body()) == 90
         first.add(bytes(20))
         with pytest.raises(RequestError):
             first.take_body()
-    with room.open_upload() as later:
+    with admission.open_upload() as later:
         later.add(bytes(100))
         assert len(later.take_body()) == 100

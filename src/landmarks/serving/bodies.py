@@ -1,0 +1,239 @@
+"""Reading a request: its body within the limits, then the photos and `k`, before anything is computed.
+
+FastAPI would parse a body before anything bounds it, and write uploads to the disk. So bodies are read here, in memory,
+and this is the only module that knows how photos arrive; `schemas.describe_request` says it to OpenAPI.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from python_multipart import FormParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, parse_options_header
+from starlette.requests import Request
+
+from landmarks.params import ServiceParams
+from landmarks.serving.admission import Upload
+from landmarks.serving.problems import RequestError, shorten
+from landmarks.serving.schemas import JSON, MULTIPART, PhotoError, PhotoField
+
+_RAW = re.compile(r"image/[^/]+|application/octet-stream")
+_MOST_PARTS = 1000  # parts of a few bytes take thousands of times as long as bytes of one part
+_JSON_MARKS = (b"[", b"{", b":", b",")
+
+
+@dataclass(frozen=True)
+class PhotoRequest:
+    """Encoded photos, or why one cannot be one, and how many answers are wanted of each."""
+
+    photos: tuple[bytes | PhotoError, ...]
+    k: int
+
+    @property
+    def photo(self) -> bytes:
+        """The photo, where the endpoint takes one."""
+        (photo,) = self.photos
+        assert isinstance(photo, bytes)
+        return photo
+
+
+async def receive_body(request: Request, limits: ServiceParams, upload: Upload) -> bytes:
+    """Read a body within the limits of size, time and memory.
+
+    A client that is still sending when the answer comes and the connection closes sees a broken connection in place
+    of the answer. So what exceeds a limit is read and dropped, up to the limit again.
+
+    Raises:
+        RequestError: the body is too large, too slow, or there is no memory for it now.
+    """
+    try:
+        async with asyncio.timeout(limits.receive_seconds):
+            await _read_stream(request, limits.max_body_bytes, upload)
+    except TimeoutError:
+        raise RequestError(f"The body did not arrive within {limits.receive_seconds:g} seconds.", 408) from None
+    return upload.take_body()
+
+
+async def _read_stream(request: Request, max_bytes: int, upload: Upload) -> None:
+    announced = request.headers.get("content-length", "")
+    received = int(announced) if announced.isdecimal() and int(announced) > 2 * max_bytes else 0
+    if not received:
+        async for block in request.stream():
+            received += len(block)
+            if received <= max_bytes:
+                upload.add(block)
+            elif received > 2 * max_bytes:
+                break
+    if received > max_bytes:
+        raise RequestError(f"The body is larger than {max_bytes} bytes. Send a smaller photo or fewer of them.", 413)
+
+
+def parse_request(query: str, content_type: str, body: bytes, field: PhotoField, limits: ServiceParams) -> PhotoRequest:
+    """Take the photos and `k` out of a request: from a form, from JSON, or a photo as the body itself.
+
+    Args:
+        query: the part of the address behind the question mark.
+        content_type: as the header says.
+        body: all of it.
+        field: what the endpoint takes.
+        limits: of `k`.
+
+    Raises:
+        RequestError: the body is of another content type or damaged, or something in it is missing or wrong.
+    """
+    sent_k = _parse_query(query, field)
+    sent = _parse_body(content_type, body, field)
+    allowed = {field.name, "k"} if field.takes_k else {field.name}
+    if unknown := [name for name, _ in sent if name not in allowed]:
+        wanted = " and, if wanted, 'k'" if field.takes_k else ""
+        raise RequestError(f"Unknown field {shorten(unknown[0])}. Send the field {field.name!r}{wanted}.")
+    photos = tuple(value for name, value in sent if name == field.name)
+    if not photos:
+        raise RequestError(f"The field {field.name!r} is missing.")
+    if len(photos) > field.most:
+        raise RequestError(f"The field {field.name!r} takes at most {field.most} photo(s); received {len(photos)}.")
+    for photo in photos:
+        if isinstance(photo, PhotoError) and field.most == 1:
+            raise RequestError(photo.error)
+    return PhotoRequest(photos, read_k([*sent_k, *(value for name, value in sent if name == "k")], limits))
+
+
+def read_k(values: Sequence[Any], limits: ServiceParams) -> int:
+    """Read the number of answers wanted from all that was sent as `k`: nothing, or a whole number, perhaps as text.
+
+    Raises:
+        RequestError: there are several, or it is not a whole number from 1 to `limits.max_k`.
+    """
+    if not values:
+        return limits.default_k
+    value = values[0]
+    if len(values) == 1 and isinstance(value, str) and re.fullmatch(f"[0-9]{{1,{len(str(limits.max_k))}}}", value):
+        value = int(value)
+    if len(values) == 1 and type(value) is int and 1 <= value <= limits.max_k:
+        return value
+    shown = str(value) if isinstance(value, str | int | float) else type(value).__name__
+    received = shorten(shown) if len(values) == 1 else f"{len(values)} values"
+    raise RequestError(f"'k' must be one whole number from 1 to {limits.max_k}; received {received}.")
+
+
+def _parse_query(query: str, field: PhotoField) -> list[str]:
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
+    except ValueError:
+        raise RequestError("The address has more than 20 parameters.") from None
+    for name, _ in pairs:
+        if name != "k" or not field.takes_k:
+            raise RequestError(f"Unknown parameter {shorten(name)} in the address.")
+    return [value for _, value in pairs]
+
+
+def _parse_body(content_type: str, body: bytes, field: PhotoField) -> list[tuple[str, Any]]:
+    """The fields of a body by name; photos as bytes, or as the error that each of them has."""
+    media_type = content_type.split(";")[0].strip().lower()
+    if media_type == MULTIPART:
+        return parse_form(content_type, body, field)
+    if media_type == JSON:
+        return parse_json(body, field)
+    if field.most == 1 and _RAW.fullmatch(media_type):
+        return [(field.name, body)]
+    shown = shorten(media_type) if media_type else "no content type"
+    raw = ", or a photo as image/*" if field.most == 1 else ""
+    raise RequestError(f"Send {MULTIPART} with the file field {field.name!r}, or {JSON}{raw}; received {shown}.", 415)
+
+
+def parse_form(content_type: str, body: bytes, field: PhotoField) -> list[tuple[str, Any]]:
+    """Parse a multipart body in memory; what has a filename, even an empty one, is a file.
+
+    Raises:
+        RequestError: it is damaged or cut off, has too many parts, or a text in place of a photo.
+    """
+    _, options = parse_options_header(content_type)
+    sent: list[tuple[str, Any]] = []
+    ends: list[bool] = []
+
+    def add(part: Field | File) -> None:
+        if len(sent) == _MOST_PARTS:
+            raise RequestError(f"The body has more than {_MOST_PARTS} parts.")
+        name = (part.field_name or b"").decode("utf-8", "replace")
+        if isinstance(part, File):
+            part.file_object.seek(0)
+            content = part.file_object.read()
+        elif name == field.name:
+            raise RequestError(
+                f"The field {name!r} must hold a file (a part with a filename); received text. "
+                "Addresses are not fetched."
+            )
+        else:
+            content = part.value or b""
+        sent.append((name, content if name == field.name else content.decode("utf-8", "replace")))
+
+    try:
+        parser = FormParser(
+            MULTIPART,
+            add,
+            add,
+            on_end=lambda: ends.append(True),
+            boundary=options.get(b"boundary", b""),
+            # larger files go to the disk
+            config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},
+        )
+        parser.write(body)
+        parser.finalize()
+    except FormParserError:
+        raise RequestError(f"The body is not valid {MULTIPART}: it is damaged or has no boundary.") from None
+    if not ends:
+        raise RequestError(f"The body is not valid {MULTIPART}: it is cut off.")
+    return sent
+
+
+def parse_json(body: bytes, field: PhotoField) -> list[tuple[str, Any]]:
+    """Parse a JSON object that holds photos in base64.
+
+    Raises:
+        RequestError: it is no such object.
+    """
+    # an object of the expected form has few of these; millions of them make objects 20 times the size of the body
+    if sum(body.count(mark) for mark in _JSON_MARKS) > 2 * field.most + 16:
+        raise RequestError(f"The body is not of the form {field.json_form}, or has too many photos.")
+    try:
+        value = json.loads(body.decode("ascii"), object_pairs_hook=_refuse_repeats, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise RequestError(f"The body is not valid JSON of the form {field.json_form}.") from None
+    if not isinstance(value, dict):
+        raise RequestError(f"Send a JSON object of the form {field.json_form}.")
+    single = field.most == 1 and field.name in value
+    photos = [value.pop(field.name)] if single else value.pop(field.name, [])
+    if not isinstance(photos, list):
+        raise RequestError(f"The field {field.name!r} must hold a list of photos in base64.")
+    return [*value.items(), *((field.name, _decode_photo(photo, field)) for photo in photos)]
+
+
+def _decode_photo(value: Any, field: PhotoField) -> bytes | PhotoError:
+    """Decode base64 of RFC 4648, section 4."""
+    if not isinstance(value, str):
+        return PhotoError(f"The field {field.name!r} must hold photos as texts in base64.")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return PhotoError(
+            f"The field {field.name!r} is not base64: {shorten(value)}. "
+            "Addresses are not fetched, `data:` ones included."
+        )
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")

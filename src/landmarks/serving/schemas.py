@@ -1,0 +1,264 @@
+"""What may be sent to the service, and what it answers beside `Recognition`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from landmarks.params import ServiceParams
+from landmarks.recognizer.recognizer import Neighbour, Recognition
+from landmarks.serving.receipt import Origin
+
+API_VERSION = "1.2"
+MULTIPART = "multipart/form-data"
+JSON = "application/json"
+RAW_TYPES = ("image/*", "application/octet-stream")
+# 4 x 4 pixels, PNG
+_EXAMPLE_PHOTO = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAAAAACMmsGiAAAAHUlEQVR42mPce+m/"
+    "Psulrf//M/3//5+BRe8/gx4AeJcKpmWCvnMAAAAASUVORK5CYII="
+)
+
+
+@dataclass(frozen=True)
+class PhotoField:
+    """The field of a form or of a JSON object that holds the photos of a request.
+
+    Attributes:
+        name: of the field.
+        most: photos in one request. A single photo may be the body itself, too.
+        takes_k: whether `k` may be sent with it.
+    """
+
+    name: str
+    most: int
+    takes_k: bool = True
+
+    @property
+    def json_form(self) -> str:
+        """How a JSON body should look."""
+        photo = '"<base64>"' if self.most == 1 else '["<base64>", ...]'
+        k = ', "k": 3' if self.takes_k else ""
+        return f'{{"{self.name}": {photo}{k}}}'
+
+    def describe(self, photo: Mapping[str, Any]) -> dict[str, Any]:
+        """Describe an object with this field as JSON Schema, a photo being what the argument says."""
+        photos = {"type": "array", "items": photo, "minItems": 1, "maxItems": self.most}
+        return {
+            "type": "object",
+            "properties": {self.name: photo if self.most == 1 else photos},
+            "required": [self.name],
+            "additionalProperties": False,
+        }
+
+
+def list_photo_fields(limits: ServiceParams) -> dict[str, PhotoField]:
+    """What each endpoint that takes photos takes, by its name."""
+    return {
+        "classify": PhotoField("image", 1),
+        "classify_batch": PhotoField("images", limits.max_batch_photos),
+        "search": PhotoField("image", 1),
+        "embed": PhotoField("image", 1, takes_k=False),
+    }
+
+
+def describe_k(limits: ServiceParams) -> dict[str, Any]:
+    """Describe `k` as JSON Schema."""
+    return {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": limits.max_k,
+        "default": limits.default_k,
+        "description": "How many answers per photo.",
+    }
+
+
+def describe_request(field: PhotoField, limits: ServiceParams) -> dict[str, Any]:
+    """Describe a request as OpenAPI: `k` as a parameter, since a raw photo has no place for it, and the bodies."""
+    photo = {
+        "type": "string",
+        "description": f"A photo of at most {limits.max_pixels} pixels: JPEG, PNG, GIF, WebP or BMP.",
+    }
+    binary = {**photo, "format": "binary"}
+    example = {field.name: _EXAMPLE_PHOTO if field.most == 1 else [_EXAMPLE_PHOTO]}
+    bodies: dict[str, Any] = {
+        MULTIPART: {"schema": field.describe(binary)},
+        JSON: {"schema": field.describe({**photo, "format": "byte"}), "example": example},
+    }
+    if field.most == 1:
+        bodies |= {media_type: {"schema": binary} for media_type in RAW_TYPES}
+    k = {
+        "name": "k",
+        "in": "query",
+        "schema": describe_k(limits),
+        "description": "How many answers per photo. A form or a JSON object may hold it as a field instead.",
+        "example": 3,
+    }
+    return {
+        "parameters": [k] if field.takes_k else [],
+        "requestBody": {"required": True, "content": bodies},
+    }
+
+
+def show_commands(path: str, field: PhotoField) -> str:
+    """Show the ways to send a photo as commands, in Markdown."""
+    address = f"http://127.0.0.1:3000{path}{'?k=3' if field.takes_k else ''}"
+    photos = f'"{_EXAMPLE_PHOTO}"' if field.most == 1 else f'["{_EXAMPLE_PHOTO}"]'
+    commands = [
+        f"curl -F {field.name}=@photo.jpg '{address}'",
+        f"curl -H 'content-type: {JSON}' -d '{{\"{field.name}\": {photos}}}' '{address}'",
+    ]
+    if field.most == 1:
+        commands.append(f"curl -H 'content-type: image/jpeg' --data-binary @photo.jpg '{address}'")
+    return "```sh\n" + "\n".join(commands) + "\n```"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Why a request was not answered: problem details, RFC 9457.
+
+    Attributes:
+        type: `about:blank`, since the status says what kind of problem it is.
+        title: the HTTP status in words.
+        status: the HTTP status.
+        detail: what was wrong, and what to do.
+        instance: path that was asked.
+        request_id: names the request here, in the header `X-Request-ID` and in the log of the service.
+        error: the same as `detail`, for clients of API versions before 1.2.
+    """
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    error: str
+
+
+@dataclass(frozen=True)
+class PhotoError:
+    """Why one photo of several was not answered."""
+
+    error: str
+
+
+@dataclass(frozen=True)
+class BatchAnswer:
+    """One result per photo, in the order they came in."""
+
+    results: tuple[Recognition | PhotoError, ...]
+
+
+@dataclass(frozen=True)
+class SimilarPhoto(Neighbour):
+    """A photo of the gallery; `thumbnail` is where a small picture of it is found, below the service's address."""
+
+    thumbnail: str | None = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class SearchAnswer:
+    """The most similar photos of the gallery, closest first."""
+
+    neighbours: tuple[SimilarPhoto, ...]
+
+
+@dataclass(frozen=True)
+class EmbedAnswer:
+    """The photo as a vector of unit length, or of zeros where the network finds nothing in it."""
+
+    embedding: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class KnownLandmark:
+    """A landmark that the model can name, and how many photos it was trained on."""
+
+    landmark_id: int
+    name: str
+    training_photos: int
+
+
+@dataclass(frozen=True)
+class LandmarksAnswer:
+    """All landmarks that the model can name, by landmark_id."""
+
+    landmarks: tuple[KnownLandmark, ...]
+
+
+class ModelAnswer(Origin):
+    """Which model answers, and the line back to the run that trained it; null where it is not known.
+
+    Attributes:
+        name: of the registered model.
+        version: its number in the registry.
+        alias: that led to it when it was packed.
+        run_id: of the run that trained it.
+        bento: tag of the package that is served.
+        api_version: of these answers.
+        landmarks: how many it can name.
+        gallery_photos: how many it can find.
+        image_size: side of the square it sees, in pixels.
+        threshold: least score of a landmark.
+    """
+
+    name: str
+    version: str
+    alias: str
+    run_id: str
+    bento: str
+    api_version: str
+    landmarks: int
+    gallery_photos: int
+    image_size: int
+    threshold: float
+
+
+_NEIGHBOUR = {
+    "image_id": "17660ef415d37059",
+    "landmark_id": 138982,
+    "name": "Old Lighthouse",
+    "similarity": 0.93,
+    "author": "A. Photographer",
+    "license": "CC BY 3.0",
+    "url": "https://example.org/old-lighthouse.jpg",
+}
+_RECOGNITION = {
+    "predictions": [
+        {"landmark_id": 138982, "name": "Old Lighthouse", "score": 0.87},
+        {"landmark_id": 20409, "name": "Harbour Tower", "score": 0.06},
+    ],
+    "is_landmark": True,
+    "landmark_score": 0.91,
+    "confidence": 0.84,
+    "threshold": 0.42,
+    "nearest": _NEIGHBOUR,
+    "agreement": 0.9,
+    "distractor_similarity": 0.31,
+}
+EXAMPLES: Mapping[type, Mapping[str, Any]] = {
+    Recognition: _RECOGNITION,
+    BatchAnswer: {"results": [_RECOGNITION, {"error": "The photo cannot be read."}]},
+    SearchAnswer: {"neighbours": [_NEIGHBOUR | {"thumbnail": f"thumbnails/{_NEIGHBOUR['image_id']}"}]},
+    EmbedAnswer: {"embedding": [0.0231511, 0.0, 0.1172903]},
+    LandmarksAnswer: {"landmarks": [{"landmark_id": 138982, "name": "Old Lighthouse", "training_photos": 412}]},
+    ModelAnswer: {
+        "name": "landmarks",
+        "version": "3",
+        "alias": "champion",
+        "run_id": "0123456789abcdef0123456789abcdef",
+        "variant": "plain",
+        "registered": "2026-01-31T12:00:00+00:00",
+        "metrics": {"top1": 0.81, "top5": 0.94},
+        "fingerprint": "5c3f0f",
+        "data_fingerprint": "a91b2c",
+        "git_commit": "8602ac5",
+        "dvc_lock": "77d0e1",
+        "bento": "landmarks:v3-1a2b3c4d5e6f",
+        "api_version": API_VERSION,
+        "landmarks": 44,
+        "gallery_photos": 23511,
+        "image_size": 64,
+        "threshold": 0.42,
+    },
+}
