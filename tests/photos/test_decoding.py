@@ -28,7 +28,7 @@ RED, GREEN, BLUE, WHITE = (200, 30, 20), (20, 180, 40), (30, 40, 190), (255, 255
 
 
 def make_photo(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Smooth shapes in colour, different in every quarter, as a photo is: not noise, not flat."""
+    """Make smooth colour gradients, which compress like a photo; noise or flat colour would not."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), np.uint8))
     return coarse.resize((width, height), Image.Resampling.BICUBIC)
@@ -41,7 +41,7 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def decode_slowly(image: Image.Image, target: ImageFormat) -> Pixels:
-    """The oracle: decode all of it, convert, cut the common square, then resize."""
+    """The oracle: decode at full size, convert, crop to the common square, resize."""
     rgb = image.convert("RGB")
     common = (max(target.image_size, 128),) * 2
     if target.fit == "crop":
@@ -77,14 +77,14 @@ def assert_close(received: Sequence[tuple[int, ...]], expected: Sequence[tuple[i
 @pytest.mark.parametrize("image_size", [64, 128, 200])
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (1600, 1000), (64, 64), (50, 90), (129, 128)])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
-def test_agrees_with_a_full_decoding(kind: str, size: tuple[int, int], image_size: int, fit: str) -> None:
+def test_agrees_with_a_full_decode(kind: str, size: tuple[int, int], image_size: int, fit: str) -> None:
     data = encode(make_photo(*size), kind)
     target = ImageFormat(image_size, fit, LIMIT)  # type: ignore[arg-type]
     expected = decode_slowly(Image.open(io.BytesIO(data)), target)
     assert compute_difference(decode_image(data, target), expected) < 1.0
 
 
-def test_crop_takes_the_centre_and_stretch_takes_all() -> None:
+def test_crop_takes_the_centre_and_stretch_takes_everything() -> None:
     wide = Image.new("RGB", (300, 100), BLUE)
     wide.paste(RED, (100, 0, 200, 100))
     data = encode(wide, "PNG")
@@ -118,7 +118,7 @@ def test_applies_the_orientation(kind: str, orientation: int) -> None:
         b"Exif\0\0garbage",
     ],
 )
-def test_ignores_broken_exif_without_a_warning(exif: bytes) -> None:
+def test_ignores_invalid_exif_without_a_warning(exif: bytes) -> None:
     data = encode(make_quarters(), "JPEG", quality=95, exif=exif)
     assert_close(read_quarters(decode_image(data, SQUARE)), [RED, GREEN, BLUE, WHITE], 4)
 
@@ -147,7 +147,7 @@ def test_grey_becomes_three_equal_channels(mode: str, kind: str) -> None:
     assert (pixels == pixels[:, :, :1]).all()
 
 
-def test_reads_single_bits() -> None:
+def test_reads_bilevel_images() -> None:
     image = Image.new("1", (40, 40), 0)
     image.paste(1, (0, 0, 20, 40))
     pixels = decode_image(encode(image, "PNG"), SQUARE)
@@ -179,7 +179,7 @@ def test_sixteen_bit_colour_with_alpha() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
-def test_transparency_is_laid_over_white(kind: str) -> None:
+def test_transparency_is_composited_over_white(kind: str) -> None:
     image = Image.new("RGBA", (60, 60), (0, 0, 0, 0))
     image.paste((*RED, 255), (0, 0, 30, 60))
     pixels = decode_image(encode(image, kind), SQUARE)
@@ -195,7 +195,7 @@ def test_palette_with_an_alpha_for_each_colour() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
-def test_of_an_animation_the_first_frame(kind: str) -> None:
+def test_reads_the_first_frame_of_an_animation(kind: str) -> None:
     frames = [Image.new("RGB", (50, 40), colour) for colour in (RED, GREEN, BLUE)]
     data = (
         encode(frames[0], kind, save_all=True, append_images=frames[1:], duration=40, loop=0, disposal=2)
@@ -212,7 +212,7 @@ def test_reads_every_jpeg(options: dict[str, object]) -> None:
     assert compute_difference(decode_image(data, SQUARE), expected) < 1.5
 
 
-def test_huge_profile_comment_and_preview_do_not_matter() -> None:
+def test_ignores_huge_profiles_comments_and_previews() -> None:
     plain = encode(make_photo(300, 200), "JPEG")
     profile = random.Random(0).randbytes(3_000_000)
     laden = encode(
@@ -230,7 +230,7 @@ def test_fill_bytes_between_jpeg_segments_are_allowed() -> None:
     assert (decode_image(padded, SQUARE) == decode_image(data, SQUARE)).all()
 
 
-def test_several_pictures_in_one_jpeg_give_the_first() -> None:
+def test_reads_the_first_picture_of_a_multi_picture_jpeg() -> None:
     frames = [Image.new("RGB", (50, 40), colour) for colour in (RED, GREEN)]
     data = encode(frames[0], "MPO", save_all=True, append_images=frames[1:])
     assert_close([tuple(decode_image(data, SQUARE)[32, 32])], [RED], 4)
@@ -271,12 +271,12 @@ def test_refuses_a_truncated_photo(kind: str) -> None:
         (make_png_by_hand(0, 5, 8, 2, b""), "damaged"),
     ],
 )
-def test_refuses_what_is_no_photo(data: bytes, message: str) -> None:
+def test_refuses_other_file_types(data: bytes, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         decode_image(data, SQUARE)
 
 
-def test_messages_name_no_library_and_no_place() -> None:
+def test_messages_do_not_reveal_libraries_or_paths() -> None:
     damaged = encode(make_photo(400, 300), "PNG")[:-2000]
     with pytest.raises(ImageError) as caught:
         decode_image(damaged, SQUARE)
@@ -302,7 +302,7 @@ def make_bombs() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", sorted(make_bombs()))
-def test_a_bomb_is_refused_from_its_header(kind: str) -> None:
+def test_a_decompression_bomb_is_refused_from_its_header(kind: str) -> None:
     script = (
         "import resource, sys\n"
         "from landmarks.photos.decoding import ImageFormat, decode_image\n"
@@ -321,14 +321,14 @@ def test_a_bomb_is_refused_from_its_header(kind: str) -> None:
     assert int(grown_kib) < 10_000
 
 
-def test_the_limit_is_ours_alone() -> None:
+def test_the_pixel_limit_is_inclusive() -> None:
     data = encode(Image.new("L", (1000, 1001), 7), "PNG")
     assert decode_image(data, ImageFormat(32, "crop", 1_001_000)).max() == 7
     with pytest.raises(ImageError, match="1000 x 1001 pixels, more than the 1000999 allowed"):
         decode_image(data, ImageFormat(32, "crop", 1_000_999))
 
 
-def test_a_photo_above_the_library_limit_is_read_without_a_warning() -> None:
+def test_a_photo_above_pillows_limit_is_read_without_a_warning() -> None:
     data = encode(Image.new("1", (20_000, 9_500), 1), "PNG")  # 190 megapixels: above Pillow's own error limit
     assert (decode_image(data, ImageFormat(32, "crop", 200_000_000)) == 255).all()
 
@@ -340,10 +340,10 @@ def test_a_photo_above_the_library_limit_is_read_without_a_warning() -> None:
         (Image.new("RGB", (5000, 4000)), "WEBP", {"method": 0}, 18_750_000),
     ],
 )
-def test_a_photo_whose_decoder_would_take_too_much_memory(
+def test_a_photo_whose_decoder_needs_too_much_memory_is_refused(
     image: Image.Image, kind: str, options: dict[str, Any], most: int
 ) -> None:
-    with pytest.raises(ImageError, match=f"at most {most} can be decoded"):
+    with pytest.raises(ImageError, match=f"photo of this kind, at most {most} can be decoded"):
         decode_image(encode(image, kind, **options), ImageFormat(32, "crop", 200_000_000))
     other = encode(image, "JPEG")  # as the message advises
     assert decode_image(other, ImageFormat(32, "crop", 200_000_000)).shape == (32, 32, 3)
@@ -362,7 +362,7 @@ def make_layers(mode: str) -> tuple[Image.Image, dict[str, Any]]:
 
 @pytest.mark.parametrize("fit", ["crop", "stretch"])
 @pytest.mark.parametrize("mode", ["RGB", "L", "LA", "RGBA", "P", "I;16"])
-def test_a_large_photo_in_strips_looks_as_in_one_piece(
+def test_decoding_in_strips_agrees_with_decoding_at_once(
     mode: str, fit: Literal["crop", "stretch"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, options = make_layers(mode)
@@ -376,14 +376,14 @@ def test_a_large_photo_in_strips_looks_as_in_one_piece(
         assert np.abs(strips - whole).max() <= 3
 
 
-def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
+def test_a_jpeg_with_thousands_of_scans_is_refused() -> None:
     data = encode(make_photo(64, 64), "JPEG", progressive=True)
     scan = data.rindex(b"\xff\xda")
     with pytest.raises(ImageError, match="scans"):
         decode_image(data[:-2] + data[scan:-2] * 5000 + data[-2:], SQUARE)
 
 
-def test_threads_get_the_same_answers_and_filters_stay() -> None:
+def test_threads_get_the_same_pixels_and_warning_filters_stay() -> None:
     photos = [
         encode(make_photo(300 + 10 * i, 200, i), kind) for i in range(6) for kind in ("JPEG", "PNG", "GIF", "WEBP")
     ]
@@ -402,7 +402,7 @@ def test_threads_get_the_same_answers_and_filters_stay() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
-def test_random_damage_gives_pixels_or_our_error(kind: str) -> None:
+def test_random_damage_gives_pixels_or_an_image_error(kind: str) -> None:
     rng = random.Random(kind)
     whole = encode(make_photo(90, 70), kind)
     for _ in range(300):
@@ -425,7 +425,7 @@ def test_png_round_trip_is_exact() -> None:
 
 
 @pytest.mark.skipif("LANDMARKS_SAMPLES" not in os.environ, reason="LANDMARKS_SAMPLES is not set: no real photos")
-def test_real_photos_agree_with_a_full_decoding() -> None:
+def test_real_photos_agree_with_a_full_decode() -> None:
     paths = sorted((Path(os.environ["LANDMARKS_SAMPLES"]) / "fullsize" / "train").rglob("*.jpg"))[::6]
     target = ImageFormat(64, "crop", 50_000_000)
     differences = []
@@ -437,7 +437,7 @@ def test_real_photos_agree_with_a_full_decoding() -> None:
 
 
 @pytest.mark.parametrize("size", [(640, 480), (90, 64)])
-def test_every_photo_passes_through_one_common_square(size: tuple[int, int]) -> None:
+def test_every_photo_passes_through_the_common_size(size: tuple[int, int]) -> None:
     data = encode(make_photo(*size), "JPEG")
     common = decode_image(data, ImageFormat(128, "crop", LIMIT))
     assert (decode_image(data, SQUARE) == decode_image(encode_png(common), SQUARE)).all()

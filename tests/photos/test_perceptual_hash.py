@@ -30,14 +30,14 @@ def make_hashes(count: int, seed: int) -> Hashes:
 def test_counts_are_exact(max_bits: int) -> None:
     references = make_hashes(150, seed=0)
     near = [flip_bits(references[:40], bits, seed=bits) for bits in range(14)]
-    references = np.concatenate([references, references[:10], references[:3]])  # some stand there several times
+    references = np.concatenate([references, references[:10], references[:3]])  # some hashes are repeated
     queries = np.concatenate([*near, make_hashes(50, seed=1), near[2][:5]])
     assert count_near(references, queries, max_bits).tolist() == count_slowly(references, queries, max_bits)
 
 
 @pytest.mark.parametrize("max_bits", [0, 3, 7])
-def test_hashes_that_crowd_together_are_counted_once(max_bits: int) -> None:
-    """Few differing bits make most pairs match in several bands at once."""
+def test_pairs_that_match_in_several_bands_are_counted_once(max_bits: int) -> None:
+    """Hashes that differ in few bits only match in several bands at once."""
     rng = np.random.default_rng(2)
     references = rng.integers(0, 1 << 6, 200).astype(np.uint64) << np.uint64(29)
     queries = rng.integers(0, 1 << 6, 100).astype(np.uint64) << np.uint64(29)
@@ -45,13 +45,13 @@ def test_hashes_that_crowd_together_are_counted_once(max_bits: int) -> None:
 
 
 @pytest.mark.parametrize("max_bits", [3, 20])
-def test_nothing_is_near_nothing(max_bits: int) -> None:
+def test_empty_inputs_give_no_counts(max_bits: int) -> None:
     some, none = make_hashes(5, seed=3), np.zeros(0, np.uint64)
     assert count_near(none, some, max_bits).tolist() == [0] * 5
     assert count_near(some, none, max_bits).tolist() == []
 
 
-def test_many_equal_photos_take_no_time() -> None:
+def test_many_equal_photos_are_counted_fast() -> None:
     references, queries = np.zeros(300_000, np.uint64), np.zeros(100_000, np.uint64)
     start = time.perf_counter()
     assert (count_near(references, queries, 3) == 300_000).all()
@@ -71,7 +71,7 @@ def hash_photo(image: Image.Image, quality: int = 90) -> int:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_copies_stay_near_and_others_far(seed: int) -> None:
+def test_copies_are_near_and_other_photos_far(seed: int) -> None:
     photo = make_photo(seed)
     original = hash_photo(photo)
     copies = [
@@ -89,7 +89,7 @@ def test_copies_stay_near_and_others_far(seed: int) -> None:
 
 
 def compute_slowly(pixels: np.ndarray) -> int:
-    """The definition, in floating point: the DCT as a sum over pixels."""
+    """The oracle: the DCT as a sum over pixels, in floating point."""
     grey = np.asarray(Image.fromarray(pixels).convert("L").resize((32, 32), Image.Resampling.BOX), float)
     place = np.arange(32)
     waves = []
@@ -104,9 +104,11 @@ def compute_slowly(pixels: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_the_hash_is_what_its_definition_says(seed: int) -> None:
+def test_the_hash_agrees_with_its_definition(seed: int) -> None:
     pixels = np.asarray(make_photo(seed, (64, 64)))
-    assert (compute_perceptual_hash(pixels) ^ compute_slowly(pixels)).bit_count() <= 1  # whole numbers round
+    assert (
+        compute_perceptual_hash(pixels) ^ compute_slowly(pixels)
+    ).bit_count() <= 1  # fixed-point rounding may flip one bit
 
 
 def test_half_of_the_bits_are_set() -> None:
@@ -114,8 +116,8 @@ def test_half_of_the_bits_are_set() -> None:
 
 
 @pytest.mark.skipif("LANDMARKS_SAMPLES" not in os.environ, reason="LANDMARKS_SAMPLES is not set: no real photos")
-def test_real_photos_and_their_reduced_copies() -> None:
-    """The full-size photos stand, reduced, in another set: the hash finds them, and few others."""
+def test_reduced_copies_of_real_photos_are_found() -> None:
+    """Reduced copies of full-size photos are near their original; different photos rarely are."""
     root = Path(os.environ["LANDMARKS_SAMPLES"])
     target = ImageFormat(64, "crop", 10**8)
 

@@ -89,7 +89,7 @@ def test_photos_of_another_prefix_are_not_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive"])
-def test_missing_photos_and_ids_that_are_none(tmp_path: Path, kind: str) -> None:
+def test_missing_photos_and_invalid_ids_are_not_found(tmp_path: Path, kind: str) -> None:
     photos = make_photos(2)
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     spec = make_folder(tmp_path / "root", photos) if kind == "folder" else make_archive(tmp_path / "p.zip", photos)
@@ -103,7 +103,7 @@ def test_missing_photos_and_ids_that_are_none(tmp_path: Path, kind: str) -> None
             open_source(spec).read(Place(image_id))
 
 
-def test_pipes_and_folders_are_no_photos(tmp_path: Path) -> None:
+def test_pipes_and_folders_are_not_photos(tmp_path: Path) -> None:
     first, second = make_ids(2)
     spec = make_folder(tmp_path, {first: b"x", second: b"x"})
     for image_id, make in ((first, os.mkfifo), (second, os.mkdir)):
@@ -123,28 +123,28 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         open_source(spec).read(Place(image_id))
 
 
-def test_a_member_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
+def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
     image_id = make_ids(1)[0]
     spec = make_archive(tmp_path / "p.zip", {image_id: b"\0" * (sources.MAX_PHOTO_BYTES + 1)})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(DataError, match="unpacks to more than"):
+    with pytest.raises(DataError, match="decompresses to more than the 268435456 bytes"):
         read_one(spec, image_id)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2.5 * sources.MAX_PHOTO_BYTES / 1024
 
 
-def test_the_limit_is_inclusive(tmp_path: Path) -> None:
+def test_the_size_limit_is_inclusive(tmp_path: Path) -> None:
     image_id = make_ids(1)[0]
     spec = make_archive(tmp_path / "p.zip", {image_id: b"abc" * 1000})
     places = locate_photos(spec, [image_id])
     place = Place(image_id, int(places.offset[0]), int(places.compressed_bytes[0]), 8)
     name = str(build_photo_path(image_id))
     assert read_member(tmp_path / "p.zip", name, place, 3000) == b"abc" * 1000
-    with pytest.raises(DataError, match="unpacks to more than the 2999 bytes"):
+    with pytest.raises(DataError, match="decompresses to more than the 2999 bytes"):
         read_member(tmp_path / "p.zip", name, place, 2999)
 
 
 @pytest.mark.parametrize("deflated", [True, False])
-def test_a_damaged_member_is_found_out(tmp_path: Path, deflated: bool) -> None:
+def test_a_damaged_member_is_detected(tmp_path: Path, deflated: bool) -> None:
     image_id = make_ids(1)[0]
     path = tmp_path / "p.zip"
     spec = make_archive(path, {image_id: bytes(range(256)) * 4}, deflated=deflated)
@@ -156,7 +156,7 @@ def test_a_damaged_member_is_found_out(tmp_path: Path, deflated: bool) -> None:
         read_one(spec, image_id)
 
 
-def test_another_archive_in_the_same_place_is_found_out(tmp_path: Path) -> None:
+def test_a_replaced_archive_is_detected(tmp_path: Path) -> None:
     photos = make_photos(4)
     spec = make_archive(tmp_path / "p.zip", photos)
     image_id = list(photos)[-1]
@@ -168,7 +168,7 @@ def test_another_archive_in_the_same_place_is_found_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_other_methods_are_refused(tmp_path: Path, method: int) -> None:
+def test_other_compression_methods_are_refused(tmp_path: Path, method: int) -> None:
     image_id = make_ids(1)[0]
     with zipfile.ZipFile(tmp_path / "p.zip", "w", method) as archive:
         archive.writestr(str(build_photo_path(image_id)), b"x" * 100)
@@ -176,7 +176,7 @@ def test_other_methods_are_refused(tmp_path: Path, method: int) -> None:
         read_one({"kind": "archive", "path": str(tmp_path / "p.zip")}, image_id)
 
 
-def test_sizes_that_follow_the_data(tmp_path: Path) -> None:
+def test_members_with_a_data_descriptor_are_read(tmp_path: Path) -> None:
     class Unseekable(io.RawIOBase):
         def __init__(self, path: Path) -> None:
             self._file = path.open("wb")
@@ -198,14 +198,14 @@ def test_sizes_that_follow_the_data(tmp_path: Path) -> None:
     assert read_one({"kind": "archive", "path": str(path)}, image_id) == b"streamed" * 50
 
 
-def test_something_before_the_archive_in_its_file(tmp_path: Path) -> None:
+def test_data_before_the_archive_is_skipped(tmp_path: Path) -> None:
     photos = make_photos(3)
     spec = make_archive(tmp_path / "p.zip", photos)
     (tmp_path / "p.zip").write_bytes(b"#!/bin/sh\n" * 99 + (tmp_path / "p.zip").read_bytes())
     assert read_all(spec, list(photos)) == photos
 
 
-def test_a_comment_at_the_end(tmp_path: Path) -> None:
+def test_an_archive_with_a_comment_is_read(tmp_path: Path) -> None:
     photos = make_photos(3)
     spec = make_archive(tmp_path / "p.zip", photos)
     with zipfile.ZipFile(tmp_path / "p.zip", "a") as archive:
@@ -214,7 +214,7 @@ def test_a_comment_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
-def test_of_a_name_that_stands_twice_the_last_counts(tmp_path: Path) -> None:
+def test_the_last_of_repeated_names_wins(tmp_path: Path) -> None:
     image_id = make_ids(1)[0]
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
         for data in (b"old", b"newest"):
@@ -222,7 +222,7 @@ def test_of_a_name_that_stands_twice_the_last_counts(tmp_path: Path) -> None:
     assert read_one({"kind": "archive", "path": str(tmp_path / "p.zip")}, image_id) == b"newest"
 
 
-def test_members_that_climb_out_are_never_found(tmp_path: Path) -> None:
+def test_members_with_path_traversal_are_never_found(tmp_path: Path) -> None:
     image_id = make_ids(1)[0]
     right = str(build_photo_path(image_id))
     wrong = str(build_photo_path(make_ids(1, seed=5)[0])).replace(make_ids(1, seed=5)[0], image_id)
@@ -234,7 +234,7 @@ def test_members_that_climb_out_are_never_found(tmp_path: Path) -> None:
     assert locate_photos(spec, [image_id]).compressed_bytes.tolist() == [-1]
 
 
-def test_zip64(tmp_path: Path) -> None:
+def test_zip64_members_are_read(tmp_path: Path) -> None:
     photos, path = make_photos(5), tmp_path / "p.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for image_id, data in photos.items():
@@ -243,8 +243,8 @@ def test_zip64(tmp_path: Path) -> None:
     assert read_all({"kind": "archive", "path": str(path)}, list(photos)) == photos
 
 
-def test_members_beyond_four_gigabytes(tmp_path: Path) -> None:
-    """A hole of 5 GB, which takes no room on the disk, pushes the photos where offsets need 64 bits."""
+def test_members_beyond_4_gb_are_read(tmp_path: Path) -> None:
+    """A sparse file of 5 GB, which takes no disk space, moves the photos to offsets that need 64 bits."""
     photos, path = make_photos(3), tmp_path / "p.zip"
     path.touch()
     os.truncate(path, 5 << 30)
@@ -299,11 +299,11 @@ def test_a_damaged_archive_is_an_error(tmp_path: Path, damage: object) -> None:
     photos, path = make_photos(30), tmp_path / "p.zip"
     spec = make_archive(path, photos)
     path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
-    with pytest.raises(DataError, match=r"p\.zip is damaged or incomplete .* Fetch it again"):
+    with pytest.raises(DataError, match=r"p\.zip is damaged or incomplete .* Download it again"):
         locate_photos(spec, list(photos))
 
 
-def test_random_damage_to_the_directory_gives_an_answer_or_our_error(tmp_path: Path) -> None:
+def test_random_damage_to_the_directory_gives_the_photo_or_a_data_error(tmp_path: Path) -> None:
     photos, path, rng = make_photos(10), tmp_path / "p.zip", random.Random(4)
     spec = make_archive(path, photos)
     whole = path.read_bytes()
@@ -329,7 +329,7 @@ def test_random_damage_to_the_directory_gives_an_answer_or_our_error(tmp_path: P
         ({}, "received None"),
     ],
 )
-def test_a_source_that_is_not_there(spec: dict[str, str], message: str) -> None:
+def test_a_missing_source_is_refused(spec: dict[str, str], message: str) -> None:
     for use in (lambda: open_source(spec), lambda: locate_photos(spec, [])):
         with pytest.raises(DataError, match=message):
             use()

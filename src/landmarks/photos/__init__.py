@@ -1,5 +1,5 @@
-"""One photo at a time: where its bytes are, what its header says, its pixels, and its perceptual hash.
+"""One photo at a time: location of its bytes, header, decoding to pixels, perceptual hash.
 
-It may import `schema`. The service and every stage that decodes use the same code from here. Start with `decoding.py`,
-which turns the bytes of a photo into the square that the network sees.
+It may import `schema`. Training and serving decode with the same code, so preprocessing cannot differ between them.
+Start with `decoding.py`, which turns the bytes of a photo into the network's input.
 """

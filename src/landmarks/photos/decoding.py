@@ -1,4 +1,4 @@
-"""From the bytes of a photo to the square the network sees: one way, for shards, command line and service alike."""
+"""Decode a photo into the network's square input; shards, command line and service all use this one function."""
 
 import io
 from collections.abc import Callable
@@ -18,18 +18,20 @@ from landmarks.schema.network_format import ImageFormat, Pixels
 
 Box = tuple[float, float, float, float]
 
-# Every photo is first brought to a square of this side, where the target is not larger: how large and how sharp it was
-# says where it came from, and would tell photos of landmarks from others without a look at what they show.
+# Photos pass through a square of this side unless the target is larger. Landmark photos and distractors come from
+# different sources; their original resolution and sharpness would let the network separate them without their content.
 COMMON_SIZE = 128
-# How much larger than that square a JPEG stays when it is decoded at reduced scale. On full-size photos at 64 px: 2 is
-# a fifth slower than 1 and keeps the pixels 2.5 times closer to a full decoding; 3 is another third slower.
+# JPEGs are decoded at the smallest DCT scale that is still this much larger than the square. Measured on full-size
+# photos at 64 px: 2 is a fifth slower than 1 and 2.5 times closer to a full decode; 3 is another third slower.
 _OVERSAMPLING = 2
-_MOST_DECODER_BYTES = 300_000_000
-_LARGE_PIXELS = 4_000_000  # copies of what is larger are made of a strip at a time
+_MAX_DECODER_BYTES = 300_000_000
+_LARGE_PIXELS = 4_000_000  # above this, mode conversions copy one strip at a time to bound memory
 _STRIP_PIXELS = 1_000_000
-_REDUCING_GAP = 2.0  # what is still larger is first averaged in whole blocks: 1.4 times as fast for other formats
+# Pillow's `reducing_gap`: a box filter shrinks the photo to twice the target before the bicubic resize. 1.4 times as
+# fast for the formats that cannot be decoded at a reduced scale.
+_REDUCING_GAP = 2.0
 
-# Opened by class: Image.open consults global limits, which other code in the process may change.
+# Opened by class: `Image.open` checks `Image.MAX_IMAGE_PIXELS`, a global that other code in the process may change.
 _DECODERS: dict[Kind, Callable[[Any], Image.Image]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -46,20 +48,22 @@ _ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# With premultiplied alpha, transparent pixels do not bleed their colour into an average.
+_PREMULTIPLIED = {"RGBA": "RGBa", "LA": "La"}
 
 
 def decode_image(data: bytes, target: ImageFormat) -> Pixels:
-    """Decode a photo and bring it to the square of `target`, by way of one of `COMMON_SIZE` where that is larger.
+    """Decode a photo and resize it to the square of `target`, through `COMMON_SIZE` where that is larger.
 
-    JPEG, PNG, GIF, WebP and BMP are read; of an animation the first frame. EXIF orientation is applied, transparency
-    is laid over white, 16-bit channels keep their upper 8 bits, CMYK is converted without its profile, and colour
-    profiles are ignored. Safe to call from several threads.
+    Supports JPEG, PNG, GIF, WebP and BMP; of an animation, the first frame. Applies the EXIF orientation, composites
+    transparency over white, keeps the upper 8 bits of 16-bit channels, and ignores colour profiles, also for CMYK.
+    Thread-safe.
 
     Returns:
         RGB: uint8 (image_size, image_size, 3).
 
     Raises:
-        ImageError: the bytes are no image, are damaged, or have more than `target.max_pixels` pixels.
+        ImageError: the bytes are not a supported image, are damaged, or have more than `target.max_pixels` pixels.
     """
     photo = read_photo_file(data)
     _check_size(photo, target.max_pixels)
@@ -67,7 +71,7 @@ def decode_image(data: bytes, target: ImageFormat) -> Pixels:
         return _decode(photo, target)
     except MemoryError:
         raise
-    except Exception as error:  # decoders raise all kinds of exceptions for bytes that make no sense
+    except Exception as error:  # Pillow's decoders raise many exception types for corrupt data
         raise ImageError(f"The {photo.kind} photo cannot be decoded: it is damaged, incomplete or unusual.") from error
 
 
@@ -78,10 +82,10 @@ def _check_size(photo: PhotoFile, max_pixels: int) -> None:
         raise ImageError(
             f"The photo has {photo.width} x {photo.height} pixels, more than the {max_pixels} allowed. Reduce it first."
         )
-    if photo.width * photo.height * photo.decoder_bytes > _MOST_DECODER_BYTES:
+    if photo.width * photo.height * photo.decoder_bytes > _MAX_DECODER_BYTES:
         raise ImageError(
-            f"The photo has {photo.width} x {photo.height} pixels; of its kind, {photo.kind}, at most "
-            f"{_MOST_DECODER_BYTES // photo.decoder_bytes} can be decoded. Save it as an ordinary JPEG."
+            f"The photo has {photo.width} x {photo.height} pixels; of a {photo.kind} photo of this kind, at most "
+            f"{_MAX_DECODER_BYTES // photo.decoder_bytes} can be decoded. Save it as a baseline JPEG."
         )
 
 
@@ -89,22 +93,23 @@ def _decode(photo: PhotoFile, target: ImageFormat) -> Pixels:
     size = max(target.image_size, COMMON_SIZE)
     with _DECODERS[photo.kind](io.BytesIO(photo.data)) as image:
         if image.size != (photo.width, photo.height):
-            raise ValueError("the decoder sees another size than the header gave")
+            # The limits were checked on the header's size, so a decoder that sees another one has bypassed them.
+            raise ValueError("the decoder found a different size than the header")
         image.draft(None, (size * _OVERSAMPLING, size * _OVERSAMPLING))
         image.load()
         if image.width * image.height > _LARGE_PIXELS:
             small, box = _shrink(image, target, size)
         else:
-            small, box = _simplify(image), _find_box(*image.size, target)
-    small = _lay_over_white(small.resize((size, size), Image.Resampling.BICUBIC, box, _REDUCING_GAP))
+            small, box = _convert_mode(image), _find_box(*image.size, target)
+    small = _composite_over_white(small.resize((size, size), Image.Resampling.BICUBIC, box, _REDUCING_GAP))
     if size != target.image_size:
         small = small.resize((target.image_size, target.image_size), Image.Resampling.BICUBIC)
-    # The square is turned, not the photo: the same result for less work.
+    # Rotate the small square rather than the photo: same result, less work.
     return np.asarray(small.transpose(_ORIENTATIONS[photo.orientation]) if photo.orientation != 1 else small)
 
 
 def _find_box(width: int, height: int, target: ImageFormat) -> Box:
-    """The part of a photo that is kept: left, top, right, bottom."""
+    """Return the part of a photo to keep: left, top, right, bottom."""
     if target.fit == "stretch":
         return 0, 0, width, height
     side = min(width, height)
@@ -113,42 +118,38 @@ def _find_box(width: int, height: int, target: ImageFormat) -> Box:
 
 
 def _shrink(image: Image.Image, target: ImageFormat, size: int) -> tuple[Image.Image, Box]:
-    """The part of a large photo that is kept, simplified and averaged in whole blocks, without a copy of the whole.
+    """Crop a large photo and shrink it by an integer factor, strip by strip, without a full-size copy.
 
     Returns:
-        The blocks, and the box in them that is to be used: the last ones may be of fewer pixels.
+        The shrunken photo, and the box to resize from: blocks at the right and bottom edge may cover fewer pixels.
     """
     left, top, right, bottom = (int(side) for side in _find_box(*image.size, target))
     across, down = (max(1, int(side / size / _REDUCING_GAP)) for side in (right - left, bottom - top))
     rows = max(1, _STRIP_PIXELS // (right - left) // down) * down
-    strips = [
-        _average(_simplify(image.crop((left, start, right, min(start + rows, bottom)))), (across, down))
-        for start in range(top, bottom, rows)
-    ]
+    strips = []
+    for start in range(top, bottom, rows):
+        strip = _convert_mode(image.crop((left, start, right, min(start + rows, bottom))))
+        averaged = strip.convert(_PREMULTIPLIED.get(strip.mode, strip.mode)).reduce((across, down))
+        strips.append(averaged.convert(strip.mode))
     small = Image.new(strips[0].mode, (strips[0].width, sum(strip.height for strip in strips)))
     for number, strip in enumerate(strips):
         small.paste(strip, (0, number * strips[0].height))
     return small, (0, 0, (right - left) / across, (bottom - top) / down)
 
 
-def _average(image: Image.Image, factors: tuple[int, int]) -> Image.Image:
-    """Mean of blocks; transparent pixels do not lend their colour to it."""
-    weighted = {"RGBA": "RGBa", "LA": "La"}.get(image.mode, image.mode)
-    return image.convert(weighted).reduce(factors).convert(image.mode)
-
-
-def _simplify(image: Image.Image) -> Image.Image:
-    """Bring palettes, single bits and 16-bit greys to a mode whose values can be averaged."""
+def _convert_mode(image: Image.Image) -> Image.Image:
+    """Convert palettes, bilevel and 16-bit greyscale to a mode whose values can be averaged."""
     if image.mode.startswith("I"):
+        # Pillow's own conversion to L clips 16-bit values at 255 instead of scaling them.
         return Image.fromarray((np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8))
-    if "transparency" in image.info:
+    if "transparency" in image.info:  # a transparent colour or palette entry
         return image.convert("RGBA")
     if image.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _lay_over_white(image: Image.Image) -> Image.Image:
+def _composite_over_white(image: Image.Image) -> Image.Image:
     if image.mode == "LA":
         image = image.convert("RGBA")
     if image.mode == "RGBA":

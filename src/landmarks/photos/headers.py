@@ -1,7 +1,7 @@
-"""What stands in the file of a photo before its pixels: kind, size, orientation.
+"""Parse the header of a photo: format, size and orientation.
 
-Everything here is read without a decoder, so that a photo is refused for its size before anything is decoded. The
-decoder is then handed only what the pixels need: colour profiles, previews, comments and later frames never reach it.
+No decoder is involved, so an oversized photo is refused before anything is decoded. The parsers also strip the data:
+colour profiles, previews, comments and later frames never reach the decoder, which keeps the attack surface small.
 """
 
 import re
@@ -15,12 +15,13 @@ from landmarks.errors import ImageError
 Kind = Literal["JPEG", "PNG", "GIF", "WebP", "BMP"]
 
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])")
-_JPEG_ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a segment
-_JPEG_METADATA = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))  # not JFIF (E0), not Adobe's colour transform (EE)
+_JPEG_STANDALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a segment
+# Segments to strip. JFIF (E0) and Adobe (EE) stay: decoders derive the colour transform from them.
+_JPEG_METADATA = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
-_WEBP_DECODER_BYTES = 16  # two frames, a copy, and what it is copied from
-_MAX_JPEG_SCANS = 200  # encoders write about 10; thousands of scans take minutes to decode
+_WEBP_DECODER_BYTES = 16  # per pixel, four RGBA buffers: two frames of the decoder, a copy and its source
+_MAX_JPEG_SCANS = 200  # encoders write about 10; a crafted file with thousands takes minutes to decode
 _PNG_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 _EXIF_PREFIX = b"Exif\0\0"
 _ORIENTATION_TAG = 0x0112
@@ -28,10 +29,15 @@ _ORIENTATION_TAG = 0x0112
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """A photo that has not been decoded yet.
+    """A parsed photo, not decoded yet.
 
-    `data` holds what the decoder needs; `orientation` is the EXIF value, 1 to 8; `decoder_bytes` is the memory
-    that the decoder takes for each pixel beside the photo itself.
+    Attributes:
+        kind: the file format.
+        width: in pixels, from the header.
+        height: in pixels, from the header.
+        data: the file, stripped to what the decoder needs.
+        orientation: the EXIF value, 1 to 8.
+        decoder_bytes: working memory of the decoder per pixel, not counting the decoded photo.
     """
 
     kind: Kind
@@ -43,22 +49,18 @@ class PhotoFile:
 
 
 def read_photo_file(data: bytes) -> PhotoFile:
-    """Look into the bytes of a photo.
+    """Parse the header of a photo.
 
     Raises:
-        ImageError: the bytes are empty, of no supported kind, or end before the size of the photo is known.
+        ImageError: the bytes are empty, not a supported format, or end inside the header.
     """
     for magic, reader in _READERS.items():
         if data.startswith(magic):
-            return _read(data, reader)
+            try:
+                return reader(data)
+            except (struct.error, IndexError):
+                raise ImageError("The photo is damaged: it ends inside its header.") from None
     raise ImageError(_describe_unknown(data))
-
-
-def _read(data: bytes, reader: Callable[[bytes], PhotoFile]) -> PhotoFile:
-    try:
-        return reader(data)
-    except (struct.error, IndexError):
-        raise ImageError("The photo is damaged: it ends inside its header.") from None
 
 
 def _describe_unknown(data: bytes) -> str:
@@ -77,16 +79,18 @@ def _read_jpeg(data: bytes) -> PhotoFile:
             parts.append(data[position - 2 :])
             cleaned = b"".join(parts)
             if cleaned.count(b"\xff\xda") > _MAX_JPEG_SCANS:
-                raise ImageError(f"The photo has more than {_MAX_JPEG_SCANS} scans. Save it again as an ordinary JPEG.")
+                raise ImageError(f"The photo has more than {_MAX_JPEG_SCANS} scans. Save it again as a baseline JPEG.")
             return PhotoFile("JPEG", *size, cleaned, orientation, decoder_bytes)
-        if marker in _JPEG_ALONE:
+        if marker in _JPEG_STANDALONE:
             continue
         segment = data[position : position + struct.unpack_from(">H", data, position)[0]]
         position += max(len(segment), 2)
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", segment, 3)
             size = width, height
-            if marker in _JPEG_PROGRESSIVE:  # all coefficients are kept until the last scan
+            if (
+                marker in _JPEG_PROGRESSIVE
+            ):  # the decoder keeps 16-bit coefficients of all components until the last scan
                 decoder_bytes = 2 * segment[7]
         if marker not in _JPEG_METADATA:
             parts += (bytes((0xFF, marker)), segment)
@@ -110,26 +114,21 @@ def _read_png(data: bytes) -> PhotoFile:
 
 def _read_gif(data: bytes) -> PhotoFile:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
-    position = head = 13 + _gif_palette_bytes(flags)
+    palette_bytes = 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+    position = head = 13 + palette_bytes
     control = b""
     while data[position] == 0x21:
-        end = _skip_gif_blocks(data, position + 2)
-        if data[position + 1] == 0xF9:  # transparency is kept, the rest concerns animation
+        end = position + 2
+        while data[end]:
+            end += data[end] + 1
+        end += 1
+        if data[position + 1] == 0xF9:  # graphic control: keep the transparency, drop the animation fields
             control = b"\x21\xf9\x04" + bytes((data[position + 3] & 1,)) + b"\0\0" + data[position + 6 : position + 8]
         position = end
     left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, position + 1)
+    # Pillow enlarges the canvas to the first frame, so the size limit must see the larger of the two.
     size = max(width, left + frame_width), max(height, top + frame_height)
     return PhotoFile("GIF", *size, data[:head] + control + data[position:])
-
-
-def _gif_palette_bytes(flags: int) -> int:
-    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
-
-
-def _skip_gif_blocks(data: bytes, position: int) -> int:
-    while data[position]:
-        position += data[position] + 1
-    return position + 1
 
 
 def _read_webp(data: bytes) -> PhotoFile:
@@ -158,15 +157,15 @@ def _read_webp_orientation(data: bytes) -> int:
 
 
 def _read_bmp(data: bytes) -> PhotoFile:
-    if struct.unpack_from("<I", data, 14)[0] == 12:
+    if struct.unpack_from("<I", data, 14)[0] == 12:  # the OS/2 header has 16-bit sizes
         width, height = struct.unpack_from("<HH", data, 18)
     else:
         width, height = struct.unpack_from("<ii", data, 18)
-    return PhotoFile("BMP", width, abs(height), data)
+    return PhotoFile("BMP", width, abs(height), data)  # a negative height means rows from top to bottom
 
 
 def _read_orientation(exif: bytes) -> int:
-    """The orientation in an EXIF block, 1 where it says nothing sensible.
+    """Return the orientation in an EXIF block, 1 if it is absent or invalid.
 
     References:
         CIPA DC-008 (Exif 2.32), section 4.6.4: tag 0x0112 of the 0th image file directory.

@@ -1,4 +1,4 @@
-"""Near copies of photos, found by a perceptual hash of 64 bits."""
+"""Near-duplicate detection with a 64-bit perceptual hash (pHash)."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -11,23 +11,23 @@ from PIL import Image
 from landmarks.schema.network_format import Pixels
 
 HASH_BITS = 64
-_SIDE = 32  # the hash sees the photo as 32 x 32 greys
-_FREQUENCIES = 11  # the 64 lowest of 11 x 11
-_SCALE = 1 << 13  # whole numbers give the same bits on every processor
-_MAX_BANDED_BITS = 7
-_MAX_PAIRS = 1 << 22  # candidate pairs compared at once
+_SIDE = 32  # side of the greyscale thumbnail that is hashed
+_FREQUENCIES = 11  # enough for the 64 lowest frequencies besides the constant
+_SCALE = 1 << 13  # fixed-point cosines: integer sums give the same bits on every processor
+_MAX_BANDED_BITS = 7  # above, bands have fewer than 16 bits and match too many unrelated hashes
+_MAX_PAIRS = 1 << 22  # candidate pairs compared at once, to bound memory
 
 Hashes = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
 
 
 def compute_perceptual_hash(pixels: Pixels) -> int:
-    """A 64-bit hash that changes little when a photo is scaled, saved again or slightly recoloured.
+    """Return a 64-bit hash that is robust to resizing, recompression and small colour changes.
 
-    A bit says whether one of the 64 lowest spatial frequencies, the constant aside, is above their median.
+    Each bit tells whether one of the 64 lowest DCT coefficients, without the constant, is above their median.
 
     Args:
-        pixels: uint8 (s, s, 3), the decoded square.
+        pixels: uint8 (s, s, 3), the decoded photo.
 
     References:
         C. Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, section 3.2.1.
@@ -40,15 +40,15 @@ def compute_perceptual_hash(pixels: Pixels) -> int:
 
 
 def count_near(references: Hashes, queries: Hashes, max_bits: int) -> Integers:
-    """For every query, how many references differ from it in at most `max_bits` bits. Exact.
+    """Count, for every query, the references within Hamming distance `max_bits`. Exact.
 
-    Up to 7 bits the hashes are cut into bands such that of two near hashes one band differs in at most one bit; only
-    references with such a band are compared. Above, every pair is compared.
+    Up to 7 bits, multi-index hashing is used: the hashes are cut into so many bands that two near hashes differ in at
+    most one bit in some band, and only references that match in such a band are compared. Above 7 bits, all pairs are.
 
     Args:
         references: uint64 (n,).
         queries: uint64 (m,).
-        max_bits: largest Hamming distance that counts.
+        max_bits: largest Hamming distance of a near duplicate.
 
     Returns:
         Counts: int64 (m,).
@@ -56,6 +56,7 @@ def count_near(references: Hashes, queries: Hashes, max_bits: int) -> Integers:
     References:
         M. Norouzi, A. Punjani, D. J. Fleet, "Fast Search in Hamming Space with Multi-Index Hashing", 2012, section 2.
     """
+    # Real collections have many equal hashes; comparing distinct ones keeps them from multiplying into huge pair lists.
     unique_references, weights = np.unique(references, return_counts=True)
     unique_queries, back = np.unique(queries, return_inverse=True)
     counts = np.zeros(len(unique_queries), np.int64)
@@ -80,20 +81,17 @@ def _search_all(
 
 
 def _search_bands(counts: Integers, references: Hashes, weights: Integers, queries: Hashes, max_bits: int) -> None:
-    bands = _cut_bands(max_bits // 2 + 1)
+    # With b bands and at most 2b - 1 differing bits, some band differs in at most one bit (pigeonhole principle).
+    count = max_bits // 2 + 1
+    edges = [HASH_BITS * number // count for number in range(count + 1)]
+    bands = [(start, end - start) for start, end in pairwise(edges)]
     for number, band in enumerate(bands):
         for query_rows, reference_rows in _match_band(references, queries, *band):
             differing = queries[query_rows] ^ references[reference_rows]
             near = np.bitwise_count(differing) <= max_bits
-            for earlier in bands[:number]:  # a pair that an earlier band has found must not count again
+            for earlier in bands[:number]:  # count a pair only in the first band that finds it
                 near &= np.bitwise_count(_take_band(differing, *earlier)) > 1
             np.add.at(counts, query_rows[near], weights[reference_rows[near]])
-
-
-def _cut_bands(count: int) -> list[tuple[int, int]]:
-    """Shift and width of bands that share out the bits as evenly as they can."""
-    edges = [HASH_BITS * number // count for number in range(count + 1)]
-    return [(start, end - start) for start, end in pairwise(edges)]
 
 
 def _take_band(hashes: Hashes, shift: int, width: int) -> Hashes:
@@ -102,10 +100,10 @@ def _take_band(hashes: Hashes, shift: int, width: int) -> Hashes:
 
 
 def _match_band(references: Hashes, queries: Hashes, shift: int, width: int) -> Iterator[tuple[Integers, Integers]]:
-    """Rows of every query and reference whose bands differ in one bit at most, some millions at a time."""
+    """Yield the rows of all queries and references whose bands differ in at most one bit, in blocks of bounded size."""
     keys, probes = _take_band(references, shift, width), _take_band(queries, shift, width)
     order, query_order = np.argsort(keys, kind="stable"), np.argsort(probes, kind="stable")
-    keys, probes = keys[order], probes[query_order]  # in order, so that look-ups touch neighbouring memory
+    keys, probes = keys[order], probes[query_order]  # sorted probes make the binary searches cache-friendly
     for flip in (0, *(1 << bit for bit in range(width))):
         flipped = probes ^ np.uint64(flip)
         first = np.searchsorted(keys, flipped)
@@ -116,7 +114,7 @@ def _match_band(references: Hashes, queries: Hashes, shift: int, width: int) -> 
 
 
 def _expand(first: Integers, last: Integers) -> Iterator[tuple[Integers, Integers]]:
-    """For ranges first[i] … last[i] - 1: every i with every number of its range, in blocks of bounded size."""
+    """Yield every i with every number of its range first[i] … last[i] - 1, in blocks of bounded size."""
     lengths = last - first
     blocks = (np.cumsum(lengths) - lengths) // _MAX_PAIRS
     for block in np.unique(blocks):
@@ -128,9 +126,10 @@ def _expand(first: Integers, last: Integers) -> Iterator[tuple[Integers, Integer
 
 @cache
 def _build_transform() -> tuple[Integers, Integers]:
-    """Cosines of the DCT, int64 (11, 32), and which of its 11 x 11 waves the hash takes, int64 (64,)."""
+    """Return the DCT basis, int64 (11, 32), and the indices of the hashed coefficients, int64 (64,)."""
     frequency, place = np.mgrid[:_FREQUENCIES, :_SIDE]
     cosines = np.rint(_SCALE * np.cos(np.pi * frequency * (2 * place + 1) / (2 * _SIDE))).astype(np.int64)
     row, column = np.divmod(np.arange(_FREQUENCIES**2), _FREQUENCIES)
+    # Zigzag order by total frequency; the first, the constant, only measures brightness.
     lowest = np.lexsort((row, row + column))[1 : HASH_BITS + 1]
     return cosines, lowest

@@ -1,4 +1,4 @@
-"""Where a photo is: its id, its path in Kaggle's layout, and its place inside a source."""
+"""Photo ids, their paths in Kaggle's layout, and the location of a photo inside its source."""
 
 import re
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ _IMAGE_ID = re.compile(IMAGE_ID_PATTERN)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a photo's bytes are inside its source.
+    """The location of a photo inside its source.
 
-    For a folder only `image_id` counts: the photo is at `train/a/b/c/<image_id>.jpg`. For an archive the
-    compressed bytes of `compressed_bytes` length stand at `offset`, stored by zip `method` 0 or 8.
+    In a folder, only `image_id` is used: the photo is `train/a/b/c/<image_id>.jpg`. In an archive, its local header is
+    at `offset`, followed by `compressed_bytes` bytes, compressed with zip `method` 0 (stored) or 8 (deflated).
     """
 
     image_id: str
@@ -23,12 +23,13 @@ class Place:
 
 
 def is_image_id(text: object) -> bool:
-    """Whether this is a photo id: 16 hexadecimal digits, in lower case."""
+    """Return whether a value is a photo id: 16 lower-case hexadecimal digits."""
+    # The length is checked too because `$` also matches before a newline at the end.
     return isinstance(text, str) and _IMAGE_ID.match(text) is not None and len(text) == 16
 
 
 def build_photo_path(image_id: str, part: str = "train") -> PurePosixPath:
-    """The path of a photo below its source's root, as Kaggle lays it out; `part` is `train` or `test`.
+    """Return the path of a photo relative to the source's root, in Kaggle's layout; `part` is `train` or `test`.
 
     >>> str(build_photo_path("17660ef415d37059"))
     'train/1/7/6/17660ef415d37059.jpg'

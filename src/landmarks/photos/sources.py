@@ -1,4 +1,4 @@
-"""Where the bytes of photos come from: a folder in Kaggle's layout, or the Kaggle zip read in place."""
+"""Photo sources: a folder in Kaggle's layout, or the Kaggle zip, which is read in place."""
 
 import os
 import stat
@@ -15,16 +15,16 @@ from landmarks.errors import DataError
 from landmarks.photos.places import Place, build_photo_path, is_image_id
 from landmarks.photos.zip_members import read_directory, read_member
 
-MAX_PHOTO_BYTES = 256 << 20  # no photo is larger; a hostile archive member or a stray file may be
-_THREADS = 16  # stat calls wait for the disk or the network, not for the processor
-_BLOCK_PHOTOS = 4096
+MAX_PHOTO_BYTES = 256 << 20  # far above any photo; protects against zip bombs and stray files
+_THREADS = 16  # stat calls are bound by disk or network latency, not by the processor
+_BLOCK_PHOTOS = 4096  # per task, to amortise the overhead of the thread pool
 
 
 class PhotoSource(Protocol):
-    """Gives the encoded bytes of a photo."""
+    """A reader of encoded photos."""
 
     def read(self, place: Place) -> bytes:
-        """The bytes of one photo.
+        """Return the encoded bytes of one photo.
 
         Raises:
             DataError: the photo is missing, too large, or cannot be read.
@@ -34,10 +34,13 @@ class PhotoSource(Protocol):
 
 @dataclass(frozen=True)
 class Places:
-    """Where photos are, one row per photo asked for, as in `images.parquet`.
+    """The locations of photos, one row per requested photo; the columns of `images.parquet`.
 
-    offset: int64 (n,); compressed_bytes: int64 (n,), -1 where the photo is missing; method: int8 (n,); stamp: int64
-    (n,), another one when the photo was replaced: the time of its last change in ns, or its CRC-32 in an archive.
+    Attributes:
+        offset: int64 (n,).
+        compressed_bytes: int64 (n,), -1 where the photo is missing.
+        method: int8 (n,).
+        stamp: int64 (n,), changes when a photo is replaced: its modification time in ns, or its CRC-32 in an archive.
     """
 
     offset: npt.NDArray[np.int64]
@@ -71,7 +74,7 @@ class FolderSource:
 
 @dataclass(frozen=True)
 class ArchiveSource:
-    """Photos inside a zip that is never unpacked; the place of each is known from `locate_photos`."""
+    """Photos inside a zip that is never unpacked; `locate_photos` gives their locations."""
 
     path: Path
     prefix: str = ""
@@ -93,8 +96,8 @@ def open_source(spec: Mapping[str, Any]) -> PhotoSource:
     """Open a photo source described in `source.json`.
 
     Args:
-        spec: `{"kind": "folder" or "archive", "path": …}`, for an archive perhaps with a `prefix` above `train/`, for a
-            folder with the `part` where that is `test`.
+        spec: `{"kind": "folder" or "archive", "path": …}`. Optional: for an archive the `prefix` above `train/`, for a
+            folder the `part`, `train` by default or `test`.
 
     Raises:
         DataError: the kind is unknown, or the folder or file is missing.
@@ -106,16 +109,19 @@ def open_source(spec: Mapping[str, Any]) -> PhotoSource:
 
 
 def locate_photos(spec: Mapping[str, Any], image_ids: Sequence[str]) -> Places:
-    """Find photos in a source; those that are missing, or whose id is not an image id, have `compressed_bytes` -1.
+    """Locate photos in a source; missing photos and invalid ids get `compressed_bytes` -1.
 
-    A folder is asked for every photo by several threads; of an archive the central directory is read, once.
+    In a folder, several threads stat every photo. In an archive, the central directory is read once.
 
     Raises:
         DataError: the kind is unknown, the folder or file is missing, or the archive is damaged.
     """
     path, kind = _check_spec(spec)
-    places = _make_missing(len(image_ids))
-    rows, valid_ids = _select_valid(image_ids)
+    missing = np.full(len(image_ids), -1, np.int64)
+    places = Places(missing, missing.copy(), missing.astype(np.int8), missing.copy())
+    # Only valid ids may become part of a path; `../` and the like never do.
+    valid = {row: image_id for row, image_id in enumerate(image_ids) if is_image_id(image_id)}
+    rows, valid_ids = np.array(list(valid), np.int64), list(valid.values())
     if kind == "folder":
         measured = _measure_photos(path / spec.get("part", "train"), valid_ids)
         places.compressed_bytes[rows], places.stamp[rows] = measured.T
@@ -127,27 +133,16 @@ def locate_photos(spec: Mapping[str, Any], image_ids: Sequence[str]) -> Places:
 def _check_spec(spec: Mapping[str, Any]) -> tuple[Path, str]:
     kind, path = spec.get("kind"), Path(str(spec.get("path", "")))
     if kind not in ("folder", "archive"):
-        raise DataError(f"A photo source is a folder or an archive, received {kind!r}. Run acquire again.")
+        raise DataError(f"A photo source must be a folder or an archive, received {kind!r}. Run acquire again.")
     if kind == "folder" and not path.is_dir():
         raise DataError(f"The photo folder {path} is missing. Mount it, or correct `acquire.photos`.")
     if kind == "archive" and not path.is_file():
-        raise DataError(f"The photo archive {path} is missing. Fetch it, or correct `acquire.photos`.")
+        raise DataError(f"The photo archive {path} is missing. Download it, or correct `acquire.photos`.")
     return path, kind
 
 
-def _make_missing(count: int) -> Places:
-    missing = np.full(count, -1, np.int64)
-    return Places(missing, missing.copy(), missing.astype(np.int8), missing.copy())
-
-
-def _select_valid(image_ids: Sequence[str]) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """Rows and ids of the texts that may become a path; `../` and the like never do."""
-    valid = [(row, image_id) for row, image_id in enumerate(image_ids) if is_image_id(image_id)]
-    return np.array([row for row, _ in valid], np.int64), [image_id for _, image_id in valid]
-
-
 def _measure_photos(folder: Path, image_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Size and stamp of each, int64 (n, 2)."""
+    """Return the size and stamp of each photo: int64 (n, 2)."""
 
     def measure_block(start: int) -> list[tuple[int, int]]:
         block = image_ids[start : start + _BLOCK_PHOTOS]
@@ -159,9 +154,9 @@ def _measure_photos(folder: Path, image_ids: Sequence[str]) -> npt.NDArray[np.in
 
 
 def _measure(path: str) -> tuple[int, int]:
-    """Size and stamp of a regular file; -1 where there is none (a pipe or a device would hang whoever reads it)."""
+    """Return the size and stamp of a regular file, else -1: reading a pipe or a device could block forever."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - a Path per photo costs more than the call
+        status = os.stat(path)  # noqa: PTH116 - building a Path per photo costs more than the call
     except (FileNotFoundError, NotADirectoryError):
         return -1, -1
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (-1, -1)
@@ -174,7 +169,7 @@ def _match_members(
     wanted = np.array([int(image_id, 16) for image_id in image_ids], np.uint64)
     if not len(members.number) or not len(wanted):
         return
-    # Where a name stands twice the last entry counts, as in every zip tool: a stable order, searched from the right.
+    # The last of several entries with the same name wins, as in every zip tool: stable sort, search from the right.
     order = np.argsort(members.number, kind="stable")
     number = members.number[order]
     found = np.searchsorted(number, wanted, side="right") - 1
