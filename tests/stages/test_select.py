@@ -81,7 +81,7 @@ def test_equal_input_gives_equal_bytes_and_another_seed_another_split(tmp_path: 
 def test_too_small_a_selection_writes_nothing(tmp_path: Path) -> None:
     prepare(tmp_path, {9: 3, 7: 3})
     before = {path.name for path in tmp_path.rglob("*")}
-    with pytest.raises(DataError, match="min_images=4 that removed the rest"):
+    with pytest.raises(DataError, match="The rule min_images=4 removed the rest"):
         run(tmp_path, min_images=4)
     assert {path.name for path in tmp_path.rglob("*")} == before
 

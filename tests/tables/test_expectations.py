@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 
 from landmarks.params import ValidateParams
-from landmarks.tables.expectations import Outcome, check_suites
+from landmarks.tables.expectations import Expectation, ExpectationResult, Suite, build_suites, check_suites
 from landmarks.tables.inspection import Inspection, count_landmarks_per_photo
-from landmarks.tables.suites import Expectation, Suite, build_suites
 
 FRAME = pd.DataFrame(
     {
@@ -19,63 +18,64 @@ FRAME = pd.DataFrame(
 )
 
 
-def judge(folder: Path, *expectations: Expectation) -> tuple[Outcome, ...]:
+def check(folder: Path, *expectations: Expectation) -> tuple[ExpectationResult, ...]:
     return check_suites([Suite("things", FRAME, "image_id", expectations)], folder / "docs")
 
 
 def expect(kind: str, column: str | None = None, **arguments: object) -> Expectation:
-    return Expectation("checked", kind, "A sentence of ours.", column, arguments)
+    return Expectation("checked", kind, "Our own sentence.", column, arguments)
 
 
 @pytest.mark.parametrize(
-    ("expectation", "outcome"),
+    ("expectation", "result"),
     [
-        (expect("column_values_to_not_be_null", "image_id"), Outcome("checked", False, 1, ("row 4",))),
-        (expect("column_values_to_be_unique", "image_id"), Outcome("checked", False, 2, ("bb",))),
+        (expect("column_values_to_not_be_null", "image_id"), ExpectationResult("checked", False, 1, ("row 4",))),
+        (expect("column_values_to_be_unique", "image_id"), ExpectationResult("checked", False, 2, ("bb",))),
         (
             expect("column_values_to_be_between", "number", min_value=0, max_value=4),
-            Outcome("checked", False, 2, ("bb: 5", "row 4: -1")),
+            ExpectationResult("checked", False, 2, ("bb: 5", "row 4: -1")),
         ),
         (
             expect("column_values_to_not_be_in_set", "size", value_set=[0]),
-            Outcome("checked", False, 2, ("bb: 0", "row 4: 0")),
+            ExpectationResult("checked", False, 2, ("bb: 0", "row 4: 0")),
         ),
         (
             expect("column_values_to_not_be_in_set", "size", value_set=[0], mostly=0.5),
-            Outcome("checked", True, 2, ("bb: 0", "row 4: 0")),
+            ExpectationResult("checked", True, 2, ("bb: 0", "row 4: 0")),
         ),
-        (expect("column_values_to_be_of_type", "size", type_="int64"), Outcome("checked", True, 0, ())),
-        (expect("column_values_to_be_of_type", "size", type_="str"), Outcome("checked", False, 1, ("found int64",))),
-        (expect("table_row_count_to_be_between", min_value=5), Outcome("checked", False, 1, ("found 4",))),
+        (expect("column_values_to_be_of_type", "size", type_="int64"), ExpectationResult("checked", True, 0, ())),
+        (
+            expect("column_values_to_be_of_type", "size", type_="str"),
+            ExpectationResult("checked", False, 1, ("found int64",)),
+        ),
+        (expect("table_row_count_to_be_between", min_value=5), ExpectationResult("checked", False, 1, ("found 4",))),
     ],
 )
-def test_outcomes_name_the_rows_that_broke_an_expectation(
-    tmp_path: Path, expectation: Expectation, outcome: Outcome
-) -> None:
-    assert judge(tmp_path, expectation) == (outcome,)
+def test_results_name_the_unexpected_rows(tmp_path: Path, expectation: Expectation, result: ExpectationResult) -> None:
+    assert check(tmp_path, expectation) == (result,)
 
 
-def test_an_expectation_that_cannot_be_judged_has_failed(tmp_path: Path) -> None:
-    (outcome,) = judge(tmp_path, expect("column_values_to_be_unique", "absent"))
-    assert not outcome.success
-    assert "absent" in outcome.examples[0]
+def test_an_expectation_that_cannot_be_evaluated_fails(tmp_path: Path) -> None:
+    (result,) = check(tmp_path, expect("column_values_to_be_unique", "absent"))
+    assert not result.success
+    assert "absent" in result.examples[0]
 
 
-def test_outcomes_come_in_the_order_asked(tmp_path: Path) -> None:
+def test_results_keep_the_given_order(tmp_path: Path) -> None:
     kinds = {"z": "column_values_to_be_unique", "a": "column_values_to_not_be_null"}
     asked = [Expectation(name, kind, "x", "size") for name, kind in kinds.items()]
-    assert [outcome.name for outcome in judge(tmp_path, *asked)] == ["z", "a"]
+    assert [result.name for result in check(tmp_path, *asked)] == ["z", "a"]
 
 
-def test_data_docs_say_what_was_expected_in_our_words(tmp_path: Path) -> None:
-    judge(tmp_path, expect("column_values_to_be_unique", "image_id"))
+def test_data_docs_show_our_sentences(tmp_path: Path) -> None:
+    check(tmp_path, expect("column_values_to_be_unique", "image_id"))
     (page,) = (tmp_path / "docs/validations").rglob("*.html")
-    assert "A sentence of ours." in page.read_text(encoding="utf-8")
+    assert "Our own sentence." in page.read_text(encoding="utf-8")
     assert (tmp_path / "docs/index.html").is_file()
 
 
 def test_no_suite_has_two_expectations_of_one_kind_for_one_column() -> None:
-    """Great Expectations would drop the first of them without a word."""
+    """Great Expectations would silently drop the first of them."""
     empty = pd.DataFrame()
     params = ValidateParams(sample_photos=1, max_unreadable_fraction=0.7, min_landmark_id=0, max_landmark_id=9)
     suites = build_suites(Inspection(empty, empty, empty, empty, empty, empty), params)

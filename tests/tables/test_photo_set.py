@@ -41,13 +41,13 @@ def make_photo_set() -> PhotoSet:
         f"url,landmark_id,id\nhttp://x,1,{ID}\n",
     ],
 )
-def test_tables_are_read_however_they_are_written(tmp_path: Path, text: str) -> None:
+def test_every_csv_dialect_is_read(tmp_path: Path, text: str) -> None:
     path = tmp_path / "train.csv"
     path.write_bytes(text.encode())
     assert read_photo_table(path).to_dict("list") == {"image_id": [ID], "landmark_id": ["1"]}
 
 
-def test_values_stay_the_texts_they_are(tmp_path: Path) -> None:
+def test_values_stay_texts(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text("id,landmark_id\n0012,007\nNA,1e3\nnull, 5\n")
     table = read_photo_table(path)
@@ -75,7 +75,7 @@ def test_values_stay_the_texts_they_are(tmp_path: Path) -> None:
         (b'"id,landmark_id\na,1\n', "lacks the column id"),
     ],
 )
-def test_what_is_no_table_is_refused_with_its_name_and_what_was_expected(
+def test_other_files_are_refused_with_their_path_and_the_expected_header(
     tmp_path: Path, content: bytes, words: str
 ) -> None:
     path = tmp_path / "train.csv"
@@ -97,7 +97,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path, read: Callable[
         read(tmp_path)
 
 
-def test_random_bytes_never_cause_another_error(tmp_path: Path) -> None:
+def test_random_bytes_always_give_a_data_error(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     random = np.random.default_rng(0)
     for size in (1, 10, 100, 5000, 200_000):
@@ -108,7 +108,7 @@ def test_random_bytes_never_cause_another_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_name_table, read_distractor_table])
-def test_a_file_of_no_bytes_is_a_table_without_rows(tmp_path: Path, read: Callable[[Path], pd.DataFrame]) -> None:
+def test_a_blank_file_is_a_table_without_rows(tmp_path: Path, read: Callable[[Path], pd.DataFrame]) -> None:
     (tmp_path / "none.csv").write_text("\n")
     (tmp_path / "header.csv").write_text("id,landmark_id,name,category\n")
     table, expected = read(tmp_path / "none.csv"), read(tmp_path / "header.csv")
@@ -122,7 +122,9 @@ def test_names_may_hold_commas_and_quotes(tmp_path: Path) -> None:
     assert read_name_table(path)["name"].tolist() == ["Sparkassen-Arena,_G%C3%B6ttingen", 'the "Egg"']
 
 
-def test_attributions_of_given_photos_are_read_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attributions_of_the_requested_photos_are_read_block_by_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = [f"{number:016x}" for number in range(2000)]
     rows = [f'{i},http://x/{i},"A, {n}\nB",CC BY 3.0,File:{n}.jpg' for n, i in enumerate(ids)]
     path = tmp_path / "attribution.csv"
@@ -139,7 +141,7 @@ def test_attributions_of_given_photos_are_read_block_by_block(tmp_path: Path, mo
     }
 
 
-def test_what_an_attribution_does_not_say_is_empty_and_other_columns_do_not_matter(tmp_path: Path) -> None:
+def test_missing_attributions_are_empty_texts_and_other_columns_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "attribution.csv"
     path.write_text(f"title,license,size,author,url,id\n,,7,,,{ID}\n,CC0,7,,,\n")
     (row,) = read_attribution_table(path, [pd.Series([ID])]).to_dict("records")
@@ -156,7 +158,7 @@ def test_what_an_attribution_does_not_say_is_empty_and_other_columns_do_not_matt
         (f"id,url,author,license,title\n{ID},u,a\n", "is not a table of id,author,license,url,title"),
     ],
 )
-def test_attributions_that_cannot_be_used_are_refused(tmp_path: Path, content: str, words: str) -> None:
+def test_invalid_attributions_are_refused(tmp_path: Path, content: str, words: str) -> None:
     path = tmp_path / "attribution.csv"
     path.write_text(content)
     with pytest.raises(DataError, match=words) as caught:
@@ -167,7 +169,7 @@ def test_attributions_that_cannot_be_used_are_refused(tmp_path: Path, content: s
         read_attribution_table(path, [pd.Series([ID])])
 
 
-def test_a_photo_set_comes_back_as_it_was_written(tmp_path: Path) -> None:
+def test_a_photo_set_survives_a_round_trip(tmp_path: Path) -> None:
     photo_set = make_photo_set()
     read = read_photo_set(write_photo_set(tmp_path, photo_set))
     pd.testing.assert_frame_equal(read.images, photo_set.images)
@@ -181,7 +183,7 @@ def test_a_photo_set_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert build_places(read.images) == [Place(ID, 5, 10, 8), Place("0" * 16)]
 
 
-def test_equal_sets_give_equal_bytes_whatever_their_index(tmp_path: Path) -> None:
+def test_equal_sets_give_identical_bytes_whatever_their_index(tmp_path: Path) -> None:
     digests = set()
     for number, index in enumerate(([0, 1], [7, 3])):
         photo_set = make_photo_set()
@@ -194,7 +196,7 @@ def test_equal_sets_give_equal_bytes_whatever_their_index(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "name", ["images.parquet", "distractors.parquet", "names.parquet", "attributions.parquet", "source.json"]
 )
-def test_a_damaged_photo_set_is_refused_by_the_name_of_the_file(tmp_path: Path, name: str) -> None:
+def test_a_damaged_photo_set_is_refused_with_the_file_name(tmp_path: Path, name: str) -> None:
     path = write_photo_set(tmp_path, make_photo_set()) / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ArtifactError, match=name):

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from landmarks.errors import DataError
 from landmarks.params import SelectParams
-from landmarks.tables.selection import Selection, decode_name, select_images
-from landmarks.tables.splitting import compute_hashes, split_distractors
+from landmarks.tables.selection import Selection, compute_hashes, decode_name, select_images, split_distractors
 
 NO_NAMES = pd.DataFrame({"landmark_id": pd.Series([], dtype="int64"), "name": pd.Series([], dtype="str")})
 
@@ -39,7 +38,7 @@ def hash_slowly(image_id: str, seed: int = 0) -> float:
 
 
 def split_slowly(photos: Mapping[str, int], params: SelectParams) -> dict[str, str]:
-    """The rule as it is told: by hash, then a loan for every landmark without a training photo."""
+    """The oracle: split by hash, then lend a photo to train for every landmark without one."""
     splits = {}
     for image_id in photos:
         value = hash_slowly(image_id, params.seed)
@@ -75,7 +74,7 @@ COUNTS = {5: 10, 3: 4, 8: 7, 12: 4, 1: 1}
         ({"min_images": 7, "max_images_per_landmark": 2}, {5: 2, 8: 2}),
     ],
 )
-def test_rules_keep_what_they_say(rules: dict[str, Any], expected: dict[int, int]) -> None:
+def test_rules_keep_the_right_landmarks(rules: dict[str, Any], expected: dict[int, int]) -> None:
     selection = run(COUNTS, **rules)
     assert get_landmarks(selection) == expected
     assert [one.landmark_id for one in selection.vocabulary] == sorted(expected)
@@ -95,7 +94,7 @@ def test_the_order_of_the_table_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("rules", [{"max_images_per_landmark": 300}, {"fraction": 0.3}])
-def test_keeping_a_part_leaves_the_parts_of_the_splits_alone(rules: dict[str, Any]) -> None:
+def test_a_subset_keeps_the_proportions_of_the_splits(rules: dict[str, Any]) -> None:
     selection = run({1: 1000, 2: 1000}, **rules)
     parts = selection.images["split"].value_counts(normalize=True)
     assert 500 < len(selection.images) < 700
@@ -103,13 +102,13 @@ def test_keeping_a_part_leaves_the_parts_of_the_splits_alone(rules: dict[str, An
     assert parts["val"] == pytest.approx(0.1, abs=0.04)
 
 
-def test_a_smaller_cap_and_fraction_keep_a_part_of_the_larger() -> None:
+def test_a_smaller_cap_or_fraction_keeps_a_subset_of_a_larger_one() -> None:
     for name, small, large in (("max_images_per_landmark", 5, 9), ("fraction", 0.3, 0.6)):
         kept = [set(run({1: 50, 2: 50}, **{name: value}).images["image_id"]) for value in (small, large)]
         assert kept[0] < kept[1]
 
 
-def test_hashes_and_splits_agree_with_the_rule_told_slowly() -> None:
+def test_hashes_and_splits_agree_with_the_oracle() -> None:
     images = make_images({1: 1, 2: 2, 3: 300, 4: 3, 5: 1, 6: 1, 7: 2})
     params = make_params(seed=4, val_fraction=0.3, test_fraction=0.3)
     hashes = compute_hashes("4", images["image_id"])
@@ -131,9 +130,9 @@ photo_tables = st.dictionaries(st.text("0123456789abcdef", min_size=16, max_size
 
 @settings(max_examples=150, deadline=None)
 @given(photo_tables, photo_tables)
-def test_added_photos_move_no_other_photo_but_loans(photos: dict[str, int], added: dict[str, int]) -> None:
+def test_added_photos_change_the_split_of_loans_only(photos: dict[str, int], added: dict[str, int]) -> None:
     params = make_params(val_fraction=0.3, test_fraction=0.4)
-    base = {"f" * 16: 98, "e" * 16: 99} | photos  # two landmarks, as a selection needs
+    base = {"f" * 16: 98, "e" * 16: 99} | photos  # a selection needs two landmarks
     before, after = ({}, {})  # type: dict[str, str], dict[str, str]
     loans = set()
     for table, splits in ((base, before), (added | base, after)):
@@ -144,10 +143,10 @@ def test_added_photos_move_no_other_photo_but_loans(photos: dict[str, int], adde
         assert splits == split_slowly(table, params)
     moved = {image_id for image_id in before if before[image_id] != after[image_id]}
     assert moved <= loans
-    assert all(before[image_id] == "train" for image_id in moved)  # loans go back; nothing comes into train
+    assert all(before[image_id] == "train" for image_id in moved)  # loans return to their split; no photo enters train
 
 
-def test_the_study_rule_on_a_table_of_the_real_size() -> None:
+def test_the_rule_of_the_study_on_a_table_of_real_size() -> None:
     """On Kaggle's table 500 < photos < 1000 keeps 44 landmarks with 30,281 photos."""
     counts = make_study_counts()
     assert (len(counts), sum(counts.values())) == (81_313, 1_580_470)
@@ -164,14 +163,14 @@ def test_the_study_rule_on_a_table_of_the_real_size() -> None:
 
 
 def make_study_counts() -> dict[int, int]:
-    """Sizes with all the properties known of the real table: the largest, the study's 44, and the totals."""
+    """Photo counts with all known properties of the real table: the largest, the study's 44, and the totals."""
     giants = {138982: 6272, 126637: 2231, 20409: 1758, 83144: 1741, 113209: 1135, 200_000: 1100, 200_001: 1000}
     study = spread_evenly(30_281 - 971 - 502, 42)
     kept = {149980: 971, 85633: 502} | {190_000 + number: size for number, size in enumerate(study)}
     taken = giants | kept
     left = 1_580_470 - sum(taken.values())
     free = [number for number in range(81_400) if number not in taken][: 81_313 - len(taken)]
-    # Half of the small landmarks have 2 photos, one has 500, the rest share what is left.
+    # Half of the small landmarks have 2 photos, one has 500, the others share the rest evenly.
     half = len(free) // 2
     small = [2] * half + [500] + spread_evenly(left - 2 * half - 500, len(free) - half - 1)
     return taken | dict(zip(free, small, strict=True))
@@ -184,24 +183,26 @@ def spread_evenly(total: int, parts: int) -> list[int]:
 @pytest.mark.parametrize(
     ("counts", "rules", "words"),
     [
-        ({1: 5, 2: 6}, {"min_images": 100}, "It was min_images=100 that removed the rest"),
+        ({1: 5, 2: 6}, {"min_images": 100}, "The rule min_images=100 removed the rest"),
         ({1: 5, 2: 6}, {"min_images": 6}, "1 left"),
-        ({1: 5, 2: 6}, {"max_images": 5, "fraction": 0.9}, "It was max_images=5"),
+        ({1: 5, 2: 6}, {"max_images": 5, "fraction": 0.9}, "The rule max_images=5 removed the rest"),
         ({1: 5, 2: 6, 3: 7}, {"top_k": 1}, "min_images=2: 3 landmarks, 18 photos; top_k=1: 1 landmarks, 7 photos"),
-        ({1: 5, 2: 6}, {"landmark_ids": (2,)}, "It was landmark_ids"),
-        ({1: 5, 2: 6}, {"fraction": 1e-9}, "It was fraction=1e-09"),
+        ({1: 5, 2: 6}, {"landmark_ids": (2,)}, "The rule landmark_ids removed the rest"),
+        ({1: 5, 2: 6}, {"fraction": 1e-9}, "The rule fraction=1e-09 removed the rest"),
         ({1: 5}, {"min_images": 2}, "acquire other data"),
         ({1: 5, 2: 6}, {"landmark_ids": (1, 2, 77, 70)}, "2 landmarks that have no photos, for example 70, 77"),
     ],
 )
-def test_too_small_a_selection_names_the_rule(counts: dict[int, int], rules: dict[str, Any], words: str) -> None:
+def test_a_selection_that_is_too_small_names_the_rule(
+    counts: dict[int, int], rules: dict[str, Any], words: str
+) -> None:
     if "top_k" in rules:
         rules = rules | {"min_images": 2}
     with pytest.raises(DataError, match=words):
         run(counts, **rules)
 
 
-def test_names_come_from_the_table_where_it_has_them() -> None:
+def test_names_come_from_the_table_or_are_made_from_the_id() -> None:
     names = pd.DataFrame({"landmark_id": [1, 2, 3, 99], "name": ["Taj_Mahal", None, " ", "unused"]})
     selection = select_images(make_images({1: 3, 2: 3, 3: 3, 4: 3}), names, make_params())
     assert [one.name for one in selection.vocabulary] == ["Taj Mahal", "landmark 2", "landmark 3", "landmark 4"]

@@ -21,8 +21,7 @@ from landmarks.schema.columns import Split
 from landmarks.schema.network_format import ImageFormat
 from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, write_vocabulary
 from landmarks.tables.photo_set import build_places, read_photo_set, write_photo_set
-from landmarks.tables.selection import Selection, select_images
-from landmarks.tables.splitting import split_distractors
+from landmarks.tables.selection import Selection, select_images, split_distractors
 
 _GRID_LANDMARKS = 30
 _GRID_PHOTOS = 5

@@ -9,10 +9,9 @@ import pandas as pd
 from landmarks.errors import DataError
 from landmarks.files import replace_folder, write_json
 from landmarks.params import ValidateParams
-from landmarks.tables.expectations import Outcome, check_suites
+from landmarks.tables.expectations import ExpectationResult, build_suites, check_suites
 from landmarks.tables.inspection import Inspection, inspect_photo_set
 from landmarks.tables.photo_set import PhotoSet, read_photo_set, write_photo_set
-from landmarks.tables.suites import build_suites
 
 
 def validate(raw: Path, out: Path, reports: Path, params: ValidateParams) -> Path:
@@ -31,7 +30,7 @@ def validate(raw: Path, out: Path, reports: Path, params: ValidateParams) -> Pat
     return out
 
 
-def _report(inspection: Inspection, outcomes: Sequence[Outcome]) -> dict[str, object]:
+def _report(inspection: Inspection, outcomes: Sequence[ExpectationResult]) -> dict[str, object]:
     return {
         "success": all(outcome.success for outcome in outcomes),
         "expectations": [dataclasses.asdict(outcome) for outcome in outcomes],
@@ -42,7 +41,7 @@ def _report(inspection: Inspection, outcomes: Sequence[Outcome]) -> dict[str, ob
     }
 
 
-def _refuse_failures(raw: Path, reports: Path, outcomes: Sequence[Outcome]) -> None:
+def _refuse_failures(raw: Path, reports: Path, outcomes: Sequence[ExpectationResult]) -> None:
     failed = [outcome for outcome in outcomes if not outcome.success]
     if failed:
         lines = [f"  {one.name}: {one.unexpected_count} found, for example {'; '.join(one.examples)}" for one in failed]

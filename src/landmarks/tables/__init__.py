@@ -1,5 +1,5 @@
-"""Tables of photos before anything is decoded: reading them, checking them, selecting landmarks, splitting photos.
+"""Tables of photos before decoding: read them, validate them, select landmarks, split photos.
 
-It may import `schema` and `photos`. Great Expectations is used here alone. Start with `photo_set.py`, the contract
-between the stages `acquire`, `validate`, `select` and `prepare`.
+It may import `schema` and `photos`. Only this folder uses Great Expectations. Start with `photo_set.py`, the data
+contract between the stages `acquire`, `validate`, `select` and `prepare`.
 """

@@ -1,4 +1,4 @@
-"""What the validate stage judges: the tables of a photo set, with what was found out about every row."""
+"""The tables that the validate stage checks: a photo set, with the results of inspecting every row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,21 +17,23 @@ from landmarks.tables.photo_set import PhotoSet, build_places
 READABLE = "readable"
 PRESENT = "present"
 MISSING = "missing"
-# The sample only asks whether photos are photos; prepare decodes all of them, with limits of its own.
+# Only checks that the photos decode at all. `prepare` decodes all of them, with its own size and limits.
 _SAMPLE_FORMAT = ImageFormat(image_size=32, fit="crop", max_pixels=50_000_000)
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The tables, one row per thing judged.
+    """The inspected tables.
 
-    photos: `image_id`, `landmark_id` (text), `landmark_number` (NaN where that is no number), `landmarks` (how many
-    landmarks claim this photo), `photo` (present or missing), `compressed_bytes`.
-    landmarks: `landmark_id`, `photos`.
-    names: `landmark_id` (text), `name`.
-    distractors: `image_id`, `category`, `landmark_photo` (whether the id is also a landmark's), `photo`,
-    `compressed_bytes`.
-    photo_sample, distractor_sample: `image_id`, `decoding` (readable, or what is wrong).
+    Attributes:
+        photos: `image_id`, `landmark_id` (text), `landmark_number` (NaN if it is not a number), `landmarks` (how many
+            landmarks list this photo), `photo` (present or missing), `compressed_bytes`.
+        landmarks: `landmark_id`, `photos` (their number).
+        names: `landmark_id` (text), `name`.
+        distractors: `image_id`, `category`, `landmark_photo` (whether a landmark lists this photo), `photo`,
+            `compressed_bytes`.
+        photo_sample: `image_id`, `decoding` (readable, or the error message).
+        distractor_sample: the same columns.
     """
 
     photos: pd.DataFrame
@@ -43,22 +45,25 @@ class Inspection:
 
 
 def inspect_photo_set(photo_set: PhotoSet, sample_photos: int) -> Inspection:
-    """Find out what the expectations ask about; `sample_photos` of each kind are decoded.
+    """Build the tables that the expectations check; decode `sample_photos` landmark photos and as many distractors.
 
     Raises:
         DataError: a photo source is missing.
     """
     images, distractors, sources = photo_set.images, photo_set.distractors, photo_set.sources
+    landmarks = images["landmark_id"].value_counts().rename_axis("landmark_id").reset_index(name="photos")
+    # pandas' string type is 30 times slower than object in `isin`
+    landmark_photo = distractors["image_id"].astype(object).isin(images["image_id"].dropna().astype(object))
     return Inspection(
         photos=images[["image_id", "landmark_id", "compressed_bytes"]].assign(
             landmark_number=pd.to_numeric(images["landmark_id"], errors="coerce").astype("float64"),
             landmarks=count_landmarks_per_photo(images),
-            photo=_tell_presence(images),
+            photo=_describe_presence(images),
         ),
-        landmarks=_count_photos(images),
+        landmarks=landmarks.sort_values("landmark_id", ignore_index=True),
         names=photo_set.names,
         distractors=distractors[["image_id", "category", "compressed_bytes"]].assign(
-            landmark_photo=_find_common(distractors["image_id"], images["image_id"]), photo=_tell_presence(distractors)
+            landmark_photo=landmark_photo, photo=_describe_presence(distractors)
         ),
         photo_sample=decode_sample(images, sources["photos"], sample_photos),
         distractor_sample=decode_sample(distractors, sources["distractors"], sample_photos),
@@ -66,30 +71,30 @@ def inspect_photo_set(photo_set: PhotoSet, sample_photos: int) -> Inspection:
 
 
 def count_landmarks_per_photo(images: pd.DataFrame) -> pd.Series:
-    """For each row, how many different landmarks the photo's id stands under: 1 where all is well."""
+    """Count, for each row, the different landmarks that list its photo; 1 for valid tables."""
     counts = pd.Series(1, index=images.index, dtype="int64")
+    # Group only the repeated ids, which are few; grouping every id of a full table is much slower.
     repeated = images[images["image_id"].duplicated(keep=False) & images["image_id"].notna()]
     counts.loc[repeated.index] = repeated.groupby("image_id")["landmark_id"].transform("nunique").astype("int64")
     return counts
 
 
 def decode_sample(table: pd.DataFrame, spec: Mapping[str, Any], count: int) -> pd.DataFrame:
-    """Decode `count` of the photos that are there, spread evenly over the table; says what is wrong with each.
+    """Decode `count` of the photos that are present, spread evenly over the table, and report the error of each.
 
     Raises:
         DataError: the photo source is missing.
     """
-    there = table[(table["compressed_bytes"] > 0) & table["image_id"].notna()]
-    rows = np.unique(np.linspace(0, len(there) - 1, min(count, len(there)), dtype=np.int64))
-    sample = there.iloc[rows]
-    decoding = _decode(open_source(spec), sample) if len(sample) else []
+    present = table[(table["compressed_bytes"] > 0) & table["image_id"].notna()]
+    rows = np.unique(np.linspace(0, len(present) - 1, min(count, len(present)), dtype=np.int64))
+    sample = present.iloc[rows]
+    decoding: list[str] = []
+    if len(sample):  # a missing source is no error if there is nothing to read from it
+        source = open_source(spec)
+        decoding = [_try_decoding(source, place) for place in build_places(sample)]
     return pd.DataFrame(
         {"image_id": sample["image_id"].to_numpy(), "decoding": decoding}, columns=["image_id", "decoding"], dtype="str"
     )
-
-
-def _decode(source: PhotoSource, sample: pd.DataFrame) -> list[str]:
-    return [_try_decoding(source, place) for place in build_places(sample)]
 
 
 def _try_decoding(source: PhotoSource, place: Place) -> str:
@@ -100,15 +105,6 @@ def _try_decoding(source: PhotoSource, place: Place) -> str:
     return READABLE
 
 
-def _find_common(ids: pd.Series, others: pd.Series) -> pd.Series:
-    return ids.astype(object).isin(others.dropna().astype(object))  # pandas' own text type is 30 times slower at this
-
-
-def _tell_presence(table: pd.DataFrame) -> pd.Series:
+def _describe_presence(table: pd.DataFrame) -> pd.Series:
     texts = np.where(table["compressed_bytes"] < 0, MISSING, PRESENT)
     return pd.Series(texts, index=table.index, dtype="str")
-
-
-def _count_photos(images: pd.DataFrame) -> pd.DataFrame:
-    counts = images["landmark_id"].value_counts().rename_axis("landmark_id").reset_index(name="photos")
-    return counts.sort_values("landmark_id", ignore_index=True)

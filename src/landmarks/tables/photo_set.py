@@ -1,6 +1,6 @@
-"""The tables of photos, names and distractors: read with suspicion, stored as a photo set.
+"""Read the tables of photos, names, distractors and attributions, and store them as a photo set.
 
-Values stay texts until the validate stage has judged them; only what is no table at all is refused here.
+Values stay texts until the validate stage has checked them; only files that are not such tables are refused here.
 """
 
 import csv
@@ -30,9 +30,9 @@ _NAME_COLUMNS = {"landmark_id": "landmark_id", "name": "name"}
 _DISTRACTOR_COLUMNS = {"id": "image_id", "category": "category"}
 _SOLUTION_COLUMN = "landmarks"
 _ATTRIBUTION_COLUMNS = {"id": "image_id", **{column: column for column in ATTRIBUTION_COLUMNS}}
-_LONGEST_BLANK = 2
+_MAX_BLANK_BYTES = 2  # 0 bytes, or one line break
 _PLACE_COLUMNS = ("offset", "compressed_bytes", "method")
-_TABLE_COLUMNS = (*_PLACE_COLUMNS, "stamp")  # so that whatever depends on a table sees that a photo was replaced
+_TABLE_COLUMNS = (*_PLACE_COLUMNS, "stamp")  # the stamp makes DVC rerun later stages when a photo is replaced
 _TYPES = {
     "image_id": pa.string(),
     "name": pa.string(),
@@ -45,15 +45,15 @@ _TYPES = {
     "label": pa.int32(),
     **dict.fromkeys(ATTRIBUTION_COLUMNS, pa.string()),
 }
-_BLOCK_BYTES = 16 << 20  # of a table that is filtered while it is read
-_LONGEST_HEADER_BYTES = 1 << 16
+_BLOCK_BYTES = 16 << 20  # read at once from a table that is filtered
+_MAX_HEADER_BYTES = 1 << 16  # a binary file may have no line break at all
 
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """The photos of landmarks, those of none, the landmarks' names, who made the photos, and where the bytes are.
+    """Landmark photos, distractors, names of landmarks, attributions, and the photo sources.
 
-    The columns are those of `docs/pipeline.md`; `sources` has the keys `photos` and `distractors`.
+    `docs/pipeline.md` lists the columns. `sources` has the keys `photos` and `distractors`.
     """
 
     images: pd.DataFrame
@@ -64,10 +64,10 @@ class PhotoSet:
 
 
 def read_photo_table(path: Path) -> pd.DataFrame:
-    """Read `id,landmark_id` as texts: `image_id,landmark_id`. Empty cells become missing values.
+    """Read `id,landmark_id` as texts, renamed to `image_id,landmark_id`. Empty cells become missing values.
 
     Raises:
-        DataError: the file is missing, empty or no such table.
+        DataError: the file is missing, empty, or not such a table.
     """
     table = _read_table(path, _PHOTO_COLUMNS)
     if table.empty:
@@ -76,22 +76,22 @@ def read_photo_table(path: Path) -> pd.DataFrame:
 
 
 def read_name_table(path: Path) -> pd.DataFrame:
-    """Read `landmark_id,name` as texts; a file of 0 bytes means that there are no names.
+    """Read `landmark_id,name` as texts; a blank file means that there are no names.
 
     Raises:
-        DataError: the file is missing or no such table.
+        DataError: the file is missing or not such a table.
     """
     return _read_optional_table(path, _NAME_COLUMNS)
 
 
 def read_distractor_table(path: Path) -> pd.DataFrame:
-    """Read `id,category` as texts: `image_id,category`; a file of 0 bytes means that there are no distractors.
+    """Read `id,category` as texts, renamed to `image_id,category`; a blank file means that there are no distractors.
 
-    Of a solution of Google's test set the photos without landmarks are taken, but for those that its `Usage` ignores.
-    Nobody sorted them: their categories are the first two digits of their ids.
+    From a solution of Google's test set, take the photos without landmarks, except those with `Usage` Ignored. They
+    have no categories; the first two digits of their ids stand in, so that `split_distractors` can split them.
 
     Raises:
-        DataError: the file is missing or no such table.
+        DataError: the file is missing or not such a table.
     """
     if not is_solution(path):
         return _read_optional_table(path, _DISTRACTOR_COLUMNS)
@@ -102,24 +102,28 @@ def read_distractor_table(path: Path) -> pd.DataFrame:
 
 
 def is_solution(path: Path) -> bool:
-    """Whether a table says which landmarks the photos of Google's test set show: `id,landmarks,Usage`.
+    """Return whether a table is a solution of Google's test set: `id,landmarks,Usage`.
 
     Raises:
-        DataError: the file is missing or no table.
+        DataError: the file is missing or not a table.
     """
     return not _is_blank(path) and _SOLUTION_COLUMN in _read_header(path, tuple(_DISTRACTOR_COLUMNS))
 
 
 def read_attribution_table(path: Path, image_ids: Iterable[pd.Series]) -> pd.DataFrame:
-    """Read those rows of `id,url,author,license,title` that are about given photos; a blank file has none.
+    """Read the rows of `id,url,author,license,title` for the given photos; a blank file has none.
 
-    Google's table lists four million photos. It is filtered block by block, so that memory holds what is wanted alone.
+    Google's table lists four million photos. It is filtered block by block, so only the requested rows are in memory.
+
+    Args:
+        path: the CSV file.
+        image_ids: ids of the requested photos, in one or more columns.
 
     Returns:
         `image_id,author,license,url,title`, texts without missing values.
 
     Raises:
-        DataError: the file is missing or no such table, or lists a photo twice.
+        DataError: the file is missing or not such a table, or lists a photo twice.
     """
     if _is_blank(path):
         return _make_empty(_ATTRIBUTION_COLUMNS)
@@ -134,7 +138,7 @@ def read_attribution_table(path: Path, image_ids: Iterable[pd.Series]) -> pd.Dat
 
 
 def write_photo_set(folder: Path, photo_set: PhotoSet) -> Path:
-    """Write the five files into an existing folder; equal sets give equal bytes."""
+    """Write the five files into an existing folder; equal sets give identical bytes."""
     _write_parquet(folder / IMAGES_FILE, photo_set.images)
     _write_parquet(folder / DISTRACTORS_FILE, photo_set.distractors)
     _write_parquet(folder / NAMES_FILE, photo_set.names)
@@ -159,7 +163,7 @@ def read_photo_set(folder: Path) -> PhotoSet:
 
 
 def build_places(table: pd.DataFrame) -> list[Place]:
-    """Where each photo of a table is, in the order of its rows."""
+    """Return the location of each photo of a table, in the order of its rows."""
     return [Place(*row) for row in zip(*(table[column] for column in ("image_id", *_PLACE_COLUMNS)), strict=True)]
 
 
@@ -168,7 +172,7 @@ def _read_optional_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
 
 
 def _is_blank(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size <= _LONGEST_BLANK and not path.read_bytes().strip()
+    return path.is_file() and path.stat().st_size <= _MAX_BLANK_BYTES and not path.read_bytes().strip()
 
 
 def _make_empty(columns: dict[str, str]) -> pd.DataFrame:
@@ -176,7 +180,7 @@ def _make_empty(columns: dict[str, str]) -> pd.DataFrame:
 
 
 def _read_table(path: Path, columns: dict[str, str], wanted: pa.Array | None = None) -> pd.DataFrame:
-    """The given columns, renamed; where `wanted` is given only the rows whose first column is among it."""
+    """Read the given columns and rename them; with `wanted`, keep only the rows whose first column is in it."""
     _check_header(path, tuple(columns))
     options = pyarrow.csv.ConvertOptions(
         include_columns=list(columns),
@@ -186,7 +190,7 @@ def _read_table(path: Path, columns: dict[str, str], wanted: pa.Array | None = N
     )
     try:
         if wanted is None:
-            # only without threads do errors name the row
+            # Error messages name the row only if a single thread reads the file.
             read_options = pyarrow.csv.ReadOptions(use_threads=False)
             table = pyarrow.csv.read_csv(path, read_options=read_options, convert_options=options)
         else:
@@ -202,7 +206,7 @@ def _read_table(path: Path, columns: dict[str, str], wanted: pa.Array | None = N
 
 def _read_filtered(path: Path, options: pyarrow.csv.ConvertOptions, wanted: pa.Array) -> pa.Table:
     reading = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
-    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)  # free texts may hold them
+    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)  # authors and titles are free text
     with pyarrow.csv.open_csv(path, reading, parsing, options) as reader:
         kept = (batch.filter(pc.is_in(batch.column(0), wanted)) for batch in reader)
         return pa.Table.from_batches(kept, reader.schema)
@@ -211,12 +215,12 @@ def _read_filtered(path: Path, options: pyarrow.csv.ConvertOptions, wanted: pa.A
 def _check_header(path: Path, expected: tuple[str, ...]) -> None:
     found = _read_header(path, expected)
     missing = [column for column in expected if column not in found]
-    doubled = [column for column in expected if found.count(column) > 1]
-    if missing or doubled:
-        problem = f"lacks the column {missing[0]}" if missing else f"has the column {doubled[0]} more than once"
+    repeated = [column for column in expected if found.count(column) > 1]
+    if missing or repeated:
+        problem = f"lacks the column {missing[0]}" if missing else f"has the column {repeated[0]} more than once"
         shown = ", ".join(f"{column!r:.40}" for column in found[:8])
         raise DataError(
-            f"{path} {problem}: its first line has {shown or 'nothing'}. Its header must contain {','.join(expected)}."
+            f"{path} {problem}: its first line has {shown or 'nothing'}. The header must contain {','.join(expected)}."
         )
 
 
@@ -224,9 +228,11 @@ def _read_header(path: Path, expected: tuple[str, ...]) -> list[str]:
     wanted = f"Expected a UTF-8 table with the header {','.join(expected)}."
     try:
         with path.open("rb") as stream:
-            line = stream.readline(_LONGEST_HEADER_BYTES)
+            line = stream.readline(_MAX_HEADER_BYTES)
     except FileNotFoundError:
-        raise DataError(f"{path} is missing. {wanted} The path is in the acquire section of params.yaml.") from None
+        raise DataError(
+            f"{path} is missing. {wanted} Check the path in the section `acquire` of params.yaml."
+        ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). {wanted}") from None
     if not line:
@@ -238,16 +244,13 @@ def _read_header(path: Path, expected: tuple[str, ...]) -> list[str]:
 
 
 def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    fields = [(str(column), _get_type(frame, str(column))) for column in frame.columns]
+    # `landmark_id` is the raw text until validation, an integer afterwards.
+    is_validated = "landmark_id" in frame and pd.api.types.is_integer_dtype(frame["landmark_id"])
+    types = _TYPES | {"landmark_id": pa.int64() if is_validated else pa.string()}
+    fields = [(str(column), types[str(column)]) for column in frame.columns]
     table = pa.Table.from_pandas(frame, schema=pa.schema(fields), preserve_index=False)
-    # pandas would note its own version and the index, which says nothing about the photos.
+    # Drop pandas' metadata: its version and the index would change the bytes of equal tables.
     pyarrow.parquet.write_table(table.replace_schema_metadata(None), path, compression="zstd")
-
-
-def _get_type(frame: pd.DataFrame, column: str) -> pa.DataType:
-    if column == "landmark_id":  # the text of the table at first, a number once it is validated
-        return pa.int64() if pd.api.types.is_integer_dtype(frame[column]) else pa.string()
-    return _TYPES[column]
 
 
 def _read_parquet(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

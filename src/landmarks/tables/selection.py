@@ -1,12 +1,14 @@
-"""Which landmarks and photos are used, and which split each photo belongs to.
+"""Select landmarks and photos, and split the photos into train, val and test.
 
-The rules work one after the other, each on what the last one left: the explicit list, the fewest and the most photos a
-landmark may have, the top k landmarks, the cap per landmark, the fraction of all photos. What is random comes from a
-digest of the photo's id and the seed, so neither the order of the table nor photos added to it move a photo.
+The rules apply in this order, each to the result of the one before: explicit landmark ids, minimum and maximum number
+of photos per landmark, top k landmarks, cap per landmark, fraction of all photos. Every random choice is a hash of the
+photo's id and the seed, so a photo keeps its split when the table is reordered or extended. Photos lent to train are
+the only exception, see `split_images`.
 """
 
+import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -16,18 +18,18 @@ import pandas as pd
 
 from landmarks.errors import DataError
 from landmarks.params import SelectParams
-from landmarks.schema.columns import LANDMARK_SPLITS
+from landmarks.schema.columns import LANDMARK_SPLITS, Split
 from landmarks.schema.vocabulary import Landmark
-from landmarks.tables.splitting import Loan, compute_hashes, split_images
 
-FEWEST_LANDMARKS = 2
+MIN_LANDMARKS = 2
 _CATEGORY_URL = re.compile(r"^https?://commons\.wikimedia\.org/wiki/Category:")
 _ESCAPED = re.compile(r"_|%[0-9A-Fa-f]{2}")
+_MANTISSA_BITS = 53  # of the digest: float64 represents all multiples of 2**-53 in [0, 1) exactly
 
 
 @dataclass(frozen=True)
 class RuleCount:
-    """What a rule left."""
+    """The numbers of landmarks and photos left after a rule."""
 
     rule: str
     landmarks: int
@@ -35,8 +37,24 @@ class RuleCount:
 
 
 @dataclass(frozen=True)
+class Loan:
+    """A photo lent to train because its landmark would have no training photo; `split` is the split it came from."""
+
+    image_id: str
+    landmark_id: int
+    split: str
+
+
+@dataclass(frozen=True)
 class Selection:
-    """The selected photos with `label` (int32) and `split`, and how they came about."""
+    """The result of `select_images`.
+
+    Attributes:
+        images: the selected photos, with `label` (int32) and `split`.
+        vocabulary: the selected landmarks, by label.
+        rules: what each rule left.
+        loans: the photos lent to train.
+    """
 
     images: pd.DataFrame
     vocabulary: tuple[Landmark, ...]
@@ -45,19 +63,20 @@ class Selection:
 
 
 def select_images(images: pd.DataFrame, names: pd.DataFrame, params: SelectParams) -> Selection:
-    """Apply the rules to validated `images`, number the landmarks and split the photos.
+    """Apply the rules to validated `images`, assign labels to the landmarks and split the photos.
 
-    Labels are 0, 1, 2, … in order of landmark_id; photos come in order of label, then id.
+    Labels are 0, 1, 2, … in order of landmark_id; photos are sorted by label, then id.
 
     Raises:
-        DataError: a landmark asked for has no photos, or fewer than two landmarks are left.
+        DataError: a requested landmark has no photos, or fewer than two landmarks are left.
     """
-    _refuse_unknown(images, params.landmark_ids or ())
+    _check_known(images, params.landmark_ids or ())
     rules = []
     kept = images
     for rule, kept in _apply_rules(images, params):
         rules.append(RuleCount(rule, int(kept["landmark_id"].nunique()), len(kept)))
-    _refuse_too_few(rules)
+    _check_enough(rules)
+    # Sort before splitting: the result must not depend on the order of the table.
     kept = kept.sort_values(["landmark_id", "image_id"], ignore_index=True)
     splits, loans = split_images(kept, params)
     landmark_ids, labels = np.unique(kept["landmark_id"].to_numpy(), return_inverse=True)
@@ -66,7 +85,7 @@ def select_images(images: pd.DataFrame, names: pd.DataFrame, params: SelectParam
 
 
 def decode_name(text: str) -> str:
-    """The readable form of a name; names of Wikimedia categories are percent-decoded, without their underscores.
+    """Return the readable form of a name: percent-decode Wikimedia categories and replace their underscores.
 
     >>> decode_name("Sparkassen-Arena,_G%C3%B6ttingen")
     'Sparkassen-Arena, Göttingen'
@@ -74,12 +93,14 @@ def decode_name(text: str) -> str:
     '50 % off_beat'
     """
     name = _CATEGORY_URL.sub("", text.strip())
+    # Category names never contain spaces, so a name with one is plain text already.
     if " " not in name and _ESCAPED.search(name):
         name = unquote(name).replace("_", " ")
     return " ".join(name.split())
 
 
 def _apply_rules(images: pd.DataFrame, params: SelectParams) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield each active rule with the photos that it leaves."""
     yield "all", images
     if params.landmark_ids is not None:
         images = images[images["landmark_id"].isin(params.landmark_ids)]
@@ -91,10 +112,14 @@ def _apply_rules(images: pd.DataFrame, params: SelectParams) -> Iterator[tuple[s
         images = images[_count_photos(images) <= params.max_images]
         yield f"max_images={params.max_images}", images
     if params.top_k is not None:
-        images = images[images["landmark_id"].isin(_find_largest(images, params.top_k))]
+        landmark_ids, photos = np.unique(images["landmark_id"].to_numpy(), return_counts=True)
+        largest = np.argsort(-photos, kind="stable")[: params.top_k]  # stable: ties go to the smaller id
+        images = images[images["landmark_id"].isin(landmark_ids[largest])]
         yield f"top_k={params.top_k}", images
     if params.max_images_per_landmark is not None:
-        images = images[_rank_photos(images, params.seed) <= params.max_images_per_landmark]
+        ranked = images[["landmark_id"]].assign(hash=_hash_photos(images, params.seed, "cap"))
+        rank = ranked.groupby("landmark_id")["hash"].rank(method="first")
+        images = images[rank <= params.max_images_per_landmark]
         yield f"max_images_per_landmark={params.max_images_per_landmark}", images
     if params.fraction < 1:
         images = images[_hash_photos(images, params.seed, "fraction") < params.fraction]
@@ -102,48 +127,36 @@ def _apply_rules(images: pd.DataFrame, params: SelectParams) -> Iterator[tuple[s
 
 
 def _count_photos(images: pd.DataFrame) -> pd.Series:
-    """For each row, how many photos its landmark has."""
+    """Return, for each row, the number of photos of its landmark."""
     return images.groupby("landmark_id")["image_id"].transform("size")
 
 
-def _find_largest(images: pd.DataFrame, count: int) -> npt.NDArray[np.int64]:
-    """The landmarks with the most photos; of equal ones, those with the smaller id."""
-    landmark_ids, photos = np.unique(images["landmark_id"].to_numpy(), return_counts=True)
-    return np.asarray(landmark_ids[np.argsort(-photos, kind="stable")[:count]])
-
-
-def _rank_photos(images: pd.DataFrame, seed: int) -> pd.Series:
-    """For each row, the rank of its photo among those of its landmark, by hash, from 1."""
-    ranked = images[["landmark_id"]].assign(hash=_hash_photos(images, seed, "cap"))
-    return ranked.groupby("landmark_id")["hash"].rank(method="first")
-
-
 def _hash_photos(images: pd.DataFrame, seed: int, purpose: str) -> npt.NDArray[np.float64]:
-    # With the hash of the split itself, whatever keeps the lowest would keep test photos only.
+    # A different hash than for the split: test has the lowest ones there, so keeping the lowest would keep test only.
     return compute_hashes(f"{seed}:{purpose}", images["image_id"])
 
 
-def _refuse_unknown(images: pd.DataFrame, landmark_ids: Sequence[int]) -> None:
+def _check_known(images: pd.DataFrame, landmark_ids: Sequence[int]) -> None:
     unknown = sorted(set(landmark_ids) - set(images["landmark_id"].unique().tolist()))
     if unknown:
         shown = ", ".join(map(str, unknown[:5]))
         raise DataError(
             f"select.landmark_ids names {len(unknown)} landmarks that have no photos, for example {shown}. "
-            "Take them out of params.yaml."
+            "Remove them from params.yaml."
         )
 
 
-def _refuse_too_few(rules: Sequence[RuleCount]) -> None:
-    if rules[-1].landmarks >= FEWEST_LANDMARKS:
+def _check_enough(rules: Sequence[RuleCount]) -> None:
+    if rules[-1].landmarks >= MIN_LANDMARKS:
         return
-    culprit = next(rule for rule in rules if rule.landmarks < FEWEST_LANDMARKS)
+    culprit = next(rule for rule in rules if rule.landmarks < MIN_LANDMARKS)
     counts = "; ".join(f"{rule.rule}: {rule.landmarks} landmarks, {rule.photos} photos" for rule in rules)
     if culprit is rules[0]:
         advice = "The table itself has too few landmarks: acquire other data."
     else:
-        advice = f"It was {culprit.rule} that removed the rest: change it in the select section of params.yaml."
+        advice = f"The rule {culprit.rule} removed the rest: change it in the section `select` of params.yaml."
     raise DataError(
-        f"A selection needs at least {FEWEST_LANDMARKS} landmarks, {rules[-1].landmarks} left ({counts}). {advice}"
+        f"A selection needs at least {MIN_LANDMARKS} landmarks, {rules[-1].landmarks} left ({counts}). {advice}"
     )
 
 
@@ -157,3 +170,58 @@ def _build_vocabulary(
         Landmark(label, int(landmark_id), known.get(landmark_id) or f"landmark {landmark_id}", *map(int, row))
         for label, (landmark_id, row) in enumerate(zip(landmark_ids, counts.to_numpy(), strict=True))
     )
+
+
+def compute_hashes(prefix: str, texts: Iterable[str]) -> npt.NDArray[np.float64]:
+    """Return the first 53 bits of the SHA-256 of `<prefix>:<text>` as numbers: float64 (n,) in [0, 1).
+
+    >>> compute_hashes("0", ["17660ef415d37059"]).round(6).tolist()
+    [0.785319]
+    """
+    start = f"{prefix}:"
+    digests = b"".join(hashlib.sha256(f"{start}{text}".encode()).digest()[:8] for text in texts)
+    return (np.frombuffer(digests, ">u8") >> (64 - _MANTISSA_BITS)) / float(1 << _MANTISSA_BITS)
+
+
+def split_images(images: pd.DataFrame, params: SelectParams) -> tuple[npt.NDArray[np.object_], tuple[Loan, ...]]:
+    """Split photos (`image_id`, `landmark_id`) by hash: test below `test_fraction`, then val, the rest is train.
+
+    A landmark without a training photo lends its photo with the lowest hash to train. That photo returns to its split
+    when the landmark gets a training photo, or one with a lower hash. No other photo ever changes its split.
+
+    Returns:
+        The splits, texts (n,), and the loans, in order of landmark_id.
+    """
+    hashes = compute_hashes(str(params.seed), images["image_id"])
+    bounds = [params.test_fraction, params.test_fraction + params.val_fraction]
+    splits = np.array([Split.TEST, Split.VAL, Split.TRAIN], dtype=object)[np.searchsorted(bounds, hashes, side="right")]
+    lent = _find_lent(images["landmark_id"].to_numpy(), hashes, splits == Split.TRAIN)
+    rows = images.iloc[lent]
+    loans = tuple(
+        Loan(image_id, int(landmark_id), str(split))
+        for image_id, landmark_id, split in zip(rows["image_id"], rows["landmark_id"], splits[lent], strict=True)
+    )
+    splits[lent] = Split.TRAIN
+    return splits, loans
+
+
+def _find_lent(
+    landmark_ids: npt.NDArray[np.int64], hashes: npt.NDArray[np.float64], trained: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Return the rows to lend to train: the lowest hash of every landmark that has no row in `trained`."""
+    rows = np.flatnonzero(~np.isin(landmark_ids, landmark_ids[trained]))
+    rows = rows[np.lexsort((hashes[rows], landmark_ids[rows]))]
+    _, first = np.unique(landmark_ids[rows], return_index=True)
+    return rows[first]
+
+
+def split_distractors(distractors: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Add `split`: the half of the categories with the lowest hashes is for val, the (larger) rest for test.
+
+    No category is in both splits, so the threshold chosen on val is tested on unseen kinds of distractors.
+    """
+    categories = np.sort(distractors["category"].unique().astype(object))
+    order = np.argsort(compute_hashes(str(seed), categories), kind="stable")
+    for_val = categories[order[: len(categories) // 2]]
+    splits = np.where(distractors["category"].isin(for_val), Split.DISTRACTORS_VAL, Split.DISTRACTORS_TEST)
+    return distractors.assign(split=pd.Series(splits, index=distractors.index, dtype="str"))
