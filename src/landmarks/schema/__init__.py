@@ -1,4 +1,4 @@
-"""The words that all other folders share: splits, landmarks and their labels, image format and network outputs.
+"""Definitions that all folders share: splits, landmarks and their labels, image format and network outputs.
 
 It imports nothing but errors and files, so everything may import it. Start with `columns.py`.
 """

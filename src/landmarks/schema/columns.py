@@ -1,10 +1,10 @@
-"""The words that every table and artefact shares: splits, and the columns that say who made a photo."""
+"""Values shared by all tables: splits, the label of distractors, status and attribution columns."""
 
 from enum import StrEnum
 
 
 class Split(StrEnum):
-    """Which part of the data a photo belongs to."""
+    """The part of the data that a photo belongs to."""
 
     TRAIN = "train"
     VAL = "val"
@@ -15,6 +15,6 @@ class Split(StrEnum):
 
 LANDMARK_SPLITS = (Split.TRAIN, Split.VAL, Split.TEST)
 DISTRACTOR_LABEL = -1
-OK = "ok"  # the status of a photo that is in a shard
+OK = "ok"  # status of a photo that is in a shard; every other status is an error message
 ATTRIBUTIONS_FILE = "attributions.parquet"
-ATTRIBUTION_COLUMNS = ("author", "license", "url", "title")  # empty texts where unknown
+ATTRIBUTION_COLUMNS = ("author", "license", "url", "title")  # empty texts if unknown

@@ -1,4 +1,4 @@
-"""What all networks have in common: the images that go in, the names of what comes out, and the name of the file."""
+"""The interface of all networks: input images, names of the outputs, and the file name."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,7 @@ Fit = Literal["crop", "stretch"]
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What every image is brought to, and the most pixels a photo may have."""
+    """The size and fit of the input images, and the maximum number of pixels of a photo."""
 
     image_size: int
     fit: Fit

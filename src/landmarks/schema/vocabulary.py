@@ -1,4 +1,4 @@
-"""The landmarks a model can name: label, landmark_id and name, as a table beside the model."""
+"""The vocabulary: the landmarks that a model can recognize, as a table beside the model."""
 
 import csv
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _COLUMNS = ("label", "landmark_id", "name", "train", "val", "test")
 
 @dataclass(frozen=True)
 class Landmark:
-    """One row of the vocabulary; the counts are of its photos in each split."""
+    """One row of the vocabulary; `train`, `val` and `test` are numbers of photos."""
 
     label: int
     landmark_id: int
@@ -37,11 +37,21 @@ def read_vocabulary(path: Path) -> tuple[Landmark, ...]:
     """Read the table; row i has label i.
 
     Raises:
-        ArtifactError: the file is missing, or is not such a table with contiguous labels.
+        ArtifactError: the file is missing, is not such a table, or its labels are not 0, 1, 2, …
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            landmarks = tuple(_parse(row) for row in csv.DictReader(stream))
+            landmarks = tuple(
+                Landmark(
+                    label=int(row["label"]),
+                    landmark_id=int(row["landmark_id"]),
+                    name=row["name"],
+                    train=int(row["train"]),
+                    val=int(row["val"]),
+                    test=int(row["test"]),
+                )
+                for row in csv.DictReader(stream)
+            )
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing. Run the stage that writes it: `dvc repro`.") from None
     except (KeyError, TypeError, ValueError) as error:
@@ -49,14 +59,3 @@ def read_vocabulary(path: Path) -> tuple[Landmark, ...]:
     if [landmark.label for landmark in landmarks] != list(range(len(landmarks))):
         raise ArtifactError(f"{path} has labels that are not 0, 1, 2, … Delete it and run `dvc repro`.")
     return landmarks
-
-
-def _parse(row: dict[str, str]) -> Landmark:
-    return Landmark(
-        label=int(row["label"]),
-        landmark_id=int(row["landmark_id"]),
-        name=row["name"],
-        train=int(row["train"]),
-        val=int(row["val"]),
-        test=int(row["test"]),
-    )
