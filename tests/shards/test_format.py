@@ -41,7 +41,7 @@ def make_records(pixels: Pixels, first: int = 0) -> list[Record]:
 
 
 def make_shards(folder: Path, counts: tuple[int, ...] = (7, 0, 4)) -> list[tuple[str, int, Pixels]]:
-    """Shards of the train split with so many photos each, and what is in them."""
+    """Write shards of the train split with the given numbers of photos, and return their content."""
     pixels = make_pixels(sum(counts))
     shards, start = [], 0
     for number, count in enumerate(counts):
@@ -54,7 +54,7 @@ def make_shards(folder: Path, counts: tuple[int, ...] = (7, 0, 4)) -> list[tuple
     return [(r.image_id, r.label, p) for r, p in zip(records, pixels, strict=True)]
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_a_shard_survives_a_round_trip(tmp_path: Path) -> None:
     records = make_records(make_pixels(9))
     write_shard(tmp_path / "a.tfrecord", records)
     assert list(read_shard(tmp_path / "a.tfrecord")) == records
@@ -66,7 +66,7 @@ def test_an_empty_shard_is_an_empty_file(tmp_path: Path) -> None:
     assert list(read_shard(tmp_path / "a.tfrecord")) == []
 
 
-def test_tensorflow_reads_what_we_write_and_we_what_it_writes(tmp_path: Path) -> None:
+def test_shards_are_compatible_with_tensorflow(tmp_path: Path) -> None:
     import tensorflow as tf
 
     pixels = make_pixels(6)
@@ -97,7 +97,7 @@ def test_tensorflow_reads_what_we_write_and_we_what_it_writes(tmp_path: Path) ->
     assert list(read_shard(tmp_path / "theirs.tfrecord")) == records
 
 
-def test_workers_import_nothing_heavy() -> None:
+def test_workers_do_not_import_heavy_packages() -> None:
     heavy = ("tensorflow", "pandas", "pyarrow", "pydantic")
     code = f"import sys, landmarks.shards.worker; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
@@ -105,7 +105,7 @@ def test_workers_import_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("position", [0, 5, 8, 11, 12, 100, -1, -4, -6])
-def test_a_flipped_bit_is_found(tmp_path: Path, position: int) -> None:
+def test_a_flipped_bit_is_detected(tmp_path: Path, position: int) -> None:
     path = tmp_path / "a.tfrecord"
     write_shard(path, make_records(make_pixels(1)))
     data = bytearray(path.read_bytes())
@@ -115,20 +115,20 @@ def test_a_flipped_bit_is_found(tmp_path: Path, position: int) -> None:
         list(read_shard(path))
 
 
-def test_a_cut_shard_is_found(tmp_path: Path) -> None:
+def test_a_truncated_shard_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "a.tfrecord"
     write_shard(path, make_records(make_pixels(2)))
     data = path.read_bytes()
     rng = random.Random(0)
     for length in [1, 11, 12, 13, len(data) - 1, *(rng.randrange(1, len(data)) for _ in range(30))]:
         if length == len(data) // 2:
-            continue  # between the records the file is a whole one
+            continue  # a cut between two records gives a valid file
         path.write_bytes(data[:length])
         with pytest.raises(ArtifactError, match="damaged or incomplete"):
             list(read_shard(path))
 
 
-def test_a_record_that_claims_exabytes_is_found(tmp_path: Path) -> None:
+def test_a_record_that_claims_exabytes_is_refused(tmp_path: Path) -> None:
     length = struct.pack("<Q", 1 << 60)
     crc = google_crc32c.value(length)
     masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
@@ -138,9 +138,9 @@ def test_a_record_that_claims_exabytes_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xff\xff", b"\x0a\x02\x0a\x00"])
-def test_records_of_something_else_are_refused(tmp_path: Path, data: bytes) -> None:
+def test_other_records_are_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.tfrecord").write_bytes(frame_record(data))
-    with pytest.raises(ArtifactError, match="holds no photos"):
+    with pytest.raises(ArtifactError, match="does not contain photos written by `prepare`"):
         list(read_shard(tmp_path / "a.tfrecord"))
 
 
@@ -157,7 +157,7 @@ def test_a_failing_source_leaves_no_shard(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 11, 100])
-def test_batches_are_the_split_in_order(tmp_path: Path, batch_size: int) -> None:
+def test_batches_keep_the_order_of_the_split(tmp_path: Path, batch_size: int) -> None:
     expected = make_shards(tmp_path)
     batches = list(iterate_batches(tmp_path, Split.TRAIN, batch_size))
     assert [len(ids) for ids, _, _ in batches] == [len(expected[i : i + batch_size]) for i in range(0, 11, batch_size)]
@@ -167,7 +167,7 @@ def test_batches_are_the_split_in_order(tmp_path: Path, batch_size: int) -> None
     assert all(labels.dtype == np.int32 and pixels.dtype == np.uint8 for _, labels, pixels in batches)
 
 
-def test_a_split_gives_ids_labels_and_pixels(tmp_path: Path) -> None:
+def test_read_split_yields_ids_labels_and_pixels(tmp_path: Path) -> None:
     expected = make_shards(tmp_path)
     for received, right in zip(read_split(tmp_path, Split.TRAIN), expected, strict=True):
         assert received[:2] == right[:2]
@@ -183,7 +183,7 @@ def test_shards_of_another_image_size_are_refused(tmp_path: Path) -> None:
         next(read_split(tmp_path, Split.TRAIN))
 
 
-def test_a_record_that_is_no_png_is_refused(tmp_path: Path) -> None:
+def test_a_record_that_is_not_a_png_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "val-00000-of-00001.tfrecord"
     write_shard(path, [Record("0" * 16, 0, b"no png", SIZE)])
     shard = Shard(path.name, 1, path.stat().st_size, compute_sha256(path))
@@ -205,7 +205,7 @@ def test_the_manifest_is_read_as_written(tmp_path: Path) -> None:
     assert [shard.photos for shard in manifest.splits[Split.TRAIN]] == [7, 0, 4]
 
 
-def test_the_fingerprint_depends_on_the_content_alone(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_only_on_the_content(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         make_shards(tmp_path / name)
@@ -215,7 +215,7 @@ def test_the_fingerprint_depends_on_the_content_alone(tmp_path: Path) -> None:
     assert first == second != third
 
 
-def test_manifests_that_cannot_be_trusted(tmp_path: Path) -> None:
+def test_altered_manifests_are_refused(tmp_path: Path) -> None:
     make_shards(tmp_path)
     path = tmp_path / MANIFEST_FILE
     whole = json.loads(path.read_text())
@@ -237,7 +237,7 @@ def test_manifests_that_cannot_be_trusted(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_a_manifest_without_its_parts_is_refused(tmp_path: Path) -> None:
+def test_an_incomplete_manifest_is_refused(tmp_path: Path) -> None:
     from landmarks.files import compute_fingerprint, write_json
 
     facts = {
@@ -251,7 +251,7 @@ def test_a_manifest_without_its_parts_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_missing_cut_and_changed_shards_are_found(tmp_path: Path) -> None:
+def test_missing_truncated_and_changed_shards_are_detected(tmp_path: Path) -> None:
     make_shards(tmp_path)
     path = tmp_path / "train-00002-of-00003.tfrecord"
     data = path.read_bytes()
@@ -267,7 +267,7 @@ def test_missing_cut_and_changed_shards_are_found(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_the_same_records_give_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+def test_equal_records_give_identical_bytes_in_every_process(tmp_path: Path) -> None:
     records = make_records(make_pixels(3))
     write_shard(tmp_path / "a.tfrecord", records)
     code = (

@@ -336,7 +336,7 @@ def test_without_categories_there_is_no_penalty_to_learn(tmp_path: Path) -> None
     write_tiny_bundle(tmp_path / "bundle", shards_fingerprint=manifest.fingerprint)
     table = tmp_path / "shards/photos.parquet"
     pd.read_parquet(table).drop(columns="category").to_parquet(table, index=False)
-    with pytest.raises(ArtifactError, match=r"photos\.parquet gives no category of the photos .*prepare"):
+    with pytest.raises(ArtifactError, match=r"photos\.parquet has no category of the photos .*prepare"):
         index(tmp_path / "shards", tmp_path, PARAMS)
     assert not (tmp_path / "index").exists()
     index(tmp_path / "shards", tmp_path, make_params(distractor_penalty=False))

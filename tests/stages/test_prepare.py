@@ -431,7 +431,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_output(tmp_path: Path, limit
     script = write_script(tmp_path, selected, before=before)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
-    assert "There is no room left to write below" in done.stderr
+    assert "There is no space left to write below" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "shards").exists()
     assert set(read_all(run(tmp_path, selected))) == {row["image_id"] for row in read_photo_rows(tmp_path / "shards")}
@@ -458,7 +458,7 @@ def make_small_disk(tmp_path: Path) -> object:
 def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path) -> None:
     selected = Selection(tmp_path).fill(per_landmark=48).write()
     arguments = (selected, small_disk / "shards", tmp_path / "reports", make_params())
-    with pytest.raises(DataError, match="There is no room left to write below"):
+    with pytest.raises(DataError, match="There is no space left to write below"):
         prepare(*arguments, work=small_disk / "work", workers=2)
     assert not (small_disk / "shards").exists()
     kept = len(list((small_disk / "work").glob("*/*.tfrecord.json")))

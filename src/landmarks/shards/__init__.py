@@ -1,5 +1,5 @@
-"""From selected photos to TFRecord shards, in the order of work: `plan`, `worker`, `build`; and the files themselves.
+"""From selected photos to TFRecord shards: `plan`, `worker` and `build`, in this order, and the file formats.
 
-It may import `schema`, `photos` and `tables`. Start with `format.py`, the contract that training and evaluation read;
-it needs no TensorFlow.
+It may import `schema`, `photos` and `tables`. Start with `format.py`, the data contract with training and
+evaluation. Nothing here needs TensorFlow.
 """

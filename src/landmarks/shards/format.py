@@ -1,4 +1,4 @@
-"""Shards: the prepared photos as TFRecord files, and the manifest that lists them. Needs no TensorFlow."""
+"""The shard format: prepared photos in TFRecord files, and the manifest that lists them. Needs no TensorFlow."""
 
 import io
 import zlib
@@ -28,7 +28,7 @@ Labels = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Record:
-    """One prepared photo; `encoded` is a PNG of `image_size` square, `label` -1 for a photo of no landmark."""
+    """One prepared photo; `encoded` is a PNG of `image_size` pixels square, `label` is -1 for a distractor."""
 
     image_id: str
     label: int
@@ -48,7 +48,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardManifest:
-    """What `shards.json` says. Every split has an entry, perhaps without shards."""
+    """The content of `shards.json`. Every split has an entry, which is empty if it has no shards."""
 
     image_format: ImageFormat
     labels: int
@@ -56,12 +56,12 @@ class ShardManifest:
     fingerprint: str
 
     def count_photos(self, split: Split) -> int:
-        """How many photos a split has."""
+        """Return the number of photos of a split."""
         return sum(shard.photos for shard in self.splits[split])
 
 
 def write_shard(path: Path, records: Iterable[Record]) -> int:
-    """Write records to a TFRecord file, atomically, and return how many they were."""
+    """Write records to a TFRecord file atomically and return their number."""
     count = 0
     with replace_file(path) as temporary, temporary.open("wb") as stream:
         for record in records:
@@ -71,20 +71,20 @@ def write_shard(path: Path, records: Iterable[Record]) -> int:
 
 
 def read_shard(path: Path) -> Iterator[Record]:
-    """The records of a TFRecord file, in order.
+    """Yield the records of a TFRecord file, in order.
 
     Raises:
-        ArtifactError: the file is missing, damaged, or holds something else.
+        ArtifactError: the file is missing, damaged, or contains other records.
     """
     for data in read_records(path):
         yield _parse_record(data, path)
 
 
 def read_split(folder: Path, split: Split) -> Iterator[tuple[str, int, Pixels]]:
-    """Every photo of a split: its id, its label and its pixels, uint8 (s, s, 3).
+    """Yield id, label and pixels, uint8 (s, s, 3), of every photo of a split.
 
     Raises:
-        ArtifactError: a file is missing or damaged, or an image has another size than the manifest says.
+        ArtifactError: a file is missing or damaged, or an image does not have the size in the manifest.
     """
     manifest = read_manifest(folder)
     for shard in manifest.splits[split]:
@@ -97,7 +97,7 @@ def read_split(folder: Path, split: Split) -> Iterator[tuple[str, int, Pixels]]:
 
 
 def read_photos(folder: Path, split: Split, rows: Collection[int]) -> dict[int, Pixels]:
-    """Some photos of a split, uint8 (s, s, 3), by their row; of the others nothing is decoded.
+    """Read some photos of a split, uint8 (s, s, 3), by their row, without decoding the others.
 
     Raises:
         ArtifactError: as `read_split`.
@@ -115,7 +115,7 @@ def read_photos(folder: Path, split: Split, rows: Collection[int]) -> dict[int, 
 
 
 def iterate_batches(folder: Path, split: Split, batch_size: int) -> Iterator[tuple[list[str], Labels, Pixels]]:
-    """A split in batches: ids, labels int32 (n,) and pixels uint8 (n, s, s, 3); the last batch may be smaller.
+    """Yield a split in batches: ids, labels int32 (n,) and pixels uint8 (n, s, s, 3). The last may be smaller.
 
     Raises:
         ArtifactError: as `read_split`.
@@ -133,7 +133,7 @@ def iterate_batches(folder: Path, split: Split, batch_size: int) -> Iterator[tup
 def write_manifest(
     folder: Path, image_format: ImageFormat, labels: int, splits: Mapping[Split, Iterable[Shard]]
 ) -> ShardManifest:
-    """Write `shards.json` beside the shards; splits that are not given get an empty entry."""
+    """Write `shards.json` beside the shards; splits not in `splits` get an empty entry."""
     shards = {split: tuple(splits.get(split, ())) for split in Split}
     facts: dict[str, Any] = {
         "format": SHARDS_FORMAT,
@@ -150,10 +150,11 @@ def write_manifest(
 
 
 def read_manifest(folder: Path, check_digests: bool = False) -> ShardManifest:
-    """Read `shards.json` and compare it with the files beside it: their sizes, on request also their digests.
+    """Read `shards.json` and verify the sizes, optionally also the digests, of the shards.
 
     Raises:
-        ArtifactError: the manifest is missing, altered or of another format, or a shard is missing or another one.
+        ArtifactError: the manifest is missing, was altered or has another format version, or a shard is missing or
+            does not match the manifest.
     """
     path = folder / MANIFEST_FILE
     facts = read_json(path)
@@ -161,16 +162,20 @@ def read_manifest(folder: Path, check_digests: bool = False) -> ShardManifest:
         received = facts.get("format") if isinstance(facts, dict) else None
         raise ArtifactError(f"{path} has format {received!r}, this version reads {SHARDS_FORMAT}. Run `dvc repro`.")
     manifest = _parse_manifest(path, facts)
-    for shards in manifest.splits.values():
-        for shard in shards:
-            _check_shard(folder / shard.file, shard, check_digests)
+    for shard in (shard for shards in manifest.splits.values() for shard in shards):
+        file = folder / shard.file
+        if not file.is_file():
+            raise ArtifactError(f"{file} is missing. Run `dvc repro prepare`.")
+        # Sizes are always compared, which is cheap; digests mean reading every shard.
+        if file.stat().st_size != shard.bytes or (check_digests and compute_sha256(file) != shard.sha256):
+            raise ArtifactError(f"{file} is damaged or incomplete. Delete it and run `dvc repro prepare`.")
     return manifest
 
 
 def _parse_manifest(path: Path, facts: dict[str, Any]) -> ShardManifest:
     fingerprint = compute_fingerprint({key: value for key, value in facts.items() if key != "fingerprint"})
     if facts.get("fingerprint") != fingerprint:
-        raise ArtifactError(f"{path} was altered: its fingerprint does not fit. Run `dvc repro prepare`.")
+        raise ArtifactError(f"{path} was altered: its fingerprint does not match its content. Run `dvc repro prepare`.")
     try:
         splits = {split: tuple(Shard(**shard) for shard in facts["splits"][split]["shards"]) for split in Split}
         return ShardManifest(ImageFormat(**facts["image_format"]), facts["labels"], splits, fingerprint)
@@ -178,26 +183,20 @@ def _parse_manifest(path: Path, facts: dict[str, Any]) -> ShardManifest:
         raise ArtifactError(f"{path} is not a manifest of shards ({error!r}). Run `dvc repro prepare`.") from error
 
 
-def _check_shard(path: Path, shard: Shard, check_digest: bool) -> None:
-    if not path.is_file():
-        raise ArtifactError(f"{path} is missing. Run `dvc repro prepare`.")
-    if path.stat().st_size != shard.bytes or (check_digest and compute_sha256(path) != shard.sha256):
-        raise ArtifactError(f"{path} is damaged or incomplete. Delete it and run `dvc repro prepare`.")
-
-
 def encode_png(pixels: Pixels) -> bytes:
-    """Encode RGB pixels without loss: run lengths only, twice as fast as zlib's lowest level and no larger on photos.
+    """Encode RGB pixels as PNG.
 
     Args:
         pixels: uint8 (height, width, 3).
     """
+    # Run-length encoding only: twice as fast as zlib's lowest level, and no larger on photos.
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return stream.getvalue()
 
 
 def decode_png(data: bytes) -> Pixels:
-    """Decode what `encode_png` gave: uint8 (height, width, 3)."""
+    """Decode a PNG from `encode_png`: uint8 (height, width, 3)."""
     with PngImageFile(io.BytesIO(data)) as image:
         return np.asarray(image)
 
@@ -211,7 +210,8 @@ def _encode_record(record: Record) -> bytes:
     feature["image/format"].bytes_list.value.append(b"PNG")
     feature["image/id"].bytes_list.value.append(record.image_id.encode())
     feature["image/class/label"].int64_list.value.append(record.label)
-    encoded: bytes = example.SerializeToString(deterministic=True)  # else the order of a map is free
+    # Without `deterministic`, protobuf may write the entries of the map in any order.
+    encoded: bytes = example.SerializeToString(deterministic=True)
     return encoded
 
 
@@ -225,7 +225,7 @@ def _parse_record(data: bytes, path: Path) -> Record:
             image_size=feature["image/height"].int64_list.value[0],
         )
     except (DecodeError, IndexError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} holds no photos as `prepare` writes them. Run `dvc repro prepare`.") from error
+        raise ArtifactError(f"{path} does not contain photos written by `prepare`. Run `dvc repro prepare`.") from error
 
 
 def _decode_pixels(record: Record, image_size: int, path: Path) -> Pixels:

@@ -1,4 +1,4 @@
-"""The table of prepared photos beside the shards: labels, categories, and who made each photo, under which licence."""
+"""The table of prepared photos beside the shards: labels, categories, and the author and licence of each photo."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,13 +16,16 @@ from landmarks.shards.format import PHOTOS_FILE, ShardManifest
 
 Attribution = tuple[str, ...]
 
-_SLICE = 1 << 14  # rows turned into Python objects at once
+_SLICE = 1 << 14  # rows converted to Python objects at once, to bound memory
 
 
 def count_labels(shards: Path, manifest: ShardManifest, split: Split) -> npt.NDArray[np.int64]:
-    """How many photos of each label a split has, int64 (labels,); unreadable ones are not in the shards.
+    """Count the photos of each label in a split, int64 (labels,), without unreadable photos.
 
-    `manifest` is that of the shards.
+    Args:
+        shards: the folder of the shards.
+        manifest: the manifest of these shards.
+        split: the split.
 
     Raises:
         ArtifactError: the table is missing or damaged, or does not list the photos of the shards.
@@ -33,16 +36,20 @@ def count_labels(shards: Path, manifest: ShardManifest, split: Split) -> npt.NDA
         table = pq.read_table(path, columns=["label"], filters=wanted)
     except (OSError, KeyError, pa.ArrowException) as error:
         reason, _, _ = str(error).partition("\n")
-        raise ArtifactError(f"{path} does not say what the shards hold ({reason}). Run `dvc repro prepare`.") from error
+        raise ArtifactError(
+            f"{path} does not list the photos of the shards ({reason}). Run `dvc repro prepare`."
+        ) from error
     photos = manifest.count_photos(split)
     if len(table) != photos:
-        raise ArtifactError(f"{path} lists {len(table)} photos of {split}, the shards hold {photos}. Prepare again.")
+        raise ArtifactError(
+            f"{path} lists {len(table)} photos of {split}, the shards have {photos}. Run `dvc repro prepare`."
+        )
     counts: npt.NDArray[np.int64] = np.bincount(table["label"].to_numpy(), minlength=manifest.labels).astype(np.int64)
     return counts
 
 
 def read_photo_column(shards: Path, column: str, image_ids: Sequence[str]) -> list[Any]:
-    """A column of `photos.parquet` for some photos, in their order.
+    """Return a column of `photos.parquet` for some photos, in their order.
 
     Raises:
         ArtifactError: the table is missing or damaged, or lacks the column or a photo.
@@ -51,8 +58,8 @@ def read_photo_column(shards: Path, column: str, image_ids: Sequence[str]) -> li
     try:
         table = pq.read_table(path, columns=["image_id", column])
     except (OSError, KeyError, pa.ArrowException) as error:
-        reason, _, _ = str(error).partition("\n")  # what follows is all other columns
-        raise ArtifactError(f"{path} gives no {column} of the photos ({reason}). Run `dvc repro prepare`.") from error
+        reason, _, _ = str(error).partition("\n")  # the other lines list all columns of the file
+        raise ArtifactError(f"{path} has no {column} of the photos ({reason}). Run `dvc repro prepare`.") from error
     rows = pc.index_in(pa.array(image_ids, pa.string()), table["image_id"].cast(pa.string()))
     if rows.null_count:
         raise ArtifactError(f"{path} lacks {rows.null_count} photos of the shards. Run `dvc repro prepare`.")
@@ -60,7 +67,7 @@ def read_photo_column(shards: Path, column: str, image_ids: Sequence[str]) -> li
 
 
 def check_attributions(selected: Path) -> None:
-    """Look whether a photo set has its table of attributions, before long work that ends by reading it.
+    """Check the table of attributions of a photo set early: it is needed only at the end of a long build.
 
     Raises:
         ArtifactError: it is missing, damaged or lacks a column.
@@ -69,11 +76,11 @@ def check_attributions(selected: Path) -> None:
 
 
 def append_attributions(photos: pa.Table, selected: Path) -> pa.Table:
-    """Add `author`, `license`, `url` and `title` to a table with `image_id`; empty texts where nothing is known.
+    """Add `author`, `license`, `url` and `title` to a table, with empty texts where they are unknown.
 
     Args:
         photos: a table with `image_id`.
-        selected: the photo set that they are from.
+        selected: the photo set of these photos.
 
     Raises:
         ArtifactError: the table of attributions is missing or damaged.
@@ -86,7 +93,7 @@ def append_attributions(photos: pa.Table, selected: Path) -> pa.Table:
 
 
 def iterate_attributions(shards: Path, split: Split) -> Iterator[tuple[str, Attribution]]:
-    """Id and attribution of each photo of a split, in the order in which the shards hold the photos.
+    """Yield id and attribution of each photo of a split, in the order of the shards.
 
     Raises:
         ArtifactError: the table of photos is missing or damaged.

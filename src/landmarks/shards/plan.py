@@ -1,4 +1,4 @@
-"""Planning the shards of a selection: which photo goes where, in which order, and what that depends on."""
+"""Plan the shards of a selection: the order of the photos, the shard boundaries and the fingerprint."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -35,12 +35,12 @@ _PHOTO_SCHEMA = pa.schema(
         "method": pa.int8(),
     }
 )
-_SLICE = 1 << 16  # rows turned into Python objects at once
+_SLICE = 1 << 16  # rows converted to Python objects at once, to bound memory
 
 
 @dataclass(frozen=True)
 class PlannedShard:
-    """The rows `start` … `stop - 1` of the plan's photos."""
+    """A shard of the rows `start` … `stop - 1` of the plan's photos."""
 
     split: Split
     file: str
@@ -50,9 +50,15 @@ class PlannedShard:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every selected photo in the order of the shards, and where one shard ends and the next begins.
+    """All selected photos in the order of the shards, and the shard boundaries.
 
-    `photos` has the columns image_id, label, split, offset, compressed_bytes, method.
+    Attributes:
+        photos: image_id, label, split, offset, compressed_bytes and method, one row per photo.
+        shards: in order.
+        landmarks: the vocabulary.
+        source: the photo sources, by `photos` and `distractors`.
+        image_format: of the prepared photos.
+        fingerprint: digest of all inputs that determine the content of the shards, except the code.
     """
 
     photos: pa.Table
@@ -63,7 +69,7 @@ class Plan:
     fingerprint: str
 
     def iterate_tasks(self, folder: Path) -> Iterator[ShardTask]:
-        """The shards as tasks that write into `folder`."""
+        """Yield each shard as a task that writes into `folder`."""
         for shard in self.shards:
             rows = self.photos.slice(shard.start, shard.stop - shard.start)
             columns = [rows[name].to_pylist() for name in ("image_id", *_PLACE_COLUMNS)]
@@ -74,10 +80,10 @@ class Plan:
 
 
 def read_plan(selected: Path, params: PrepareParams) -> Plan:
-    """Read `data/selected` and lay out its shards.
+    """Read `data/selected` and plan its shards.
 
     Raises:
-        ArtifactError: a table is missing, damaged, or of another selection than the vocabulary.
+        ArtifactError: a table is missing or damaged, or does not belong to the vocabulary.
         DataError: nothing is selected, or a photo source is missing.
     """
     image_format = ImageFormat(params.image_size, params.fit, params.max_pixels)
@@ -86,13 +92,22 @@ def read_plan(selected: Path, params: PrepareParams) -> Plan:
     source = read_json(selected / SOURCE_FILE)
     if not len(photos):
         raise DataError(f"{selected} selects no photos. Loosen the bounds of the section `select` in params.yaml.")
-    planned = tuple(_lay_out(photos, params.photos_per_shard))
+    planned = tuple(_cut_into_shards(photos, params.photos_per_shard))
+    # Fail now rather than in a worker if a source is missing.
     for kind in {"photos" if shard.split in LANDMARK_SPLITS else "distractors" for shard in planned}:
         open_source(source.get(kind, {}))
     landmarks = read_vocabulary(selected / VOCABULARY_FILE)
     if pc.max(photos["label"]).as_py() >= len(landmarks):
         raise ArtifactError(f"{selected / VOCABULARY_FILE} lacks labels of {IMAGES_FILE}. Run `dvc repro select`.")
-    fingerprint = _compute_fingerprint(selected, image_format, params.photos_per_shard)
+    tables = (IMAGES_FILE, DISTRACTORS_FILE, SOURCE_FILE, VOCABULARY_FILE)
+    fingerprint = compute_fingerprint(
+        {
+            "tables": [compute_sha256(selected / name) for name in tables],
+            "image_format": asdict(image_format),
+            "photos_per_shard": params.photos_per_shard,
+            "pillow": PIL.__version__,  # another version may decode or resize to slightly different pixels
+        }
+    )
     return Plan(photos, planned, landmarks, source, image_format, fingerprint)
 
 
@@ -116,18 +131,16 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
 
 
 def _shuffle(photos: pa.Table) -> pa.Table:
-    """Splits one after the other, the photos of each in an order that depends on their ids alone."""
+    """Sort by split, then by a hash of the id: an order that mixes labels and does not depend on the table's."""
     split = pc.index_in(photos["split"], pa.array([split.value for split in Split])).to_numpy()
     slices = (photos["image_id"].slice(start, _SLICE) for start in range(0, len(photos), _SLICE))
-    mixed = np.fromiter((_hash_id(i) for part in slices for i in part.to_pylist()), np.uint64, len(photos))
-    return photos.take(np.lexsort((mixed, split)))
+    ids = (image_id for part in slices for image_id in part.to_pylist())
+    digests = (hashlib.blake2b(image_id.encode(), digest_size=8).digest() for image_id in ids)
+    hashes = np.fromiter((int.from_bytes(digest, "big") for digest in digests), np.uint64, len(photos))
+    return photos.take(np.lexsort((hashes, split)))
 
 
-def _hash_id(image_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(image_id.encode(), digest_size=8).digest(), "big")
-
-
-def _lay_out(photos: pa.Table, photos_per_shard: int) -> Iterator[PlannedShard]:
+def _cut_into_shards(photos: pa.Table, photos_per_shard: int) -> Iterator[PlannedShard]:
     start = 0
     for split in Split:
         count = pc.sum(pc.equal(photos["split"], split.value)).as_py() or 0
@@ -138,16 +151,3 @@ def _lay_out(photos: pa.Table, photos_per_shard: int) -> Iterator[PlannedShard]:
             file = f"{split}-{number:05d}-of-{number_of_shards:05d}.tfrecord"
             yield PlannedShard(split, file, first, min(first + photos_per_shard, end))
         start = end
-
-
-def _compute_fingerprint(selected: Path, image_format: ImageFormat, photos_per_shard: int) -> str:
-    """What the content of the shards depends on, beside the code."""
-    tables = (IMAGES_FILE, DISTRACTORS_FILE, SOURCE_FILE, VOCABULARY_FILE)
-    return compute_fingerprint(
-        {
-            "tables": [compute_sha256(selected / name) for name in tables],
-            "image_format": asdict(image_format),
-            "photos_per_shard": photos_per_shard,
-            "pillow": PIL.__version__,
-        }
-    )

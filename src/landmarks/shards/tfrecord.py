@@ -1,4 +1,4 @@
-"""The TFRecord file format and the `tf.train.Example` message, without TensorFlow.
+"""The TFRecord file format and the `tf.train.Example` message, implemented without TensorFlow.
 
 References:
     tensorflow/core/lib/io/record_writer.h: a record is its length (uint64), the masked CRC-32C of the length, the data
@@ -24,13 +24,13 @@ _OPTIONAL = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
 
 
 def frame_record(data: bytes) -> bytes:
-    """One record as it stands in a TFRecord file."""
+    """Return one record as it is stored in a TFRecord file."""
     length = _LENGTH.pack(len(data))
     return b"".join((length, _mask_crc(length), data, _mask_crc(data)))
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file, their checksums verified.
+    """Yield the records of a TFRecord file and verify their checksums.
 
     Raises:
         ArtifactError: the file is missing, damaged or incomplete.
@@ -50,6 +50,7 @@ def _read_record(stream: BinaryIO, left: int, path: Path) -> bytes:
     head = stream.read(_LENGTH_BYTES)
     if len(head) == _LENGTH_BYTES and _mask_crc(head[: _LENGTH.size]) == head[_LENGTH.size :]:
         length = _LENGTH.unpack(head[: _LENGTH.size])[0]
+        # Without this check, a crafted length could ask for exabytes of memory.
         if length <= left - _LENGTH_BYTES - _CRC.size:
             data = stream.read(length)
             if _mask_crc(data) == stream.read(_CRC.size):
@@ -64,43 +65,28 @@ def _mask_crc(data: bytes) -> bytes:
 
 @cache
 def get_example_class() -> Any:
-    """The message class `tf.train.Example`, in a pool of its own: TensorFlow registers the same name in the default."""
+    """Build the message class `tf.train.Example`."""
     file = descriptor_pb2.FileDescriptorProto(name="landmarks/example.proto", package="tensorflow", syntax="proto3")
     field = descriptor_pb2.FieldDescriptorProto
-    for name, kind in (
-        ("BytesList", field.TYPE_BYTES),
-        ("FloatList", field.TYPE_FLOAT),
-        ("Int64List", field.TYPE_INT64),
-    ):
-        file.message_type.add(name=name).field.add(name="value", number=1, label=_REPEATED, type=kind)
-    _add_feature(file)
-    _add_features(file)
-    example = file.message_type.add(name="Example")
-    _add_message_field(example, "features", 1, "Features")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
-
-
-def _add_feature(file: descriptor_pb2.FileDescriptorProto) -> None:
     feature = file.message_type.add(name="Feature")
     feature.oneof_decl.add(name="kind")
-    for number, (name, kind) in enumerate(
-        (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List")), start=1
-    ):
-        _add_message_field(feature, name, number, kind)
+    kinds = (("bytes", field.TYPE_BYTES), ("float", field.TYPE_FLOAT), ("int64", field.TYPE_INT64))
+    for number, (name, kind) in enumerate(kinds, start=1):
+        file.message_type.add(name=f"{name.title()}List").field.add(name="value", number=1, label=_REPEATED, type=kind)
+        _add_message_field(feature, f"{name}_list", number, f"{name.title()}List")
         feature.field[-1].oneof_index = 0
-
-
-def _add_features(file: descriptor_pb2.FileDescriptorProto) -> None:
-    """The map<string, Feature>: on the wire a repeated message with key and value."""
+    # A map<string, Feature> is a repeated message with key and value on the wire.
     features = file.message_type.add(name="Features")
     entry = features.nested_type.add(name="FeatureEntry")
     entry.options.map_entry = True
-    text = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
-    entry.field.add(name="key", number=1, label=_OPTIONAL, type=text)
+    entry.field.add(name="key", number=1, label=_OPTIONAL, type=field.TYPE_STRING)
     _add_message_field(entry, "value", 2, "Feature")
     _add_message_field(features, "feature", 1, "Features.FeatureEntry", _REPEATED)
+    _add_message_field(file.message_type.add(name="Example"), "features", 1, "Features")
+    # A separate pool: TensorFlow registers the same message name in the default one.
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
 
 
 def _add_message_field(

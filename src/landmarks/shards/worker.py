@@ -1,6 +1,7 @@
-"""Making shards in parallel: one function that turns a list of photos into a TFRecord file, and the pool that runs it.
+"""Build shards in parallel: a function that turns a list of photos into a TFRecord file, and the pool that runs it.
 
-The workers import this module alone, which knows neither tables nor params, so that they start fast and stay small.
+Worker processes import only this module. It must not import pandas, pyarrow or pydantic, so that workers start fast and
+use little memory.
 """
 
 import errno
@@ -26,13 +27,13 @@ from landmarks.schema.columns import OK
 from landmarks.schema.network_format import ImageFormat
 from landmarks.shards.format import Record, Shard, encode_png, write_shard
 
-_TASKS_PER_WORKER = 2  # one at work and one waiting: tasks and results in memory stay few
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TASKS_PER_WORKER = 2  # one running and one queued; more would only hold tasks and results in memory
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """The photos of one shard, in order, and where to put it."""
+    """The photos of one shard, in order, and the file to write."""
 
     folder: Path
     file: str
@@ -43,11 +44,14 @@ class ShardTask:
 
 
 @dataclass(frozen=True)
-class ShardOutcome:
-    """What became of the photos of one task.
+class ShardResult:
+    """The result of one task.
 
-    `statuses` says `ok` or why a photo is not in the shard; `hashes` are perceptual hashes, 0 for those. `unread` tells
-    that the bytes of some photo could not even be read, which may be different the next time.
+    Attributes:
+        shard: the file.
+        statuses: `ok` or the reason why a photo is not in the shard, for every photo.
+        hashes: perceptual hashes of every photo, 0 if it is not in the shard.
+        unread: whether reading a photo failed, which a retry may solve; undecodable photos do not count.
     """
 
     shard: Shard
@@ -56,17 +60,17 @@ class ShardOutcome:
     unread: bool
 
 
-def make_shards(tasks: Iterable[ShardTask], workers: int) -> Iterator[tuple[int, ShardOutcome]]:
-    """Make shards in a pool of processes and give each outcome, with the number of its task, as soon as it is there.
+def make_shards(tasks: Iterable[ShardTask], workers: int) -> Iterator[tuple[int, ShardResult]]:
+    """Build shards in a pool of processes; yield the number and the result of each task as it finishes.
 
-    Tasks are taken as they are needed. A shard that is already there is not made again.
+    `tasks` is consumed lazily. Shards that already exist are not built again.
 
     Raises:
-        DataError: there is no room for a shard, or a worker process was killed.
+        DataError: the disk is full, or a worker process was killed.
     """
     waiting = iter(enumerate(tasks))
-    running: dict[Future[ShardOutcome], int] = {}
-    context = multiprocessing.get_context("spawn")
+    running: dict[Future[ShardResult], int] = {}
+    context = multiprocessing.get_context("spawn")  # fork is unsafe in a parent with threads, such as tqdm's
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
         while True:
@@ -78,52 +82,52 @@ def make_shards(tasks: Iterable[ShardTask], workers: int) -> Iterator[tuple[int,
                 yield running.pop(future), future.result()
     except BrokenProcessPool:
         raise DataError(
-            "A worker process was killed, perhaps for want of memory. Run it again with fewer workers; the finished "
+            "A worker process was killed, perhaps for lack of memory. Run it again with fewer workers; the finished "
             "shards are kept."
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def make_shard(task: ShardTask) -> ShardOutcome:
-    """Make one shard, or find it made: the file and, beside it, a JSON file with the outcome, written last.
+def make_shard(task: ShardTask) -> ShardResult:
+    """Build one shard, unless it exists: the file and, beside it, a JSON file with the result.
 
     Raises:
-        DataError: there is no room for the shard, or the source is missing.
+        DataError: the disk is full, or the source is missing.
     """
-    finished = _read_outcome(task)
+    finished = _read_result(task)
     if finished is not None:
         return finished
     try:
-        return _make_shard(task)
+        return _write_shard(task)
     except OSError as error:
-        raise explain_no_room(error, task.folder) from error
+        raise translate_disk_full(error, task.folder) from error
 
 
-def explain_no_room(error: OSError, folder: Path) -> Exception:
-    """The error to show for a failed write: one of ours where the disk is full, else the error itself."""
-    if error.errno not in _NO_ROOM:
+def translate_disk_full(error: OSError, folder: Path) -> Exception:
+    """Return the exception to raise for a failed write: a DataError if the disk is full, else the error itself."""
+    if error.errno not in _DISK_FULL:
         return error
     return DataError(
-        f"There is no room left to write below {folder} ({error.strerror}). Free some and run it again; the finished "
+        f"There is no space left to write below {folder} ({error.strerror}). Free some and run it again; the finished "
         "shards are kept."
     )
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops the pool
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent shuts the pool down
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _follow_parent() -> None:
-    """End with the parent: a worker holds both ends of the pool's pipes, so it would wait for a killed one forever."""
+def _exit_with_parent() -> None:
+    """Exit when the parent dies; a worker holds both ends of the pool's pipes, so it would wait forever instead."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _make_shard(task: ShardTask) -> ShardOutcome:
+def _write_shard(task: ShardTask) -> ShardResult:
     source = open_source(task.source)
     prepared: list[_Photo] = []
 
@@ -136,14 +140,15 @@ def _make_shard(task: ShardTask) -> ShardOutcome:
 
     path = task.folder / task.file
     photos = write_shard(path, iterate_records())
-    outcome = ShardOutcome(
+    result = ShardResult(
         shard=Shard(task.file, photos, path.stat().st_size, compute_sha256(path)),
         statuses=tuple(photo.status for photo in prepared),
         hashes=tuple(photo.perceptual_hash for photo in prepared),
         unread=any(photo.unread for photo in prepared),
     )
-    write_json(_get_outcome_path(task), asdict(outcome))
-    return outcome
+    # Written last: its presence means that the shard is complete.
+    write_json(_get_result_path(task), asdict(result))
+    return result
 
 
 @dataclass(frozen=True)
@@ -165,17 +170,18 @@ def _prepare_photo(source: PhotoSource, place: Place, image_format: ImageFormat)
     return _Photo(OK, compute_perceptual_hash(pixels)), encode_png(pixels)
 
 
-def _get_outcome_path(task: ShardTask) -> Path:
+def _get_result_path(task: ShardTask) -> Path:
     return task.folder / f"{task.file}.json"
 
 
-def _read_outcome(task: ShardTask) -> ShardOutcome | None:
+def _read_result(task: ShardTask) -> ShardResult | None:
+    """Return the result of an earlier run, None if the shard has to be built (again)."""
     path = task.folder / task.file
     try:
-        facts = read_json(_get_outcome_path(task))
-        shard = Shard(**facts["shard"])
-        outcome = ShardOutcome(shard, tuple(facts["statuses"]), tuple(facts["hashes"]), facts["unread"])
-        whole = path.stat().st_size == shard.bytes and len(outcome.statuses) == len(task.places)
+        values = read_json(_get_result_path(task))
+        shard = Shard(**values["shard"])
+        result = ShardResult(shard, tuple(values["statuses"]), tuple(values["hashes"]), values["unread"])
+        is_complete = path.stat().st_size == shard.bytes and len(result.statuses) == len(task.places)
     except (ArtifactError, FileNotFoundError, KeyError, TypeError):
         return None
-    return outcome if whole and not outcome.unread else None
+    return result if is_complete and not result.unread else None

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from landmarks.files import compute_fingerprint, hold_lock
 from landmarks.params import PrepareParams
-from landmarks.shards.build import assemble, check_result, make_all, write_reports
+from landmarks.shards.build import assemble, build_shards, check_result, write_reports
 from landmarks.shards.plan import read_plan
-from landmarks.shards.worker import explain_no_room
+from landmarks.shards.worker import translate_disk_full
 from landmarks.tracking.provenance import compute_code_digest
 
 LOCK_FILE = "lock"
@@ -40,12 +40,12 @@ def prepare(
             plan = read_plan(selected, params)
             # what other code began is not continued
             folder = _enter_work(work, compute_fingerprint([plan.fingerprint, compute_code_digest("prepare")]))
-            result = make_all(plan, folder, workers or _count_processors())
+            result = build_shards(plan, folder, workers or _count_processors())
             near_duplicate = write_reports(result, reports, params.near_duplicate_bits)
             check_result(result, params.max_unreadable_fraction, reports / "unreadable.csv")
             assemble(result, near_duplicate, selected, folder, out)
         except OSError as error:
-            raise explain_no_room(error, work) from error
+            raise translate_disk_full(error, work) from error
         shutil.rmtree(folder)
     return out
 
