@@ -1,4 +1,4 @@
-"""Kaggle's files: what is read, what is written, and that everything malformed is named by file, line and value."""
+"""Kaggle's files: reading, writing, and errors that name file, line and value."""
 
 import csv
 import math
@@ -47,14 +47,14 @@ def put(path: Path, text: str | bytes) -> Path:
     return path
 
 
-def test_solutions_are_told_apart_and_read(path: Path) -> None:
+def test_solutions_of_both_tasks_are_detected_and_read(path: Path) -> None:
     assert read_task(put(path, RECOGNITION)) == Task.RECOGNITION
     assert read_recognition_solution(path) == SOLUTION
     assert read_task(put(path, RETRIEVAL)) == Task.RETRIEVAL
     assert read_retrieval_solution(path) == RETRIEVAL_SOLUTION
 
 
-def test_parts_by_usage() -> None:
+def test_a_solution_is_split_by_usage() -> None:
     assert SOLUTION.split_by_usage() == {
         "Public": {"a": frozenset({0, 12})},
         "Private": {"b": frozenset(), "c": frozenset({5})},
@@ -74,7 +74,7 @@ def test_parts_by_usage() -> None:
         "id,landmarks\n\na,12 5e-1\n\n,\nb,\n\n",
     ],
 )
-def test_submissions_are_read_however_they_are_written(path: Path, text: str) -> None:
+def test_every_csv_dialect_is_read(path: Path, text: str) -> None:
     assert read_recognition_submission(put(path, text), SOLUTION) == {"a": Guess(12, 0.5), "b": None}
 
 
@@ -82,7 +82,7 @@ def test_submissions_are_read_however_they_are_written(path: Path, text: str) ->
     ("cell", "guess"),
     [("7 -1e-300", Guess(7, -1e-300)), ("-1 0", Guess(-1, 0.0)), ("007 1e400", Guess(7, math.inf)), ("", None)],
 )
-def test_cells_that_are_a_landmark_and_a_score(path: Path, cell: str, guess: Guess | None) -> None:
+def test_valid_predictions_are_parsed(path: Path, cell: str, guess: Guess | None) -> None:
     assert read_recognition_submission(put(path, f"id,landmarks\na,{cell}\n"), SOLUTION) == {"a": guess}
 
 
@@ -108,7 +108,7 @@ def test_cells_that_are_a_landmark_and_a_score(path: Path, cell: str, guess: Gue
         ('"12 0,5"', "a score must be a number, received '0,5'"),
     ],
 )
-def test_a_malformed_prediction_is_named_by_file_line_and_value(path: Path, cell: str, problem: str) -> None:
+def test_a_malformed_prediction_is_refused_with_file_line_and_value(path: Path, cell: str, problem: str) -> None:
     put(path, f"id,landmarks\nb,\na,{cell}\n")
     with pytest.raises(ScoringError) as caught:
         read_recognition_submission(path, SOLUTION)
@@ -122,12 +122,12 @@ MALFORMED: dict[str, tuple[Callable[[Path], Any], str | bytes, str]] = {
     "repeated": (
         lambda path: read_recognition_submission(path, SOLUTION),
         "id,landmarks\na,1 1\nb,\na,2 2\n",
-        "line 4: the id 'a' stands in line 2 already",
+        "line 4: the id 'a' is already in line 2.",
     ),
     "repeated with empty cells": (
         lambda path: read_recognition_submission(path, SOLUTION),
         "id,landmarks\na,\na,\n",
-        "line 3: the id 'a' stands in line 2 already",
+        "line 3: the id 'a' is already in line 2.",
     ),
     "repeated and ignored": (
         lambda path: read_recognition_submission(path, SOLUTION),
@@ -188,7 +188,7 @@ MALFORMED: dict[str, tuple[Callable[[Path], Any], str | bytes, str]] = {
     "repeated query": (
         lambda path: read_retrieval_submission(path, RETRIEVAL_SOLUTION),
         "id,images\nq1,x\nq1,y\n",
-        "line 3: the id 'q1' stands in line 2 already",
+        "line 3: the id 'q1' is already in line 2.",
     ),
     "two spaces between images": (
         lambda path: read_retrieval_submission(path, RETRIEVAL_SOLUTION),
@@ -209,7 +209,7 @@ MALFORMED: dict[str, tuple[Callable[[Path], Any], str | bytes, str]] = {
     "repeated in the solution": (
         read_recognition_solution,
         "id,landmarks,Usage\na,1,Public\na,2,Private\n",
-        "line 3: the id 'a' stands in line 2 already",
+        "line 3: the id 'a' is already in line 2.",
     ),
     "no solution": (
         read_task,
@@ -221,7 +221,7 @@ MALFORMED: dict[str, tuple[Callable[[Path], Any], str | bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_malformed_is_refused_with_its_place(path: Path, name: str) -> None:
+def test_malformed_files_are_refused_with_file_and_line(path: Path, name: str) -> None:
     read, text, problem = MALFORMED[name]
     with pytest.raises(ScoringError) as caught:
         read(put(path, text))
@@ -236,7 +236,7 @@ def test_a_missing_file_and_a_folder_are_refused_as_data_errors(path: Path) -> N
         read_recognition_solution(path.parent)
 
 
-def test_ignored_rows_are_dropped_from_both_sides_whatever_they_hold(path: Path) -> None:
+def test_ignored_rows_are_dropped_from_both_files_even_if_malformed(path: Path) -> None:
     put(path, "id,landmarks,Usage\na,1,Public\nd,not a number,Ignored\n")
     assert read_recognition_solution(path).truth == {"a": frozenset({1})}
     put(path, "id,landmarks\na,1 1\nd,malformed\n")
@@ -245,12 +245,12 @@ def test_ignored_rows_are_dropped_from_both_sides_whatever_they_hold(path: Path)
     assert read_retrieval_submission(path, RETRIEVAL_SOLUTION) == {"q1": ("x",)}
 
 
-def test_a_query_without_relevant_images_has_no_truth(path: Path) -> None:
+def test_a_query_without_relevant_images_has_an_empty_truth(path: Path) -> None:
     put(path, "id,images,Usage\nq1,None,Public\nq2,x y ,Private\n")
     assert read_retrieval_solution(path).truth == {"q1": frozenset(), "q2": frozenset({"x", "y"})}
 
 
-def test_long_cells_are_read_and_the_limit_of_the_csv_module_is_left_alone(path: Path) -> None:
+def test_long_cells_are_read_and_the_limit_of_the_csv_module_is_restored(path: Path) -> None:
     limit = csv.field_size_limit()
     images = tuple(f"{number:016x}" for number in range(20_000))
     put(path, f"id,images\nq1,{' '.join(images)}\n")
@@ -264,7 +264,7 @@ GUESSES = st.none() | st.builds(Guess, st.integers(0, 203_093), st.floats(allow_
 
 @settings(max_examples=50)
 @given(st.dictionaries(IDS, GUESSES))
-def test_what_is_written_is_read_back_to_the_last_digit(
+def test_a_submission_survives_a_round_trip_to_the_last_digit(
     tmp_path_factory: pytest.TempPathFactory, predictions: dict[str, Guess | None]
 ) -> None:
     path = tmp_path_factory.mktemp("written") / "submission.csv"
@@ -273,7 +273,7 @@ def test_what_is_written_is_read_back_to_the_last_digit(
     assert read_recognition_submission(path, solution) == predictions
 
 
-def test_a_submission_looks_as_kaggle_wants_it(path: Path) -> None:
+def test_a_submission_has_kaggles_format(path: Path) -> None:
     write_recognition_submission(path, [("a", Guess(12, 0.5)), ("b", None)])
     assert path.read_bytes() == b"id,landmarks\na,12 0.5\nb,\n"
     write_retrieval_submission(path, [("q1", ("x", "y")), ("q2", ())])
@@ -289,7 +289,7 @@ def test_a_submission_looks_as_kaggle_wants_it(path: Path) -> None:
         ([("", None)], "the id '' is empty or repeated"),
     ],
 )
-def test_what_would_be_refused_is_not_written(path: Path, rows: list[tuple[str, Guess | None]], problem: str) -> None:
+def test_invalid_submissions_are_not_written(path: Path, rows: list[tuple[str, Guess | None]], problem: str) -> None:
     put(path, "as it was")
     with pytest.raises(ScoringError, match=problem):
         write_recognition_submission(path, rows)
@@ -297,7 +297,7 @@ def test_what_would_be_refused_is_not_written(path: Path, rows: list[tuple[str, 
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_a_place_where_nothing_can_be_written_is_named(path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_named(path: Path) -> None:
     put(path, "a file, no folder")
     with pytest.raises(ScoringError, match=r"table\.csv/out\.csv cannot be written"):
         write_recognition_submission(path / "out.csv", [])

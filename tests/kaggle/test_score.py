@@ -1,4 +1,4 @@
-"""`landmarks score`: the published conventions end to end, from files to printed figures."""
+"""`landmarks score`: the published conventions end to end, from files to printed metrics."""
 
 import json
 from pathlib import Path
@@ -50,14 +50,14 @@ def test_recognition_is_scored_by_usage(tmp_path: Path) -> None:
     assert list(parts) == ["Public", "Private", "all"]
     assert parts["all"] == {
         "gap": pytest.approx(1 / 6),
-        "gap_without_non_landmarks": pytest.approx(1 / 3),
+        "gap_without_distractors": pytest.approx(1 / 3),
         "top1": pytest.approx(1 / 3),
         "photos": 4,
         "landmark_photos": 3,
         "predictions": 3,
     }
     assert (parts["Public"]["gap"], parts["Public"]["photos"]) == (0.0, 2)
-    assert (parts["Private"]["gap"], parts["Private"]["gap_without_non_landmarks"]) == (0.5, 1.0)
+    assert (parts["Private"]["gap"], parts["Private"]["gap_without_distractors"]) == (0.5, 1.0)
 
 
 def test_retrieval_is_scored_by_usage(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_retrieval_is_scored_by_usage(tmp_path: Path) -> None:
     assert (public["map_at_100"], public["queries"]) == (0.25, 2)
 
 
-def test_a_part_without_landmarks_has_no_gap_and_a_part_without_rows_no_column(tmp_path: Path) -> None:
+def test_a_part_without_landmark_photos_has_no_gap_and_a_part_without_rows_no_column(tmp_path: Path) -> None:
     scores = score_submission(*put(tmp_path, "id,landmarks\n", "id,landmarks,Usage\na,1,Private\nb,,Public\n"))
     assert scores.parts["Public"] == {"photos": 1, "landmark_photos": 0, "predictions": 0}
     assert scores.parts["all"]["gap"] == 0.0
@@ -83,14 +83,14 @@ def test_a_part_without_landmarks_has_no_gap_and_a_part_without_rows_no_column(t
     assert list(only.parts) == ["Private", "all"]
 
 
-def test_nothing_to_score_is_refused(tmp_path: Path) -> None:
+def test_a_solution_with_nothing_to_score_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScoringError, match="received 0"):
         score_submission(*put(tmp_path, "id,landmarks\n", "id,landmarks,Usage\na,,Private\n"))
     with pytest.raises(ScoringError, match="no queries"):
         score_submission(*put(tmp_path, "id,images\n", "id,images,Usage\nq,None,Ignored\n"))
 
 
-def test_the_command_prints_figures_for_people_and_for_programs(tmp_path: Path) -> None:
+def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:
     paths = [str(path) for path in put(tmp_path, SUBMISSION, SOLUTION)]
     printed = CliRunner().invoke(main, ["score", *paths])
     assert printed.exit_code == 0
@@ -107,7 +107,7 @@ def test_the_command_prints_figures_for_people_and_for_programs(tmp_path: Path) 
     assert any(line.split() == ["recall@1", "0.000000", "1.000000", "0.500000"] for line in lines)
 
 
-def test_the_command_refuses_a_submission_of_the_other_kind_in_one_line(tmp_path: Path) -> None:
+def test_the_command_refuses_a_submission_of_the_other_task_in_one_line(tmp_path: Path) -> None:
     paths = [str(path) for path in put(tmp_path, RETRIEVAL, SOLUTION)]
     refused = CliRunner().invoke(main, ["score", *paths])
     assert refused.exit_code == 1

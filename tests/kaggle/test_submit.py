@@ -1,4 +1,4 @@
-"""`landmarks submit`: every photo of a folder gets its row, whatever the photo is like."""
+"""`landmarks submit`: every photo of a folder gets a row, readable or not."""
 
 import csv
 import os
@@ -47,7 +47,7 @@ def recognizer(model: Path) -> Recognizer:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """In Kaggle's layout the most, some flat, two that are no photos."""
+    """Write photos, most in Kaggle's layout, some in the root, and two files that are not photos."""
     folder = tmp_path_factory.mktemp("test")
     for number, (image_id, colour) in enumerate(TEST.items()):
         path = folder / ("/".join(image_id[:3]) if number % 3 else "") / f"{image_id}.jpg"
@@ -70,7 +70,9 @@ def read_cells(path: Path) -> dict[str, str]:
     return dict(rows[1:])
 
 
-def test_every_photo_gets_the_answer_of_the_recognizer(recognizer: Recognizer, photos: Path, tmp_path: Path) -> None:
+def test_every_photo_gets_the_prediction_of_the_recognizer(
+    recognizer: Recognizer, photos: Path, tmp_path: Path
+) -> None:
     unanswered = submit_recognition(recognizer, list_files(photos), tmp_path / "out.csv")
     cells = read_cells(tmp_path / "out.csv")
     assert list(cells) == sorted([*TEST, "broken", "empty"])
@@ -85,7 +87,7 @@ def test_every_photo_gets_the_answer_of_the_recognizer(recognizer: Recognizer, p
     assert "0 bytes" in next(photo.reason for photo in unanswered if photo.path.name == "empty.png")
 
 
-def test_a_threshold_empties_the_cells_below_it(recognizer: Recognizer, photos: Path, tmp_path: Path) -> None:
+def test_cells_below_the_threshold_are_empty(recognizer: Recognizer, photos: Path, tmp_path: Path) -> None:
     files = list_files(photos)
     submit_recognition(recognizer, files, tmp_path / "all.csv")
     cells = read_cells(tmp_path / "all.csv")
@@ -99,7 +101,7 @@ def test_a_threshold_empties_the_cells_below_it(recognizer: Recognizer, photos: 
     }
 
 
-def test_retrieval_names_the_hundred_most_similar_photos(recognizer: Recognizer, photos: Path, tmp_path: Path) -> None:
+def test_retrieval_lists_the_hundred_most_similar_photos(recognizer: Recognizer, photos: Path, tmp_path: Path) -> None:
     unanswered = submit_retrieval(recognizer, list_files(photos), tmp_path / "out.csv")
     cells = read_cells(tmp_path / "out.csv")
     assert list(cells) == sorted([*TEST, "broken", "empty"])
@@ -112,7 +114,7 @@ def test_retrieval_names_the_hundred_most_similar_photos(recognizer: Recognizer,
     assert len(unanswered) == 2
 
 
-def test_a_photo_in_which_the_network_finds_nothing_is_similar_to_none(tmp_path: Path) -> None:
+def test_a_photo_with_a_zero_embedding_has_an_empty_cell(tmp_path: Path) -> None:
     inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8")
     embedding = layers.GlobalAveragePooling2D()(layers.Rescaling(1 / 255 / 3**0.5)(inputs))  # white is of unit length
     network = keras.Model(inputs, {"probabilities": layers.Softmax()(embedding), "embedding": embedding})
@@ -127,7 +129,7 @@ def test_a_photo_in_which_the_network_finds_nothing_is_similar_to_none(tmp_path:
     assert len(cells["white"].split(" ")) == 100
 
 
-def test_two_photos_with_one_id_are_refused_before_anything_is_written(
+def test_photos_with_the_same_id_are_refused_before_anything_is_written(
     recognizer: Recognizer, photos: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=r"broken\.jpg and .*broken\.png have the same id, 'broken'"):
@@ -135,13 +137,13 @@ def test_two_photos_with_one_id_are_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_that_is_no_id_is_refused_before_anything_is_written(recognizer: Recognizer, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'caf\\udce9\.jpg' is no UTF-8.*rename the file"):
+def test_a_name_that_is_not_utf_8_is_refused_before_anything_is_written(recognizer: Recognizer, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'caf\\udce9\.jpg' is not UTF-8.*rename the file"):
         submit_recognition(recognizer, [Path(os.fsdecode(b"caf\xe9.jpg"))], tmp_path / "out.csv")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_writes_what_the_other_command_scores(model: Path, photos: Path, tmp_path: Path) -> None:
+def test_the_score_command_reads_what_the_submit_command_writes(model: Path, photos: Path, tmp_path: Path) -> None:
     out, solution = tmp_path / "out.csv", tmp_path / "solution.csv"
     done = CliRunner().invoke(main, ["submit", str(photos), str(out), "--model", str(model)])
     assert done.exit_code == 0, done.output
@@ -169,7 +171,7 @@ def test_the_command_writes_what_the_other_command_scores(model: Path, photos: P
         (["PHOTOS", "out.csv", "--retrieval", "--threshold", "0.5"], 2, "cannot be used with --retrieval"),
     ],
 )
-def test_what_cannot_be_submitted_is_said_and_nothing_is_written(
+def test_invalid_arguments_are_refused_and_nothing_is_written(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Scoring a Kaggle submission against its solution, for all rows and for those of each usage."""
+"""Score a Kaggle submission against its solution, for all rows and for the rows of each usage."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from landmarks.evaluation.retrieval import DEPTH, score_retrieval
 from landmarks.kaggle.files import (
     ALL,
     Cell,
-    Solution,
     Task,
     read_recognition_solution,
     read_recognition_submission,
@@ -19,73 +18,73 @@ from landmarks.kaggle.files import (
     read_task,
 )
 
-_SHOWN_PLACES = (1, 5, 10, DEPTH)
+_SHOWN_RANKS = (1, 5, 10, DEPTH)
 _TITLES = {
     "gap": "GAP",
-    "gap_without_non_landmarks": "GAP without non-landmarks",
+    "gap_without_distractors": "GAP without distractors",
     "top1": "top-1",
     "photos": "photos",
-    "landmark_photos": "of a landmark",
+    "landmark_photos": "landmark photos",
     "predictions": "predictions",
     "map_at_100": "mAP@100",
-    "mean_first_hit": "mean place of the first hit",
-    "median_first_hit": "median place of the first hit",
+    "mean_first_hit": "mean rank of the first hit",
+    "median_first_hit": "median rank of the first hit",
     "queries": "queries",
-    "answered_queries": "answered",
+    "answered_queries": "answered queries",
 }
 
 
 @dataclass(frozen=True)
 class SubmissionScores:
-    """The figures of a submission, by `Public`, `Private` and `all`; one that is not defined for a part is absent."""
+    """The metrics of a submission by `Public`, `Private` and `all`; metrics undefined for a part are absent."""
 
     task: Task
     parts: Mapping[str, Mapping[str, Any]]
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for a JSON document."""
+        """Return all metrics as a JSON-like value."""
         return {"task": self.task.value, "scores": {name: dict(part) for name, part in self.parts.items()}}
 
     def describe(self) -> str:
-        """A table for people: one line per figure, one column per part."""
-        rows = [("", *self.parts), *self._list_figures()]
-        width = max(len(row[0]) for row in rows)
-        return "\n".join("".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])]) for row in rows)
-
-    def _list_figures(self) -> list[tuple[str, ...]]:
+        """Return a text table with one line per metric and one column per part."""
         parts = self.parts.values()
-        figures = [
+        rows = [("", *self.parts)]
+        rows += [
             (title, *(_format(part.get(key)) for part in parts))
             for key, title in _TITLES.items()
             if any(key in part for part in parts)
         ]
         if self.task == Task.RETRIEVAL:
             for key, title in (("mean_precisions", "mean precision"), ("recalls", "recall")):
-                figures += [(f"{title}@{k}", *(_format(part[key][k - 1]) for part in parts)) for k in _SHOWN_PLACES]
-        return figures
+                rows += [(f"{title}@{k}", *(_format(part[key][k - 1]) for part in parts)) for k in _SHOWN_RANKS]
+        width = max(len(row[0]) for row in rows)
+        return "\n".join("".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])]) for row in rows)
 
 
 def score_submission(submission: Path, solution: Path) -> SubmissionScores:
-    """Score a submission; the header of the solution tells what it is about.
+    """Score a submission; the header of the solution determines the task.
 
     Raises:
-        ScoringError: a file is missing or malformed, they do not belong together, or the solution has nothing to score.
+        ScoringError: a file is missing or malformed, the two do not match, or the solution has nothing to score.
     """
     task = read_task(solution)
     if task == Task.RECOGNITION:
-        return SubmissionScores(task, _score_recognition(submission, read_recognition_solution(solution)))
-    return SubmissionScores(task, _score_retrieval(submission, read_retrieval_solution(solution)))
+        landmarks = read_recognition_solution(solution)
+        predictions = read_recognition_submission(submission, landmarks)
+        parts = {
+            name: _score_recognition(_restrict(predictions, truth), truth, name)
+            for name, truth in landmarks.split_by_usage().items()
+        }
+    else:
+        images = read_retrieval_solution(solution)
+        rankings = read_retrieval_submission(submission, images)
+        parts = {
+            name: _score_retrieval(_restrict(rankings, truth), truth) for name, truth in images.split_by_usage().items()
+        }
+    return SubmissionScores(task, parts)
 
 
-def _score_recognition(submission: Path, solution: Solution[int]) -> dict[str, dict[str, Any]]:
-    predictions = read_recognition_submission(submission, solution)
-    return {
-        name: _measure_recognition(_restrict(predictions, truth), truth, name)
-        for name, truth in solution.split_by_usage().items()
-    }
-
-
-def _measure_recognition(
+def _score_recognition(
     predictions: Mapping[str, Guess | None], truth: Mapping[str, frozenset[int]], name: str
 ) -> dict[str, Any]:
     counts = {
@@ -93,24 +92,18 @@ def _measure_recognition(
         "landmark_photos": sum(len(landmark_ids) > 0 for landmark_ids in truth.values()),
         "predictions": sum(guess is not None for guess in predictions.values()),
     }
+    # GAP and top-1 are undefined without landmark photos. For a part that is an empty result, for all rows an error.
     if name != ALL and not counts["landmark_photos"]:
         return counts
     return {
         "gap": compute_submission_gap(predictions, truth),
-        "gap_without_non_landmarks": compute_submission_gap(predictions, truth, ignore_non_landmarks=True),
+        "gap_without_distractors": compute_submission_gap(predictions, truth, ignore_non_landmarks=True),
         "top1": compute_submission_top1(predictions, truth),
         **counts,
     }
 
 
-def _score_retrieval(submission: Path, solution: Solution[str]) -> dict[str, dict[str, Any]]:
-    rankings = read_retrieval_submission(submission, solution)
-    return {
-        name: _measure_retrieval(_restrict(rankings, truth), truth) for name, truth in solution.split_by_usage().items()
-    }
-
-
-def _measure_retrieval(rankings: Mapping[str, tuple[str, ...]], truth: Mapping[str, frozenset[str]]) -> dict[str, Any]:
+def _score_retrieval(rankings: Mapping[str, tuple[str, ...]], truth: Mapping[str, frozenset[str]]) -> dict[str, Any]:
     scores = score_retrieval(rankings, truth)
     return {
         "map_at_100": scores.mean_average_precision,

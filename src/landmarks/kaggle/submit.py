@@ -1,4 +1,4 @@
-"""Answering a folder of test photos in a Kaggle submission: photo by photo, in bounded memory."""
+"""Write a Kaggle submission for a folder of test photos, batch by batch in bounded memory."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,18 +14,18 @@ from landmarks.evaluation.gap import Guess
 from landmarks.evaluation.retrieval import DEPTH
 from landmarks.kaggle.files import write_recognition_submission, write_retrieval_submission
 from landmarks.photos.decoding import decode_image
-from landmarks.recognizer.recognizer import Recognition, Recognizer
+from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.network_format import ImageFormat, Pixels
 
 _BATCH = 64
-_THREADS = 4  # to read and decode photos; the network runs between two batches
+_THREADS = 4  # read and decode a batch; the network itself runs between two batches
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
 class Unanswered:
-    """A photo whose cell stays empty because it could not be read, and why."""
+    """A photo that could not be read, so its cell is empty, and the reason."""
 
     path: Path
     reason: str
@@ -34,23 +34,24 @@ class Unanswered:
 def submit_recognition(
     recognizer: Recognizer, photos: Sequence[Path], out: Path, threshold: float | None = None
 ) -> list[Unanswered]:
-    """Write `id,landmarks`: for every photo the most likely landmark, with the confidence in it.
+    """Write `id,landmarks`: the most likely landmark of every photo, with its confidence.
 
     Args:
-        recognizer: that answers.
+        recognizer: the model to use.
         photos: files; the id of a photo is its name without the suffix.
         out: the submission, written atomically.
-        threshold: leave the cell empty where the confidence is lower; None answers every photo.
+        threshold: leave cells with a lower confidence empty; None answers every photo.
 
     Returns:
-        The photos that could not be read. They have rows too.
+        The photos that could not be read. Their rows have an empty cell.
 
     Raises:
-        DataError: two photos have the same id, a name is no UTF-8, or the file cannot be written.
+        DataError: two photos have the same id, a name is not UTF-8, or the file cannot be written.
     """
 
     def answer(pixels: Pixels) -> list[Guess | None]:
-        guesses = [_make_guess(recognition) for recognition in recognizer.classify_pixels(pixels, 1)]
+        recognitions = recognizer.classify_pixels(pixels, 1)
+        guesses = [Guess(one.predictions[0].landmark_id, one.confidence) for one in recognitions]
         return [guess if threshold is None or guess.score >= threshold else None for guess in guesses]
 
     unanswered: list[Unanswered] = []
@@ -60,13 +61,19 @@ def submit_recognition(
 
 
 def submit_retrieval(recognizer: Recognizer, photos: Sequence[Path], out: Path) -> list[Unanswered]:
-    """Write `id,images`: for every photo up to 100 ids of the gallery, the most similar first.
+    """Write `id,images`: up to 100 ids of gallery photos for every photo, the most similar first.
 
-    Arguments, result and errors are those of `submit_recognition`.
+    Arguments, result and errors are the same as for `submit_recognition`.
     """
 
+    def search(pixels: Pixels) -> tuple[str, ...] | ImageError:
+        try:
+            return tuple(neighbour.image_id for neighbour in recognizer.search_pixels(pixels, DEPTH)[0])
+        except ImageError as error:  # the embedding of this photo is zero
+            return error
+
     def answer(pixels: Pixels) -> list[tuple[str, ...] | ImageError]:
-        return [_search_one(recognizer, one[None]) for one in pixels]
+        return [search(one[None]) for one in pixels]  # one by one, so that an error concerns one photo only
 
     unanswered: list[Unanswered] = []
     answers = _answer_all(_identify(photos), recognizer.network.image_format, answer, unanswered)
@@ -74,26 +81,16 @@ def submit_retrieval(recognizer: Recognizer, photos: Sequence[Path], out: Path) 
     return unanswered
 
 
-def _make_guess(recognition: Recognition) -> Guess:
-    return Guess(recognition.predictions[0].landmark_id, recognition.confidence)
-
-
-def _search_one(recognizer: Recognizer, pixels: Pixels) -> tuple[str, ...] | ImageError:
-    try:
-        return tuple(neighbour.image_id for neighbour in recognizer.search_pixels(pixels, DEPTH)[0])
-    except ImageError as error:
-        return error
-
-
 def _identify(photos: Sequence[Path]) -> dict[str, Path]:
-    """The photos by id, in the order of their ids."""
+    """Return the photos by id, sorted by id."""
     by_id: dict[str, Path] = {}
     for path in photos:
+        # Python represents bytes of a name that are not UTF-8 as lone surrogates, which cannot be written to the CSV.
         if path.stem.encode("utf-8", "ignore").decode() != path.stem:
-            raise DataError(f"The name of {str(path)!r} is no UTF-8, and so no id for a submission: rename the file.")
+            raise DataError(f"The name of {str(path)!r} is not UTF-8, so it cannot be an id: rename the file.")
         if path.stem in by_id:
             raise DataError(
-                f"{by_id[path.stem]} and {path} have the same id, {path.stem!r:.60}. A submission has one row for each "
+                f"{by_id[path.stem]} and {path} have the same id, {path.stem!r:.60}. A submission has one row per "
                 "id: rename or remove one of them."
             )
         by_id[path.stem] = path
@@ -106,7 +103,7 @@ def _answer_all(
     answer: Callable[[Pixels], Sequence[Answer | ImageError]],
     unanswered: list[Unanswered],
 ) -> Iterator[tuple[str, Answer | None]]:
-    """Each id with its answer, in order; None for a photo that cannot be read, which is added to `unanswered`."""
+    """Yield each id with its answer, in order; None for a photo that cannot be read, which is added to `unanswered`."""
     items = list(photos.items())
     with (
         ThreadPoolExecutor(_THREADS) as pool,
