@@ -1,4 +1,4 @@
-"""`landmarks drift` as people call it: its words, its files, its exit code."""
+"""`landmarks drift` end to end: output, files and exit code."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def make_photos(photos: int, kind: int = 0) -> tuple[Floats, Floats, Floats]:
-    """Scores, landmark scores and embeddings; photos of kind 1 are of other things."""
+    """Draw scores, landmark scores and embeddings; photos of kind 1 show other things."""
     vectors = CENTRES[kind][RNG.integers(4, size=photos)] + 0.3 * RNG.normal(size=(photos, 16))
     scores, landmark_scores = RNG.beta(5 - 3 * kind, 2, photos), RNG.beta(6 - 4 * kind, 3, photos)
     return scores, landmark_scores, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -68,7 +68,7 @@ def run(project: Path, *arguments: object) -> Result:
         return CliRunner().invoke(main, ["drift", *map(str, arguments)])
 
 
-def test_the_same_traffic(project: Path, tmp_path: Path) -> None:
+def test_similar_traffic_is_no_drift(project: Path, tmp_path: Path) -> None:
     done = run(project, write_log(tmp_path / "log", make_photos(200)))
     assert done.stdout.splitlines()[0] == "The traffic looks like the test photos."
     assert (done.exit_code, done.stderr) == (0, "")
@@ -79,7 +79,7 @@ def test_the_same_traffic(project: Path, tmp_path: Path) -> None:
         assert image.width > 1000
 
 
-def test_traffic_that_drifted(project: Path, tmp_path: Path) -> None:
+def test_drifted_traffic_exits_with_3(project: Path, tmp_path: Path) -> None:
     done = run(project, write_log(tmp_path / "log", make_photos(200, kind=1)), "--out", tmp_path / "out")
     assert done.stdout.splitlines()[0] == (
         "The traffic no longer looks like the test photos: score and landmark_score and embedding changed."
@@ -95,12 +95,12 @@ def test_traffic_that_drifted(project: Path, tmp_path: Path) -> None:
     [
         (0, {}, "is empty"),
         (20, {}, "Only 20 served photos have a score, at least 50 are needed"),
-        (60, {"embedding": [1.0, 0.0]}, "The embeddings in the log have 2 numbers, those of evaluation 16"),
-        (60, {"model_version": "2"}, "no answer of version 3, only of 2"),
+        (60, {"embedding": [1.0, 0.0]}, "The embeddings in the log have 2 numbers, those of the evaluation 16"),
+        (60, {"model_version": "2"}, "has no entries of version 3, only of 2"),
         (60, {"score": None}, "Line 1 of"),
     ],
 )
-def test_what_cannot_be_compared(
+def test_logs_that_cannot_be_compared_exit_with_1(
     project: Path, tmp_path: Path, photos: int, changes: dict[str, Any], message: str
 ) -> None:
     done = run(project, write_log(tmp_path / "log", make_photos(photos), **changes), "--out", tmp_path / "out")
@@ -110,15 +110,15 @@ def test_what_cannot_be_compared(
     assert not (tmp_path / "out").exists()
 
 
-def test_another_evaluation(project: Path, tmp_path: Path) -> None:
+def test_reference_names_another_evaluation(project: Path, tmp_path: Path) -> None:
     log = write_log(tmp_path / "log", make_photos(200), model_version="2")
     assert run(project, log, "--reference", "reports/evaluate/augmented", "--out", tmp_path / "out").exit_code == 0
     done = run(project, log, "--reference", "reports/evaluate/none")
     assert done.exit_code == 1
-    assert "reports/evaluate/none is no evaluation to compare with" in done.stderr
+    assert "reports/evaluate/none is not an evaluation to compare with" in done.stderr
 
 
-def test_the_help_tells_the_exit_codes(project: Path) -> None:
+def test_the_help_lists_the_exit_codes(project: Path) -> None:
     assert "The exit code is 0 when they look alike, 3 when they drifted" in " ".join(
         run(project, "--help").stdout.split()
     )

@@ -1,4 +1,4 @@
-"""Reading request logs: what is kept, what is left out, and what is refused with the number of the line."""
+"""Reading request logs: which entries are read, skipped, or refused with their line number."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def read(path: Path, version: str | None = "3", most: int = 100) -> LoggedPhotos
     return read_request_log(path, version, most, 0)
 
 
-def test_what_is_kept(tmp_path: Path) -> None:
+def test_entries_of_the_version_are_read(tmp_path: Path) -> None:
     log = write(
         tmp_path / "log.jsonl",
         make_entry(time="2026-11-24T11:00:00+01:00"),
@@ -52,25 +52,25 @@ def test_what_is_kept(tmp_path: Path) -> None:
     assert len(read(log, None).scores) == 3
 
 
-def test_without_embeddings(tmp_path: Path) -> None:
+def test_entries_without_embeddings_are_read(tmp_path: Path) -> None:
     entry = make_entry()
     del entry["embedding"], entry["landmark_score"]
     kept = read(write(tmp_path / "log.jsonl", entry))
     assert len(kept.embeddings) == len(kept.landmark_scores) == 0
 
 
-def test_of_many_embeddings_a_random_part_is_kept(tmp_path: Path) -> None:
+def test_a_random_sample_of_many_embeddings_is_kept(tmp_path: Path) -> None:
     log = write(tmp_path / "log.jsonl", *[make_entry(embedding=[float(number), 0]) for number in range(2000)])
     kept = read(log, most=200).embeddings[:, 0]
     assert len(set(kept.tolist())) == 200
-    # the mean of a fair draw is within four standard errors of that of all
+    # The mean of a uniform sample is within four standard errors of the mean of all.
     assert abs(kept.mean() - 999.5) < 4 * 2000 / np.sqrt(12 * 200)
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "is empty: nothing was served"),
+        ([], "is empty: no photo was served"),
         ([make_entry(), '{"time": "2026-11-2'], "Line 2 of .* is damaged: Invalid JSON"),
         ([make_entry(), make_entry(score="much")], "Line 2 of .* is damaged: 'score': Input should be a valid number"),
         ([make_entry(time="noon")], "Line 1 of .* is damaged: 'time'"),
@@ -78,14 +78,14 @@ def test_of_many_embeddings_a_random_part_is_kept(tmp_path: Path) -> None:
         (['{"time": "2026-11-24T10:00:00Z", "model_version": "3", "score": NaN}'], "Line 1 of .* is damaged"),
         ([make_entry(embedding=[1.0, "x"])], "Line 1 of .* is damaged: 'embedding'"),
         ([make_entry(), make_entry(embedding=[1.0])], "Line 2 of .* has an embedding of 1 numbers.* before it have 2"),
-        ([make_entry(model_version="1"), make_entry(model_version="2")], "no answer of version 3, only of 1, 2"),
+        ([make_entry(model_version="1"), make_entry(model_version="2")], "has no entries of version 3, only of 1, 2"),
     ],
 )
-def test_what_is_refused(tmp_path: Path, lines: list[Any], message: str) -> None:
+def test_damaged_logs_are_refused(tmp_path: Path, lines: list[Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(write(tmp_path / "log.jsonl", *lines))
 
 
-def test_a_log_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_log_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read: No such file or directory"):
         read(tmp_path / "log.jsonl")

@@ -1,4 +1,4 @@
-"""The two-sample tests of drift: against slow oracles, and on samples that must and must not be called different."""
+"""The two-sample tests of drift: against slow oracles, and on samples with and without a difference."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from landmarks.drift.two_sample import PhotoSample, compare_samples, compute_ks_distance, measure_separation
+from landmarks.drift.two_sample import PhotoSample, compare_samples, compute_ks_distance, compute_neighbour_excess
 from landmarks.errors import DataError
 from landmarks.params import DriftParams, read_params
 
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def make_embeddings(generator: np.random.Generator, photos: int, centres: Floats, noise: float = 0.5) -> Floats:
-    """Unit vectors around centres, each as likely."""
+    """Draw unit vectors around centres, all equally likely."""
     chosen = centres[generator.integers(len(centres), size=photos)]
     vectors = chosen + noise * generator.normal(size=chosen.shape) / np.sqrt(DIMENSIONS)
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
@@ -51,7 +51,7 @@ def compare_embeddings(reference: Floats, served: Floats, params: DriftParams = 
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.lists(st.integers(0, 5), min_size=1, max_size=12))
-def test_the_largest_difference_of_distribution_functions(first: list[int], second: list[int]) -> None:
+def test_the_ks_distance_agrees_with_its_definition(first: list[int], second: list[int]) -> None:
     expected = max(
         abs(sum(x <= point for x in first) / len(first) - sum(y <= point for y in second) / len(second))
         for point in range(6)
@@ -59,19 +59,19 @@ def test_the_largest_difference_of_distribution_functions(first: list[int], seco
     assert compute_ks_distance(np.array(first, float), np.array(second, float)) == pytest.approx(expected)
 
 
-def test_separation_counted_by_hand() -> None:
-    # of 3 and 2 photos; two neighbours each
+def test_the_neighbour_excess_agrees_with_a_count_by_hand() -> None:
+    # samples of 3 and 2 photos, with two neighbours each
     sides = np.array([False, False, False, True, True])
     is_own = np.array([[True, True], [True, False], [True, True], [True, False], [False, False]])
     first = (5 / 6 - 2 / 4) / (1 - 2 / 4)
     second = (1 / 4 - 1 / 4) / (1 - 1 / 4)
-    assert measure_separation(is_own, sides) == pytest.approx(max(first, second))
-    assert measure_separation(np.ones((5, 2), bool), sides) == 1
+    assert compute_neighbour_excess(is_own, sides) == pytest.approx(max(first, second))
+    assert compute_neighbour_excess(np.ones((5, 2), bool), sides) == 1
 
 
 @pytest.mark.parametrize("photos", [60, 400, 3000])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_same_scores_are_no_drift(photos: int, seed: int) -> None:
+def test_scores_of_one_distribution_are_no_drift(photos: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     assert not compare_scores(make_scores(generator, 800), make_scores(generator, photos))
 
@@ -83,7 +83,7 @@ def test_much_lower_scores_are_drift(photos: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_small_difference_that_is_certain_is_no_drift_unless_it_counts() -> None:
+def test_a_significant_difference_is_drift_only_if_it_is_large() -> None:
     generator = np.random.default_rng(0)
     reference, served = make_scores(generator, 50_000), make_scores(generator, 50_000, a=4.5)
     assert not compare_scores(reference, served, max_scores=50_000)
@@ -92,7 +92,7 @@ def test_a_small_difference_that_is_certain_is_no_drift_unless_it_counts() -> No
 
 @pytest.mark.parametrize("photos", [60, 400])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_same_embeddings_are_no_drift(photos: int, seed: int) -> None:
+def test_embeddings_of_one_distribution_are_no_drift(photos: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     centres = make_centres(generator, 12)
     reference = make_embeddings(generator, 400, centres)
@@ -100,7 +100,7 @@ def test_the_same_embeddings_are_no_drift(photos: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("photos", [60, 400])
-def test_other_photos_are_drift(photos: int) -> None:
+def test_photos_of_other_things_are_drift(photos: int) -> None:
     generator = np.random.default_rng(0)
     centres, others = make_centres(generator, 12), make_centres(generator, 12)
     reference = make_embeddings(generator, 400, centres)
@@ -109,23 +109,23 @@ def test_other_photos_are_drift(photos: int) -> None:
     )
     assert compare_embeddings(reference, make_embeddings(generator, photos, others))
     assert compare_embeddings(reference, half)
-    # wider around the same centres: what is served has no neighbours among its own
+    # More spread out around the same centres: served photos have no same-sample neighbours.
     assert compare_embeddings(reference, make_embeddings(generator, photos, centres, noise=1.5))
 
 
-def test_only_some_of_the_landmarks_are_drift() -> None:
+def test_a_subset_of_the_landmarks_is_drift() -> None:
     generator = np.random.default_rng(0)
     centres = make_centres(generator, 12)
     assert compare_embeddings(make_embeddings(generator, 400, centres), make_embeddings(generator, 400, centres[:4]))
 
 
-def test_the_test_photos_themselves_are_no_drift() -> None:
+def test_identical_embeddings_are_no_drift() -> None:
     generator = np.random.default_rng(0)
     reference = make_embeddings(generator, 300, make_centres(generator, 12))
     assert not compare_embeddings(reference, reference.copy())
 
 
-def test_what_one_side_lacks_is_left_out() -> None:
+def test_quantities_missing_in_one_sample_are_not_compared() -> None:
     generator = np.random.default_rng(0)
     whole = PhotoSample(
         make_scores(generator, 100),
@@ -137,7 +137,7 @@ def test_what_one_side_lacks_is_left_out() -> None:
     assert list(compare_samples(whole, PhotoSample(whole.scores, NONE.ravel(), NONE), PARAMS)) == ["score"]
 
 
-def test_too_few_photos_are_counted() -> None:
+def test_too_few_photos_are_refused() -> None:
     generator = np.random.default_rng(0)
     few = PhotoSample(make_scores(generator, 49), NONE.ravel(), NONE)
     many = PhotoSample(make_scores(generator, 50), NONE.ravel(), NONE)
@@ -150,11 +150,11 @@ def test_too_few_photos_are_counted() -> None:
 def test_embeddings_of_another_model_are_refused() -> None:
     generator = np.random.default_rng(0)
     embeddings = make_embeddings(generator, 60, make_centres(generator, 3))
-    with pytest.raises(DataError, match="in the log have 31 numbers, those of evaluation 32"):
+    with pytest.raises(DataError, match="in the log have 31 numbers, those of the evaluation 32"):
         compare_embeddings(embeddings, embeddings[:, 1:])
 
 
-def test_the_answer_is_the_same_every_time() -> None:
+def test_the_comparison_is_deterministic() -> None:
     generator = np.random.default_rng(0)
     centres = make_centres(generator, 3)
     samples = [

@@ -1,4 +1,4 @@
-"""Whether served photos still look like the test photos: `landmarks drift`.
+"""Drift detection: compare served photos with the test photos, for `landmarks drift`.
 
-It may import `evaluation` and `plotting`. Start with `report.py`; `two_sample.py` has the tests.
+It may import `evaluation` and `plotting`. Start with `report.py`; `two_sample.py` has the statistical tests.
 """

@@ -1,4 +1,4 @@
-"""drift: compare what was served with the evaluation of the model that served it. No stage of the pipeline."""
+"""drift: compare the request log with the evaluation of the model that served it. Not a stage of the pipeline."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,22 +20,26 @@ PLOT_FILE = "drift.png"
 
 
 def drift(log: Path, reports: Path, out: Path, params: DriftParams, reference: Path | None) -> dict[str, Comparison]:
-    """Compare a request log with an evaluation, and write the findings as JSON and as a plot.
+    """Compare a request log with an evaluation, and write the result as JSON and as a plot.
 
     Args:
-        log: as docs/pipeline.md describes it.
-        reports: where the evaluation of the registered champion is found, when no other is named.
-        out: gets `drift.json` and `drift.png`; replaced as a whole.
+        log: the request log, see docs/pipeline.md.
+        reports: the folder with the evaluation of the registered champion, used if `reference` is None.
+        out: the folder for `drift.json` and `drift.png`; replaced as a whole.
         params: the section `drift`.
-        reference: another evaluation, `reports/evaluate/VARIANT`; all entries of the log are then compared with it.
+        reference: another evaluation, `reports/evaluate/VARIANT`, to compare all entries of the log with.
 
     Raises:
         ArtifactError: there is no evaluation.
-        DataError: the log is empty or damaged, has too few photos, or is of another model.
+        DataError: the log is empty or damaged, has too few photos, or belongs to another model.
     """
     version = None
     if reference is None:
-        reference, version = _find_champion(reports)
+        registration = read_json(reports / "registration.json")
+        champion = registration["champion"]
+        reference = reports / "evaluate" / champion
+        # Compare only the entries of this version: a log goes on across deployments.
+        version = str(registration["versions"][champion]["version"])
     photos = read_request_log(log, version, params.max_embeddings, params.seed)
     served = PhotoSample(photos.scores, photos.landmark_scores, photos.embeddings)
     comparisons = compare_samples(read_reference(reference), served, params)
@@ -46,21 +50,21 @@ def drift(log: Path, reports: Path, out: Path, params: DriftParams, reference: P
 
 
 def read_reference(folder: Path) -> PhotoSample:
-    """The test photos of an evaluation.
+    """Read scores and embeddings of the test photos of an evaluation.
 
     Raises:
-        ArtifactError: a file is missing or is not what `landmarks evaluate` writes.
+        ArtifactError: a file is missing or was not written by `landmarks evaluate`.
     """
     try:
         predictions = pd.read_csv(folder / "predictions.csv", usecols=["score", "landmark_score"], dtype=np.float32)
         embeddings = np.load(folder / EMBEDDINGS_FILE, allow_pickle=False).astype(np.float32)
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"{folder} is no evaluation to compare with ({error}). Run `dvc repro`.") from error
+        raise ArtifactError(f"{folder} is not an evaluation to compare with ({error}). Run `dvc repro`.") from error
     return PhotoSample(predictions["score"].to_numpy(), predictions["landmark_score"].to_numpy(), embeddings)
 
 
 def describe(comparisons: Mapping[str, Comparison]) -> str:
-    """What was found, in a few plain lines."""
+    """Return the verdict and one line per comparison as text."""
     drifted = [name for name, found in comparisons.items() if found.drifted]
     verdict = (
         f"The traffic no longer looks like the test photos: {' and '.join(drifted)} changed."
@@ -69,17 +73,11 @@ def describe(comparisons: Mapping[str, Comparison]) -> str:
     )
     lines = [
         f"  {name:15} {'CHANGED' if found.drifted else 'same':8} effect size {found.effect_size:.3f} "
-        f"({found.low:.3f} to {found.high:.3f}; {found.min_effect:g} counts), p {found.p_value:.2g}, "
+        f"({found.low:.3f} to {found.high:.3f}; drift from {found.min_effect:g}), p {found.p_value:.2g}, "
         f"{len(found.served):,} served and {len(found.reference):,} test photos"
         for name, found in comparisons.items()
     ]
     return "\n".join([verdict, *lines])
-
-
-def _find_champion(reports: Path) -> tuple[Path, str]:
-    registration = read_json(reports / "registration.json")
-    champion = registration["champion"]
-    return reports / "evaluate" / champion, str(registration["versions"][champion]["version"])
 
 
 def _report(log: Path, reference: Path, photos: LoggedPhotos, comparisons: dict[str, Comparison]) -> dict[str, Any]:
@@ -91,18 +89,17 @@ def _report(log: Path, reference: Path, photos: LoggedPhotos, comparisons: dict[
         "first": photos.first.isoformat(),
         "last": photos.last.isoformat(),
         "photos_of_other_versions": photos.other_versions,
-        "comparisons": {name: _describe(found) for name, found in comparisons.items()},
-    }
-
-
-def _describe(found: Comparison) -> dict[str, Any]:
-    return {
-        "drifted": found.drifted,
-        "effect_size": found.effect_size,
-        "low": found.low,
-        "high": found.high,
-        "min_effect": found.min_effect,
-        "p_value": found.p_value,
-        "reference_photos": len(found.reference),
-        "served_photos": len(found.served),
+        "comparisons": {
+            name: {
+                "drifted": found.drifted,
+                "effect_size": found.effect_size,
+                "low": found.low,
+                "high": found.high,
+                "min_effect": found.min_effect,
+                "p_value": found.p_value,
+                "reference_photos": len(found.reference),
+                "served_photos": len(found.served),
+            }
+            for name, found in comparisons.items()
+        },
     }

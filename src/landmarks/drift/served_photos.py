@@ -1,4 +1,4 @@
-"""The request log: one JSON object per line and photo that was served."""
+"""Read the request log: one JSON object per line and served photo."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from landmarks.errors import DataError
 Floats = npt.NDArray[np.float32]
 
 
-class Entry(pydantic.BaseModel):
-    """The keys of a line that are read here; others are left alone."""
+class LogEntry(pydantic.BaseModel):
+    """The keys of a line that drift detection needs; others are ignored."""
 
     model_config = pydantic.ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -29,15 +29,15 @@ class Entry(pydantic.BaseModel):
 
 @dataclass(frozen=True)
 class LoggedPhotos:
-    """What a log says of the photos that one model answered.
+    """The logged values of photos that one model version served.
 
     Attributes:
-        scores: float32 (n,), of the best answer.
-        landmark_scores: float32 (m,), of those that have one.
-        embeddings: float32 (k, d), a random part of those that have one.
+        scores: float32 (n,), of the top prediction.
+        landmark_scores: float32 (m,), of the entries that have one.
+        embeddings: float32 (k, d), a random sample of the entries that have one.
         first: time of the earliest entry.
-        last: of the latest.
-        other_versions: entries left out, by the version of the model.
+        last: time of the latest entry.
+        other_versions: number of skipped entries, by model version.
     """
 
     scores: Floats
@@ -49,24 +49,25 @@ class LoggedPhotos:
 
 
 def read_request_log(path: Path, model_version: str | None, max_embeddings: int, seed: int) -> LoggedPhotos:
-    """Read the entries of one model's version, or all where that is None, in memory that does not grow with embeddings.
+    """Read the log entries of one model version.
 
     Args:
         path: the log.
-        model_version: whose answers are wanted.
-        max_embeddings: keep so many, drawn at random.
-        seed: of the drawing.
+        model_version: the version to read; None for all.
+        max_embeddings: size of the random sample of embeddings.
+        seed: of the random sample.
 
     Raises:
-        DataError: the log cannot be read, is empty, has a damaged line, embeddings of several sizes, or no entry of
-            that version.
+        DataError: the log cannot be read, is empty, has a damaged line, embeddings of different lengths, or no entry
+            of that version.
     """
+    # Logs grow without limit and embeddings are most of their size, so keep a reservoir sample instead of all.
     scores: list[float] = []
     landmark_scores: list[float] = []
     times: list[datetime] = []
     others: Counter[str] = Counter()
     kept = _Reservoir(max_embeddings, seed)
-    for number, entry in _iterate(path):
+    for number, entry in _iterate_entries(path):
         if model_version is not None and entry.model_version != model_version:
             others[entry.model_version] += 1
             continue
@@ -89,7 +90,11 @@ def read_request_log(path: Path, model_version: str | None, max_embeddings: int,
 
 
 class _Reservoir:
-    """A random part of a stream of vectors (Vitter 1985, algorithm R)."""
+    """A uniform random sample of a stream of vectors in constant memory.
+
+    References:
+        Vitter, "Random Sampling with a Reservoir", ACM TOMS 11, 1985, algorithm R.
+    """
 
     def __init__(self, size: int, seed: int) -> None:
         self._size = size
@@ -100,8 +105,8 @@ class _Reservoir:
     def add(self, vector: Floats, where: str) -> None:
         if self._kept and len(self._kept[0]) != len(vector):
             raise DataError(
-                f"{where} has an embedding of {len(vector)} numbers, those before it have {len(self._kept[0])}: the "
-                "answers of different models are mixed. Compare a log of one model."
+                f"{where} has an embedding of {len(vector)} numbers, the lines before it have {len(self._kept[0])}: "
+                "the log mixes different models. Compare a log of one model."
             )
         self._seen += 1
         if len(self._kept) < self._size:
@@ -113,7 +118,7 @@ class _Reservoir:
         return np.stack(self._kept) if self._kept else np.empty((0, 0), np.float32)
 
 
-def _iterate(path: Path) -> Iterator[tuple[int, Entry]]:
+def _iterate_entries(path: Path) -> Iterator[tuple[int, LogEntry]]:
     try:
         with path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
@@ -123,9 +128,9 @@ def _iterate(path: Path) -> Iterator[tuple[int, Entry]]:
         raise DataError(f"The log {path} cannot be read: {error.strerror}.") from None
 
 
-def _parse(line: bytes, where: str) -> Entry:
+def _parse(line: bytes, where: str) -> LogEntry:
     try:
-        return Entry.model_validate_json(line)
+        return LogEntry.model_validate_json(line)
     except pydantic.ValidationError as error:
         problem = error.errors()[0]
         name = ".".join(map(str, problem["loc"][:1]))
@@ -136,9 +141,9 @@ def _parse(line: bytes, where: str) -> Entry:
 
 def _explain_empty(path: Path, model_version: str | None, others: Counter[str]) -> str:
     if not others:
-        return f"The log {path} is empty: nothing was served since it was begun."
+        return f"The log {path} is empty: no photo was served since it was started. Compare a log with entries."
     known = ", ".join(sorted(others))
     return (
-        f"The log {path} holds no answer of version {model_version}, only of {known}. Name the evaluation of the "
-        "version that was served with --reference."
+        f"The log {path} has no entries of version {model_version}, only of {known}. Use --reference to compare with "
+        "the evaluation of the version that was served."
     )

@@ -1,8 +1,8 @@
-"""Whether photos that were served still look like the photos of evaluation: two-sample tests with the size of a change.
+"""Two-sample tests with effect sizes: do served photos come from the distribution of the test photos?
 
-A test alone answers "are these two samples from exactly one distribution?", and with enough photos the answer is always
-no. So a change counts only when it is both certain (a small p-value, corrected for the number of tests) and large (the
-lower end of the bootstrap interval of its size is above a bound).
+With enough photos, a significance test detects any difference, however small. Drift is therefore reported only if the
+difference is both significant (p-value, Bonferroni-corrected) and relevant (the lower end of the bootstrap confidence
+interval of the effect size reaches a minimum).
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,19 +16,19 @@ from landmarks.errors import DataError
 from landmarks.params import DriftParams
 
 SCORE, LANDMARK_SCORE, EMBEDDING = "score", "landmark_score", "embedding"
-_INTERVAL_PERCENTILES = (2.5, 97.5)
+_INTERVAL_PERCENTILES = (2.5, 97.5)  # a 95 % confidence interval
 
 Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class PhotoSample:
-    """What is known of some photos.
+    """Scores and embeddings of a sample of photos.
 
     Attributes:
-        scores: float (n,), of the best answer.
-        landmark_scores: float (m,), of those that have one; perhaps empty.
-        embeddings: float (k, d), rows of unit length or zero; perhaps without rows.
+        scores: float (n,), of the top prediction.
+        landmark_scores: float (m,), of the photos that have one; may be empty.
+        embeddings: float (k, d), rows of unit length or zero; may be empty.
     """
 
     scores: Floats
@@ -38,17 +38,17 @@ class PhotoSample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much one quantity differs between two samples.
+    """The comparison of one quantity between two samples.
 
     Attributes:
-        effect_size: of the difference, 0 (none, but for chance) to 1 (nothing in common).
-        low: lower end of its 95 % interval.
+        effect_size: 0 for equal distributions up to chance, 1 for disjoint ones.
+        low: lower end of the 95 % confidence interval of the effect size.
         high: upper end.
-        p_value: of the test that there is none.
-        min_effect: the effect size from which a difference counts.
-        drifted: whether the difference is certain and large.
-        reference: float (n,), what to draw of the photos of evaluation.
-        served: float (m,), the same of those served.
+        p_value: of the null hypothesis that the distributions are equal.
+        min_effect: minimum effect size of a relevant difference.
+        drifted: whether the difference is significant and relevant.
+        reference: float (n,), values of the test photos to plot.
+        served: float (m,), values of the served photos to plot.
     """
 
     effect_size: float
@@ -62,10 +62,10 @@ class Comparison:
 
 
 def compare_samples(reference: PhotoSample, served: PhotoSample, params: DriftParams) -> dict[str, Comparison]:
-    """Compare scores, landmark scores and embeddings, those that both samples have.
+    """Compare scores, landmark scores and embeddings, as far as both samples have them.
 
     Args:
-        reference: the test photos of evaluation.
+        reference: the test photos of the evaluation.
         served: the photos of a request log.
         params: the section `drift`.
 
@@ -73,9 +73,9 @@ def compare_samples(reference: PhotoSample, served: PhotoSample, params: DriftPa
         The comparisons by `score`, `landmark_score` and `embedding`.
 
     Raises:
-        DataError: there are too few photos, or the embeddings are of different sizes.
+        DataError: there are too few photos, or the embeddings have different lengths.
     """
-    reference, served = (_draw(sample, params) for sample in (reference, served))
+    reference, served = (_subsample(sample, params) for sample in (reference, served))
     pairs = {
         SCORE: (reference.scores, served.scores),
         LANDMARK_SCORE: (reference.landmark_scores, served.landmark_scores),
@@ -83,7 +83,7 @@ def compare_samples(reference: PhotoSample, served: PhotoSample, params: DriftPa
     }
     _check_enough(pairs, params)
     known = {name: pair for name, pair in pairs.items() if len(pair[0]) and len(pair[1])}
-    level = params.significance / len(known)
+    level = params.significance / len(known)  # Bonferroni correction
     return {
         name: compare_embeddings(*pair, level, params) if name == EMBEDDING else compare_scores(*pair, level, params)
         for name, pair in known.items()
@@ -91,28 +91,29 @@ def compare_samples(reference: PhotoSample, served: PhotoSample, params: DriftPa
 
 
 def compare_scores(reference: Floats, served: Floats, level: float, params: DriftParams) -> Comparison:
-    """The largest difference of the distribution functions, with the two-sample Kolmogorov-Smirnov test.
+    """Compare two samples of scores with the Kolmogorov-Smirnov test; the effect size is its statistic.
 
     Args:
         reference: float (n,).
         served: float (m,).
-        level: the p-value below which a difference is certain.
+        level: the p-value below which a difference is significant.
         params: the section `drift`.
 
     References:
         Massey, "The Kolmogorov-Smirnov Test for Goodness of Fit", JASA 46, 1951.
     """
-    test = stats.ks_2samp(reference, served, method="asymp")
+    test = stats.ks_2samp(reference, served, method="asymp")  # the exact p-value is slow for thousands of photos
     generator = np.random.default_rng(params.seed)
     sizes = [
         compute_ks_distance(generator.choice(reference, len(reference)), generator.choice(served, len(served)))
         for _ in range(params.resamples)
     ]
-    return _judge(float(test.statistic), sizes, float(test.pvalue), params.min_score_effect, level, reference, served)
+    statistic, p_value = float(test.statistic), float(test.pvalue)
+    return _build_comparison(statistic, sizes, p_value, params.min_score_effect, level, reference, served)
 
 
 def compute_ks_distance(first: Floats, second: Floats) -> float:
-    """The largest difference of two empirical distribution functions.
+    """Return the largest difference of two empirical distribution functions.
 
     >>> compute_ks_distance(np.array([1.0, 2.0]), np.array([1.0, 3.0]))
     0.5
@@ -124,76 +125,76 @@ def compute_ks_distance(first: Floats, second: Floats) -> float:
 
 
 def compare_embeddings(reference: Floats, served: Floats, level: float, params: DriftParams) -> Comparison:
-    """How many of the photos most like another are of the same sample, beyond chance, with a permutation test.
+    """Compare two samples of embeddings with the nearest-neighbour test, as a permutation test.
 
-    Of samples from one distribution the neighbours of a photo belong to either by their sizes; of samples with nothing
-    in common they all belong to its own. Unlike a distance of means or of energies, the part beyond chance keeps its
-    meaning in hundreds of dimensions: it is 1 where nothing is alike, and about a fifth where every fifth photo served
-    is of another kind. What is drawn of each photo is the cosine to the most similar other photo of evaluation.
+    The statistic is the fraction of nearest neighbours from the same sample. For equal distributions it depends only on
+    the sample sizes; for disjoint ones it is 1. The effect size is its excess over chance. Unlike the distance of the
+    means or the energy distance, it is interpretable in hundreds of dimensions: 1 if nothing is similar, about 0.2 if
+    every fifth served photo is of a new kind. The plotted values are cosines to the most similar other test photo.
 
     Args:
         reference: float (n, d), rows of unit length or zero.
-        served: float (m, d), the same.
-        level: the p-value below which a difference is certain.
+        served: float (m, d), rows of unit length or zero.
+        level: the p-value below which a difference is significant.
         params: the section `drift`.
 
     Raises:
-        DataError: the vectors are of different sizes.
+        DataError: the embeddings have different lengths.
 
     References:
         Schilling, "Multivariate Two-Sample Tests Based on Nearest Neighbors", JASA 81, 1986.
     """
     if reference.shape[1] != served.shape[1]:
         raise DataError(
-            f"The embeddings in the log have {served.shape[1]} numbers, those of evaluation {reference.shape[1]}: they "
-            "are of different models. Compare the log with the evaluation of the model that was served."
+            f"The embeddings in the log have {served.shape[1]} numbers, those of the evaluation {reference.shape[1]}: "
+            "they belong to different models. Compare the log with the evaluation of the model that was served."
         )
     vectors, n = np.concatenate([reference, served]).astype(np.float32), len(reference)
     cosines = vectors @ vectors.T
-    np.fill_diagonal(cosines, -np.inf)
+    np.fill_diagonal(cosines, -np.inf)  # a photo is not its own neighbour
     neighbours = np.argpartition(-cosines, params.neighbours, axis=1)[:, : params.neighbours]
     sides = np.arange(len(vectors)) >= n
     generator = np.random.default_rng(params.seed)
     is_own = sides[neighbours] == sides[:, None]
-    effect_size = measure_separation(is_own, sides)
-    by_chance = [_separate_shuffled(neighbours, generator.permutation(sides)) for _ in range(params.resamples)]
+    effect_size = compute_neighbour_excess(is_own, sides)
+    shuffled = (generator.permutation(sides) for _ in range(params.resamples))
+    by_chance = [compute_neighbour_excess(labels[neighbours] == labels[:, None], labels) for labels in shuffled]
+    # The observed labelling counts as one permutation, which keeps the p-value above 0.
     p_value = (1 + np.count_nonzero(np.array(by_chance) >= effect_size)) / (1 + params.resamples)
-    sizes = [measure_separation(is_own[rows], sides[rows]) for rows in _draw_again(sides, generator, params.resamples)]
+    sizes = [
+        compute_neighbour_excess(is_own[rows], sides[rows]) for rows in _bootstrap(sides, generator, params.resamples)
+    ]
     nearest = cosines[:, :n].max(axis=1)
-    return _judge(effect_size, sizes, p_value, params.min_embedding_effect, level, nearest[:n], nearest[n:])
+    return _build_comparison(effect_size, sizes, p_value, params.min_embedding_effect, level, nearest[:n], nearest[n:])
 
 
-def measure_separation(is_own: npt.NDArray[np.bool_], sides: npt.NDArray[np.bool_]) -> float:
-    """The part of neighbours from the own sample beyond chance; 1 where there are no others.
+def compute_neighbour_excess(is_own: npt.NDArray[np.bool_], sides: npt.NDArray[np.bool_]) -> float:
+    """Return the excess of same-sample neighbours over chance, scaled so that 1 means no other neighbours.
 
-    Of the two samples' the larger one counts: photos that spread wider than the others, as dull or blurred ones may,
-    have few neighbours of their own, but the others have all the more.
+    The larger of the two samples' values counts. Photos that are more spread out than the other sample, such as blurred
+    ones, have few same-sample neighbours; then those of the other sample have all the more.
 
     Args:
-        is_own: bool (n, k), whether each neighbour of a photo is of the photo's sample.
+        is_own: bool (n, k), whether each neighbour of a photo is of the same sample.
         sides: bool (n,), the sample of each photo.
     """
-    found = []
+    excess = []
     for is_member in (sides, ~sides):
         chance = (is_member.sum() - 1) / (len(sides) - 1)
-        found.append((is_own[is_member].mean() - chance) / (1 - chance))
-    return float(max(found))
+        excess.append((is_own[is_member].mean() - chance) / (1 - chance))
+    return float(max(excess))
 
 
-def _separate_shuffled(neighbours: npt.NDArray[np.integer], sides: npt.NDArray[np.bool_]) -> float:
-    return measure_separation(sides[neighbours] == sides[:, None], sides)
-
-
-def _draw_again(
+def _bootstrap(
     sides: npt.NDArray[np.bool_], generator: np.random.Generator, resamples: int
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Rows of both samples, each drawn with replacement to its size."""
+    """Yield bootstrap samples of rows, stratified: both samples keep their sizes."""
     samples = [np.flatnonzero(~sides), np.flatnonzero(sides)]
     for _ in range(resamples):
         yield np.concatenate([generator.choice(rows, len(rows)) for rows in samples])
 
 
-def _judge(
+def _build_comparison(
     effect_size: float,
     sizes: Floats | list[float],
     p_value: float,
@@ -207,7 +208,7 @@ def _judge(
     return Comparison(effect_size, float(low), float(high), p_value, min_effect, drifted, reference, served)
 
 
-def _draw(sample: PhotoSample, params: DriftParams) -> PhotoSample:
+def _subsample(sample: PhotoSample, params: DriftParams) -> PhotoSample:
     generator = np.random.default_rng(params.seed)
     return PhotoSample(
         _draw_rows(sample.scores, params.max_scores, generator),
@@ -225,8 +226,9 @@ def _draw_rows(values: Floats, most: int, generator: np.random.Generator) -> Flo
 def _check_enough(pairs: Mapping[str, tuple[Floats, Floats]], params: DriftParams) -> None:
     for name, (reference, served) in pairs.items():
         for whose, values in (("test photos have", reference), ("served photos have", served)):
+            # Landmark scores and embeddings are optional; only scores must be there.
             if len(values) < params.min_photos and (len(values) or name == SCORE):
                 raise DataError(
                     f"Only {len(values)} {whose} a {name}, at least {params.min_photos} are needed for a comparison "
-                    "(drift.min_photos). Collect more of them."
+                    "(drift.min_photos). Collect more photos."
                 )
