@@ -1,4 +1,4 @@
-"""Figures of training and evaluation: what they show, and names and numbers that are hard to draw."""
+"""Charts of training, evaluation and drift: what they show, with names and values that are hard to draw."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from PIL import Image
 from landmarks.drift.two_sample import Comparison
 from landmarks.plotting.canvas import make_drawable, wrap_text
 from landmarks.plotting.drift import draw_drift
-from landmarks.plotting.evaluation import MOST_LANDMARKS, draw_confusion_matrix, draw_gallery, draw_reliability
+from landmarks.plotting.evaluation import MAX_LANDMARKS, draw_confusion_matrix, draw_gallery, draw_reliability
 from landmarks.plotting.ood import ShownPhoto, draw_neighbours
 from landmarks.plotting.training import draw_augmented, draw_learning_curves
 
@@ -33,7 +33,7 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def count_dark_blue(path: Path) -> int:
-    """Pixels in the colour of cells near 1; the bar beside the matrix has the same few in every picture."""
+    """Count the pixels in the colour of cells near 1; the colour bar adds the same few to every picture."""
     red, green, blue = read_picture(path).astype(int).transpose(2, 0, 1)
     return int(((red < 30) & (green < 70) & (blue > 80)).sum())
 
@@ -44,7 +44,7 @@ def make_history(epochs: int) -> pd.DataFrame:
     return pd.DataFrame({"epoch": numbers, **dict.fromkeys(columns, 1 / numbers)})
 
 
-def test_a_confusion_matrix_of_right_answers_is_darker_than_one_of_scattered_answers(tmp_path: Path) -> None:
+def test_the_confusion_matrix_of_right_predictions_is_darker_than_of_scattered_ones(tmp_path: Path) -> None:
     actual = np.repeat(np.arange(8), 8)
     scattered = np.tile(np.arange(8), 8)
     draw_confusion_matrix(tmp_path / "right.png", actual, actual, HARD_NAMES)
@@ -58,20 +58,20 @@ def test_a_landmark_without_test_photos_is_grey_not_blue(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_of_very_many_landmarks_those_with_most_wrong_answers_are_drawn(tmp_path: Path) -> None:
+def test_of_very_many_landmarks_those_with_most_wrong_predictions_are_drawn(tmp_path: Path) -> None:
     labels = 20_000
     actual = np.repeat(np.arange(labels), 2)
-    wrong = np.where(actual < MOST_LANDMARKS, (actual + 1) % MOST_LANDMARKS, actual)
+    wrong = np.where(actual < MAX_LANDMARKS, (actual + 1) % MAX_LANDMARKS, actual)
     names = [f"name {label}" for label in range(labels)]
     draw_confusion_matrix(tmp_path / "many.png", actual, wrong, names)
-    draw_confusion_matrix(tmp_path / "few.png", actual[: 2 * MOST_LANDMARKS], wrong[: 2 * MOST_LANDMARKS], names[:100])
+    draw_confusion_matrix(tmp_path / "few.png", actual[: 2 * MAX_LANDMARKS], wrong[: 2 * MAX_LANDMARKS], names[:100])
     many, few = (read_picture(tmp_path / f"{name}.png") for name in ("many", "few"))
     assert many.shape == few.shape
     title_rows = 60
     assert np.array_equal(many[title_rows:], few[title_rows:])
 
 
-def test_reliability_with_empty_bins_and_all_in_one(tmp_path: Path) -> None:
+def test_reliability_with_one_filled_bin(tmp_path: Path) -> None:
     edges = np.arange(6) / 5
     bins = pd.DataFrame(
         {
@@ -89,7 +89,7 @@ def test_reliability_with_empty_bins_and_all_in_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 9])
-def test_a_gallery_shows_each_photo_in_the_frame_of_its_answer(tmp_path: Path, count: int) -> None:
+def test_a_gallery_frames_each_photo_by_correctness(tmp_path: Path, count: int) -> None:
     photos = [np.full((16, 16, 3), (0, 200, 0), np.uint8)] * count
     answers = pd.DataFrame(
         {
@@ -113,7 +113,7 @@ def test_learning_curves_show_training_and_validation(tmp_path: Path, epochs: in
     assert {(0x44, 0x77, 0xAA), (0xEE, 0x66, 0x77), (0xCC, 0xBB, 0x44)} <= colors
 
 
-def test_augmented_versions_stand_beside_the_photo(tmp_path: Path) -> None:
+def test_augmented_versions_are_drawn_beside_the_photo(tmp_path: Path) -> None:
     original = np.full((16, 16, 3), (0, 200, 0), np.uint8)
     versions = np.full((7, 16, 16, 3), (200, 0, 200), np.uint8)
     picture = read_picture(draw_augmented(tmp_path / "augmented.png", original, versions))
@@ -121,18 +121,18 @@ def test_augmented_versions_stand_beside_the_photo(tmp_path: Path) -> None:
     assert violet / green == pytest.approx(7, rel=0.05)
 
 
-def test_the_same_figure_has_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_figures_have_identical_bytes(tmp_path: Path) -> None:
     pictures = [draw_learning_curves(tmp_path / f"{n}.png", make_history(5)).read_bytes() for n in range(2)]
     assert pictures[0] == pictures[1]
 
 
-def test_texts_that_do_not_fit() -> None:
+def test_long_or_undrawable_texts_are_shortened() -> None:
     assert make_drawable("天 Gate") == "□ Gate"
     assert make_drawable("a" * 40, 10) == "a" * 9 + "…"
     assert wrap_text("Predicted " + "a" * 300, 26, 2).count("\n") == 1
 
 
-def test_drift_shows_both_samples_even_where_all_values_are_equal(tmp_path: Path) -> None:
+def test_the_drift_chart_shows_both_samples_even_if_all_values_are_equal(tmp_path: Path) -> None:
     scores = np.random.default_rng(0).random((2, 100))
     comparisons = {
         "score": Comparison(0.5, 0.4, 0.6, 0.001, 0.1, True, scores[0], scores[1] / 2),
@@ -145,7 +145,7 @@ def test_drift_shows_both_samples_even_where_all_values_are_equal(tmp_path: Path
     assert ((blue - red > 60) & (blue - green > 30)).sum() > 100
 
 
-def test_the_page_of_neighbours_has_a_line_for_their_credits(tmp_path: Path) -> None:
+def test_the_page_of_neighbours_has_lines_for_credits(tmp_path: Path) -> None:
     pixels = np.zeros((8, 8, 3), np.uint8)
     heights = []
     for credit in ("", "Ada, CC BY 4.0", "Ada Lovelace of London, CC BY-SA 4.0"):

@@ -1,4 +1,4 @@
-"""How every figure looks and is written: colours, texts and grids of photos."""
+"""The common style of all figures: colours, texts, grids of photos, and how figures are saved."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,19 +14,20 @@ from matplotlib.ft2font import FT2Font
 
 from landmarks.files import replace_file
 
-BLUE, RED, YELLOW, GREY = "#4477aa", "#ee6677", "#ccbb44", "#bbbbbb"  # Tol's bright scheme, safe for the colour-blind
+BLUE, RED, YELLOW, GREY = "#4477aa", "#ee6677", "#ccbb44", "#bbbbbb"  # Paul Tol's bright scheme, colour-blind safe
 _DPI = 110
 
 
 def make_drawable(text: str, longest: int = 32) -> str:
-    """Shorten a name and put □ for letters that the font lacks."""
+    """Shorten a name and replace characters that the font lacks by □."""
+    # Matplotlib would draw them too, but with a warning each, which the tests turn into errors.
     known = FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap()
     drawn = "".join(letter if ord(letter) in known else "□" for letter in text)
     return drawn if len(drawn) <= longest else f"{drawn[: longest - 1].rstrip()}…"
 
 
 def wrap_text(text: str, width: int, most_lines: int) -> str:
-    """Break a text into at most so many lines, with … where the rest is cut off.
+    """Wrap a text into at most `most_lines` lines and end with … if it is cut.
 
     >>> wrap_text("Basilica of the Sacred Heart", 12, 2).splitlines()
     ['Basilica of', 'the Sacred…']
@@ -35,7 +36,7 @@ def wrap_text(text: str, width: int, most_lines: int) -> str:
 
 
 def clear_axes(axes: Axes) -> None:
-    """Leave out the frame lines that carry nothing."""
+    """Hide the top and right spines."""
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -46,14 +47,14 @@ def draw_photo_grid(
     columns: int,
     frame_colors: Sequence[str] | None = None,
 ) -> Figure:
-    """Photos in rows, each with a caption of a few lines below it.
+    """Draw photos in rows, each with a caption below.
 
     Args:
-        title: above all.
+        title: the title of the figure.
         photos: uint8 (s, s, 3) each.
-        captions: one for each photo; perhaps empty.
-        columns: photos in a row.
-        frame_colors: of each photo; none where None.
+        captions: one per photo, may be empty.
+        columns: number of photos per row.
+        frame_colors: one per photo; None for no frames.
     """
     columns = max(1, min(columns, len(photos)))
     rows = max(1, -(-len(photos) // columns))
@@ -75,8 +76,8 @@ def draw_photo_grid(
 
 
 def save_figure(path: Path, figure: Figure) -> Path:
-    """Write a figure as PNG, atomically."""
-    FigureCanvasAgg(figure)
+    """Write a figure as PNG atomically."""
+    FigureCanvasAgg(figure)  # instead of pyplot, whose global state is not thread-safe and keeps figures alive
     with replace_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI)
     return path

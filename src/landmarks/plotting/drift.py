@@ -1,4 +1,4 @@
-"""Photos served beside the photos of evaluation."""
+"""The drift chart: served photos against test photos."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,22 +13,25 @@ from landmarks.plotting.canvas import BLUE, RED, clear_axes, save_figure
 
 _BINS = 40
 _LABELS = {
-    "score": "score of the best answer",
-    "landmark_score": "likeness to a known landmark",
-    "embedding": "cosine to the most similar test photo",
+    "score": "score of the top prediction",
+    "landmark_score": "landmark score",
+    "embedding": "cosine similarity to the nearest test photo",
 }
 
 
 class Comparison(Protocol):
-    """What is drawn of a `landmarks.drift.two_sample.Comparison`."""
+    """The attributes of `landmarks.drift.two_sample.Comparison` that are drawn.
+
+    A protocol, because `drift` imports this folder, so this folder cannot import `drift`.
+    """
 
     @property
     def effect_size(self) -> float:
-        """Of the difference."""
+        """Effect size of the difference."""
 
     @property
     def drifted(self) -> bool:
-        """Whether the difference counts."""
+        """Whether the difference is drift."""
 
     @property
     def reference(self) -> npt.NDArray[np.floating]:
@@ -40,26 +43,27 @@ class Comparison(Protocol):
 
 
 def draw_drift(path: Path, comparisons: Mapping[str, Comparison]) -> Path:
-    """How each quantity is distributed among the photos served and the test photos.
+    """Draw the distribution of each quantity for served photos and test photos.
 
     Args:
         path: the PNG to write.
-        comparisons: as `landmarks.drift.two_sample.compare_samples` gives them.
+        comparisons: the result of `landmarks.drift.two_sample.compare_samples`.
     """
     figure = Figure(figsize=(4.2 * len(comparisons), 3.6), layout="constrained")
     panels = figure.subplots(1, len(comparisons), squeeze=False)[0]
     for axes, (name, found) in zip(panels, comparisons.items(), strict=True):
         _draw_panel(axes, name, found)
-    panels[0].set_ylabel("part of the photos")
+    panels[0].set_ylabel("fraction of the photos")
     panels[0].legend(frameon=False, fontsize=8)
     return save_figure(path, figure)
 
 
 def _draw_panel(axes: Axes, name: str, found: Comparison) -> None:
     both = np.concatenate([found.reference, found.served])
+    # The minimum width keeps bins valid if all values are equal.
     edges = np.linspace(both.min(), max(both.max(), both.min() + 1e-6), _BINS + 1).tolist()
-    for values, color, label in ((found.reference, BLUE, "test photos"), (found.served, RED, "served")):
-        weights = np.full(len(values), 1 / len(values))
+    for values, color, label in ((found.reference, BLUE, "test photos"), (found.served, RED, "served photos")):
+        weights = np.full(len(values), 1 / len(values))  # fractions, because the samples differ in size
         axes.hist(values, edges, weights=weights, color=color, alpha=0.25)
         axes.hist(values, edges, weights=weights, color=color, histtype="step", linewidth=1.4, label=label)
     axes.set_title(

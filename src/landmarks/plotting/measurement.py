@@ -1,4 +1,4 @@
-"""The pictures of an evaluation, drawn into one folder."""
+"""All charts of an evaluation, drawn into one folder."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,12 +15,12 @@ from landmarks.schema.vocabulary import Landmark
 
 
 def draw_measurement(folder: Path, found: Measurement, landmarks: Sequence[Landmark]) -> None:
-    """Draw confusion matrix, reliability, galleries of answers, landmark scores and examples of the search.
+    """Draw confusion matrix, reliability, galleries of predictions, landmark scores and example searches.
 
     Args:
-        folder: gets the PNG files.
-        found: what was measured.
-        landmarks: what the labels mean.
+        folder: the folder for the PNG files.
+        found: the measurement.
+        landmarks: the vocabulary, by label.
     """
     names = list_names(landmarks)
     label_of = {name: label for label, name in enumerate(names)}
@@ -38,9 +38,9 @@ def draw_measurement(folder: Path, found: Measurement, landmarks: Sequence[Landm
         found.distractor_scores,
         metrics["threshold"],
     )
-    title = f"{len(found.right_photos)} of {is_right.sum():,} right answers, drawn at random"
+    title = f"{len(found.right_photos)} of {is_right.sum():,} right predictions, a random sample"
     _draw_answers(folder / "gallery_right.png", title, found.right_photos, predictions)
-    title = f"The {len(found.wrong_photos)} of {(~is_right).sum():,} wrong answers with the highest scores"
+    title = f"The {len(found.wrong_photos)} of {(~is_right).sum():,} wrong predictions with the highest scores"
     _draw_answers(folder / "gallery_worst.png", title, found.wrong_photos, predictions)
     _draw_examples(folder / "neighbours.png", found, landmarks, names)
 
@@ -68,5 +68,5 @@ def _draw_examples(path: Path, found: Measurement, landmarks: Sequence[Landmark]
         ]
         for example in found.examples
     ]
-    title = f"{len(rows)} test photos, drawn at random, and the training photos most similar to them"
+    title = f"{len(rows)} random test photos, each with the most similar training photos"
     draw_neighbours(path, title, rows)

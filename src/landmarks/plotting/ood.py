@@ -1,4 +1,4 @@
-"""What an evaluation found of "no landmark" and of similar photos: curves, histograms and a page of neighbours."""
+"""Charts of OOD detection and similarity search: precision-coverage curve, score histogram, page of neighbours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ _BINS = 30
 
 @dataclass(frozen=True)
 class ShownPhoto:
-    """A photo of the page of neighbours.
+    """A photo on the page of neighbours.
 
     Attributes:
         pixels: uint8 (s, s, 3).
-        name: of what it shows.
-        similarity: to the query; None for the query itself.
-        is_right: whether it shows what the query shows.
-        credit: its author and licence; empty where they are unknown.
+        name: the name of its landmark.
+        similarity: cosine similarity to the query; None for the query itself.
+        is_right: whether it shows the landmark of the query.
+        credit: author and licence; empty if unknown.
     """
 
     pixels: Pixels
@@ -47,55 +47,59 @@ class ShownPhoto:
 
 
 def draw_precision_coverage(path: Path, curve: pd.DataFrame) -> Path:
-    """How many of the answers are right when only so many of the landmark photos are answered.
+    """Draw the precision over the coverage for all thresholds of the landmark score.
 
     Args:
         path: the PNG to write.
-        curve: `coverage` and `precision`, as `Evaluation.precision_coverage`.
+        curve: `Evaluation.precision_coverage`, with the columns `coverage` and `precision`.
     """
     figure = Figure(figsize=(5.4, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(curve["coverage"], curve["precision"], color=BLUE)
-    axes.set(xlabel="part of the landmark photos that is answered", ylabel="part of the answers that is right")
+    axes.set(xlabel="coverage (fraction of landmark photos answered)", ylabel="precision (fraction of answers right)")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
-    axes.set_title("Precision and coverage, photos of no landmark among them", fontsize=11)
+    axes.set_title("Precision and coverage, distractors included", fontsize=11)
     clear_axes(axes)
     return save_figure(path, figure)
 
 
 def draw_landmark_scores(path: Path, right: Floats, wrong: Floats, distractors: Floats, threshold: float) -> Path:
-    """The landmark scores of right answers, of wrong ones and of photos of no landmark.
+    """Draw histograms of the landmark scores of right predictions, wrong predictions and distractors.
 
     Args:
         path: the PNG to write.
-        right: scores of landmark photos that are answered rightly.
-        wrong: of those that are not.
-        distractors: of photos of no landmark.
-        threshold: the calibrated one.
+        right: scores of the landmark photos with the right prediction.
+        wrong: scores of the other landmark photos.
+        distractors: scores of the distractors (non-landmark photos).
+        threshold: the operating point.
     """
     figure = Figure(figsize=(5.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    kinds = [(right, BLUE, "right answers"), (wrong, YELLOW, "wrong answers"), (distractors, RED, "no landmark")]
+    kinds = [
+        (right, BLUE, "right predictions"),
+        (wrong, YELLOW, "wrong predictions"),
+        (distractors, RED, "distractors"),
+    ]
     every = np.concatenate([scores for scores, _, _ in kinds])
     edges = np.linspace(float(every.min()), float(every.max()) + 1e-6, _BINS + 1).tolist()
     for scores, color, name in kinds:
-        if len(scores):
+        if len(scores):  # the density of an empty histogram is a division by zero
             axes.hist(scores, edges, color=color, alpha=0.55, density=True, label=f"{name}, {len(scores):,} photos")
-    axes.axvline(threshold, color="0.2", linewidth=1, label=f"threshold {threshold:.2f}")
+    axes.axvline(threshold, color="0.2", linewidth=1, label=f"operating point: threshold {threshold:.2f}")
     axes.set(xlabel="landmark score", ylabel="density")
-    axes.set_title("Landmark or none: scores of the test photos", fontsize=11)
+    axes.set_title("OOD detection: landmark scores of the test photos", fontsize=11)
     axes.legend(frameon=False, fontsize=8)
     clear_axes(axes)
     return save_figure(path, figure)
 
 
 def draw_neighbours(path: Path, title: str, rows: Sequence[Sequence[ShownPhoto]]) -> Path:
-    """Test photos, each with the most similar training photos beside it.
+    """Draw test photos, each with its most similar training photos beside it.
 
     Args:
         path: the PNG to write.
-        title: above the photos.
-        rows: the query first, then its neighbours, closest first; all rows of one length.
+        title: the title of the figure.
+        rows: the query, then its neighbours, nearest first; all rows have the same length.
     """
     photos = [photo for row in rows for photo in row]
     captions, colors = [], []

@@ -1,4 +1,4 @@
-"""What was selected: photos per landmark as a chart, and a grid of sample photos."""
+"""Charts of a selection: photos per landmark, and a grid of sample photos."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,26 +12,26 @@ from landmarks.plotting.canvas import BLUE, RED, YELLOW, clear_axes, make_drawab
 from landmarks.schema.columns import LANDMARK_SPLITS
 from landmarks.schema.vocabulary import Landmark
 
-MOST_NAMED_BARS = 120
+MAX_NAMED_BARS = 120  # above, the bar chart is too tall to read
 _COLORS = (BLUE, YELLOW, RED)
-_LONGEST_NAME = 32
+_MAX_NAME = 64
 _GRID_BLOCKS = 2
 
 
 def draw_photos_per_landmark(path: Path, landmarks: Sequence[Landmark]) -> Path:
-    """A bar of train, val and test photos per landmark, largest first; with very many landmarks, one outline of all."""
-    ordered = sorted(landmarks, key=lambda landmark: -_count(landmark))
+    """Draw the train, val and test photos of each landmark as bars, or very many landmarks as one long-tail curve."""
+    ordered = sorted(landmarks, key=lambda landmark: -_count_photos(landmark))
     counts = np.array([[landmark.train, landmark.val, landmark.test] for landmark in ordered])
-    figure = _draw_bars(ordered, counts) if len(ordered) <= MOST_NAMED_BARS else _draw_outline(ordered, counts)
+    figure = _draw_bars(ordered, counts) if len(ordered) <= MAX_NAMED_BARS else _draw_long_tail(ordered, counts)
     return save_figure(path, figure)
 
 
 def draw_sample_photos(path: Path, rows: Sequence[tuple[Landmark, Sequence[npt.NDArray[np.uint8]]]]) -> Path:
-    """A grid of photos, one named row per landmark, in two blocks side by side.
+    """Draw a grid of photos with one row per landmark, in two blocks side by side.
 
     Args:
-        path: The PNG to write.
-        rows: Landmarks with their photos, each uint8 (s, s, 3); rows may differ in length.
+        path: the PNG to write.
+        rows: landmarks with their photos, uint8 (s, s, 3) each; rows may differ in length.
     """
     columns = max((len(photos) for _, photos in rows), default=1)
     height = -(-len(rows) // _GRID_BLOCKS)
@@ -50,13 +50,19 @@ def draw_sample_photos(path: Path, rows: Sequence[tuple[Landmark, Sequence[npt.N
     for position, (landmark, photos) in enumerate(rows):
         block, row = divmod(position, height)
         left = block * (columns + 2)
-        _write_name(figure.add_subplot(grid[row, left : left + 2]), landmark)
+        axes = figure.add_subplot(grid[row, left : left + 2])
+        axes.set_axis_off()
+        name = wrap_text(make_drawable(landmark.name, _MAX_NAME), 22, 4)
+        text = f"{name}\n{_count_photos(landmark)} photos"
+        axes.text(0.97, 0.5, text, ha="right", va="center", fontsize=8, parse_math=False, transform=axes.transAxes)
         for column, photo in enumerate(photos):
-            _show_photo(figure.add_subplot(grid[row, left + 2 + column]), photo)
+            axes = figure.add_subplot(grid[row, left + 2 + column])
+            axes.set_axis_off()
+            axes.imshow(photo, interpolation="antialiased")
     return save_figure(path, figure)
 
 
-def _count(landmark: Landmark) -> int:
+def _count_photos(landmark: Landmark) -> int:
     return landmark.train + landmark.val + landmark.test
 
 
@@ -81,11 +87,12 @@ def _draw_bars(landmarks: Sequence[Landmark], counts: npt.NDArray[np.int64]) -> 
     return figure
 
 
-def _draw_outline(landmarks: Sequence[Landmark], counts: npt.NDArray[np.int64]) -> Figure:
+def _draw_long_tail(landmarks: Sequence[Landmark], counts: npt.NDArray[np.int64]) -> Figure:
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.add_subplot()
     totals = counts.sum(axis=1)
     edges = np.arange(len(totals) + 1) + 0.5
+    # Log scales: in Google Landmarks, counts range from 1 to thousands over 81,313 landmarks.
     axes.stairs(totals, edges, fill=True, color=_COLORS[0], baseline=0.5)
     axes.set(xscale="log", yscale="log", xlim=(0.5, len(totals) + 0.5), ylim=(0.5, totals.max() * 2))
     axes.set_xlabel("rank of the landmark, by number of photos")
@@ -105,15 +112,3 @@ def _finish(axes: Axes, landmarks: Sequence[Landmark], counts: npt.NDArray[np.in
     )
     axes.set_title(f"{len(landmarks):,} landmarks, {counts.sum():,} photos ({parts})", fontsize=10)
     clear_axes(axes)
-
-
-def _write_name(axes: Axes, landmark: Landmark) -> None:
-    axes.set_axis_off()
-    name = make_drawable(landmark.name, 2 * _LONGEST_NAME)
-    text = f"{wrap_text(name, 22, 4)}\n{_count(landmark)} photos"
-    axes.text(0.97, 0.5, text, ha="right", va="center", fontsize=8, parse_math=False, transform=axes.transAxes)
-
-
-def _show_photo(axes: Axes, photo: npt.NDArray[np.uint8]) -> None:
-    axes.set_axis_off()
-    axes.imshow(photo, interpolation="antialiased")

@@ -1,4 +1,4 @@
-"""How a training went: its learning curves, and what augmentation makes of a photo."""
+"""Charts of a training run: learning curves, and augmented versions of a photo."""
 
 from pathlib import Path
 
@@ -11,30 +11,31 @@ from matplotlib.ticker import MaxNLocator
 
 from landmarks.plotting.canvas import BLUE, RED, YELLOW, clear_axes, draw_photo_grid, save_figure
 
-_LOSSES = {"train_loss": ("training, running", YELLOW), "val_loss": ("validation", BLUE)}
+_LOSSES = {"train_loss": ("training (mean over the epoch)", YELLOW), "val_loss": ("validation", BLUE)}
 _ACCURACIES = {
-    "train_accuracy": ("training, running", YELLOW),
-    "train_inference_accuracy": ("training, in inference mode", RED),
+    "train_accuracy": ("training (mean over the epoch)", YELLOW),
+    "train_inference_accuracy": ("training (inference mode)", RED),
     "val_accuracy": ("validation", BLUE),
 }
-_MOST_MARKED_EPOCHS = 40
+_MAX_MARKED_EPOCHS = 40  # above, markers merge into a thick line
 _COLUMNS = 6
 
 
 def draw_learning_curves(
     path: Path, history: pd.DataFrame, best_epoch: int | None = None, title: str = "Learning curves"
 ) -> Path:
-    """Loss and accuracy over the epochs, training beside validation.
+    """Draw loss and accuracy over the epochs, for training and validation.
 
-    The running training accuracy is counted while the weights change and batch normalisation uses the batch; the one
-    in inference mode is what the finished network does on the same photos. A gap between them is a warning.
+    The mean training accuracy is measured during the epoch, while the weights change and batch normalisation uses batch
+    statistics. The accuracy in inference mode is measured on training photos after the epoch. A large gap between the
+    two indicates a problem, for example with the statistics of batch normalisation.
 
     Args:
         path: the PNG to write.
         history: one row per epoch, with `epoch` from 1, `train_loss`, `val_loss`, `train_accuracy`,
             `train_inference_accuracy` and `val_accuracy`.
-        best_epoch: whose weights were kept; marked where given.
-        title: above the curves.
+        best_epoch: the epoch whose weights were kept, marked by a line; None for no line.
+        title: the title of the figure.
     """
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     figure.suptitle(title, fontsize=11, parse_math=False)
@@ -50,21 +51,21 @@ def draw_learning_curves(
 def draw_augmented(
     path: Path, original: npt.NDArray[np.uint8], versions: npt.NDArray[np.uint8], title: str = "Augmentation"
 ) -> Path:
-    """One photo as it is, and as training sees it.
+    """Draw a photo and augmented versions of it.
 
     Args:
         path: the PNG to write.
         original: uint8 (s, s, 3).
         versions: uint8 (n, s, s, 3).
-        title: above the photos.
+        title: the title of the figure.
     """
     photos = [original, *versions]
-    captions = ["as it is", *(f"version {number + 1}" for number in range(len(versions)))]
+    captions = ["original", *(f"version {number + 1}" for number in range(len(versions)))]
     return save_figure(path, draw_photo_grid(title, photos, captions, _COLUMNS))
 
 
 def _draw_curves(axes: Axes, history: pd.DataFrame, curves: dict[str, tuple[str, str]], best_epoch: int | None) -> None:
-    marker = "o" if len(history) <= _MOST_MARKED_EPOCHS else ""
+    marker = "o" if len(history) <= _MAX_MARKED_EPOCHS else ""
     for column, (label, color) in curves.items():
         axes.plot(history["epoch"], history[column], label=label, color=color, marker=marker, markersize=3)
     if best_epoch is not None:
