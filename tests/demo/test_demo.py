@@ -41,7 +41,7 @@ def _read(folder: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_same_seed_gives_the_same_bytes_whatever_the_workers(tmp_path: Path) -> None:
+def test_the_same_seed_gives_identical_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
     tables = [draw_demo(_SMALL, tmp_path / str(workers), workers) for workers in (1, 2)]
     again = draw_demo(_SMALL, tmp_path / "again", 1)
     assert _digest(tmp_path / "1") == _digest(tmp_path / "2") == _digest(tmp_path / "again")
@@ -56,7 +56,7 @@ def test_another_seed_gives_other_photos_of_the_same_landmarks(tmp_path: Path) -
     assert set(_read(tmp_path / "first").values()).isdisjoint(_read(tmp_path / "second").values())
 
 
-def test_drawing_again_replaces_what_was_there(tmp_path: Path) -> None:
+def test_drawing_again_replaces_earlier_files(tmp_path: Path) -> None:
     draw_demo(_SMALL.model_copy(update={"seed": 6}), tmp_path, 1)
     draw_demo(_SMALL, tmp_path, 1)
     draw_demo(_SMALL, tmp_path / "fresh", 1)
@@ -119,7 +119,7 @@ def _shrink(data: bytes) -> NDArray[np.float32]:
 
 
 @pytest.mark.slow
-def test_raw_pixels_do_not_give_the_landmarks_away(tmp_path: Path) -> None:
+def test_nearest_neighbours_of_raw_pixels_do_not_solve_the_demo(tmp_path: Path) -> None:
     params = _PARAMS.model_copy(update={"landmarks": 12, "distractor_photos": 0, "image_size": 64})
     tables = draw_demo(params, tmp_path)
     photos = _read(tmp_path)
@@ -136,7 +136,7 @@ def _rank_sum(first: list[float], second: list[float]) -> float:
     return float(np.mean(pairs))
 
 
-def test_file_size_does_not_tell_whether_there_is_a_landmark(demo: tuple[Path, DemoTables]) -> None:
+def test_file_size_is_no_shortcut_to_detect_distractors(demo: tuple[Path, DemoTables]) -> None:
     folder, _ = demo
     sizes: tuple[list[float], list[float]] = ([], [])
     for name, data in _read(folder).items():
@@ -153,7 +153,7 @@ def test_catalogue_has_distinct_ids_names_and_shapes() -> None:
 
 
 def _trace(position: NDArray[np.float64], ray: NDArray[np.float64], boxes: NDArray[np.float64]) -> int:
-    """The first box that a ray meets, -1 for none; boxes: float64 (n, 2, 3), lowest and highest corners."""
+    """Return the first box that a ray hits, -1 for none; boxes: float64 (n, 2, 3), lowest and highest corners."""
     near, far = (boxes[:, 0] - position) / ray, (boxes[:, 1] - position) / ray
     enter, leave = np.minimum(near, far).max(axis=1), np.maximum(near, far).min(axis=1)
     distances = np.where((enter < leave) & (leave > 0), enter, np.inf)
@@ -161,7 +161,7 @@ def _trace(position: NDArray[np.float64], ray: NDArray[np.float64], boxes: NDArr
 
 
 def _make_boxes(rng: np.random.Generator) -> NDArray[np.float64]:
-    """A wide plate and six boxes of uneven sizes on it: float64 (7, 2, 3)."""
+    """Make a wide plate with six boxes of different sizes on it: float64 (7, 2, 3)."""
     cells = rng.permutation(9)[:6]
     low = np.column_stack([cells % 3 * 1.3 - 1.9, cells // 3 * 1.3 - 1.9, np.zeros(6)])
     high = low + rng.uniform(0.4, 1.25, (6, 3)) * (1, 1, 3)
@@ -191,6 +191,6 @@ def test_nearer_boxes_hide_farther_ones(seed: int) -> None:
     traced = np.array([[_trace(camera.position, ray, boxes) for ray in row] for row in rays])
     assert np.unique(traced).size > 4
     windows = np.lib.stride_tricks.sliding_window_view(traced, (5, 5))
-    inner = windows.min(axis=(2, 3)) == windows.max(axis=(2, 3))  # an edge belongs to either side
+    inner = windows.min(axis=(2, 3)) == windows.max(axis=(2, 3))  # pixels on an edge may show either side
     assert inner.mean() > 0.6
     assert (drawn[2:-2, 2:-2] != traced[2:-2, 2:-2])[inner].sum() == 0

@@ -1,5 +1,5 @@
-"""The demo: landmarks that exist nowhere, drawn by code, with photos of them and distractors.
+"""The demo data set: synthetic landmarks, with rendered photos of them and of distractors.
 
-It may import `photos`. Start with `album.py`, which draws the whole data set; each file below it draws one kind of
-thing.
+It may import `photos`. Start with `album.py`, which renders the whole data set; every other file draws one kind of
+object.
 """

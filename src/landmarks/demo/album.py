@@ -1,4 +1,4 @@
-"""The whole demo data set: ids and tables, the photos drawn by several processes, the archive and the samples."""
+"""Render the whole demo data set in several processes: photos, tables, archive and samples."""
 
 import hashlib
 import multiprocessing
@@ -28,11 +28,11 @@ ARCHIVE_FILE = "photos.zip"
 SAMPLES_FOLDER = "samples"
 DISTRACTORS_ROOT = "distractors"
 _TIMESTAMP = (2020, 1, 1, 0, 0, 0)
-_PHOTOS_PER_WORKER = 60  # below, starting a process takes longer than drawing
+_PHOTOS_PER_WORKER = 60  # with fewer, starting a process takes longer than drawing
 _SAMPLE_SCALE = 3
 _SAMPLES = 4
 _SAMPLE_CATEGORY = "food"
-_SAMPLE_NUMBER = 1_000_000_000  # no listed photo is drawn from this
+_SAMPLE_NUMBER = 1_000_000_000  # seeds the samples; photos of the data set have smaller numbers
 
 
 class DemoPhoto(NamedTuple):
@@ -50,7 +50,7 @@ class DemoName(NamedTuple):
 
 
 class DemoDistractor(NamedTuple):
-    """A row of the table of photos that show no landmark."""
+    """A row of the table of distractors."""
 
     image_id: str
     category: str
@@ -58,7 +58,7 @@ class DemoDistractor(NamedTuple):
 
 @dataclass(frozen=True)
 class DemoTables:
-    """What the archive holds, each table in order of its first column."""
+    """The tables of the archive, each sorted by its first column."""
 
     photos: tuple[DemoPhoto, ...]
     names: tuple[DemoName, ...]
@@ -66,7 +66,7 @@ class DemoTables:
 
 
 class _Sheet(NamedTuple):
-    """One photo to draw: of a landmark (its place in the catalogue) or of a category."""
+    """One photo to draw; `subject` is the index of a landmark in the catalogue, or a category of distractors."""
 
     path: str
     subject: int | str
@@ -77,17 +77,17 @@ class _Sheet(NamedTuple):
 
 
 def draw_demo(params: DemoParams, folder: Path, workers: int | None = None) -> DemoTables:
-    """Draw the demo into `folder`: `photos.zip` in Kaggle's layout and `samples/*.jpg`.
+    """Render the demo into `folder`: `photos.zip` in Kaggle's layout and `samples/*.jpg`.
 
-    The same params give the same bytes, whatever the number of workers.
+    The same params give identical bytes, whatever the number of workers.
 
     Args:
-        params: what to draw.
-        folder: where to.
-        workers: processes that draw; None takes what the machine has.
+        params: the section `acquire.demo`.
+        folder: the output folder.
+        workers: number of processes; None for one per processor.
 
     Raises:
-        DataError: a drawing process died.
+        DataError: a worker process was killed.
     """
     photos = [
         (_make_id(params.seed, rank, number), rank, number)
@@ -125,6 +125,7 @@ def _draw_sheet(sheet: _Sheet) -> bytes:
     if isinstance(sheet.subject, str):
         rng = np.random.default_rng([sheet.seed, 1, CATEGORIES.index(sheet.subject), sheet.number])
         return draw_distractor_photo(sheet.subject, sheet.short_side, rng, sheet.fair)
+    # Seeded per photo, so that the bytes do not depend on the order or the number of workers.
     rng = np.random.default_rng([sheet.seed, 0, sheet.subject, sheet.number])
     turns = CATALOGUE[sheet.subject].turns
     return draw_landmark_photo(_build(sheet.subject), turns, sheet.short_side, rng, sheet.fair)
@@ -144,6 +145,7 @@ def _draw_all(sheets: list[_Sheet], workers: int | None) -> Iterator[bytes]:
     if count == 1:
         yield from map(_draw_sheet, sheets)
         return
+    # spawn, because forking a process with threads, such as tqdm's, is unsafe
     with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
         try:
             yield from pool.map(_draw_sheet, sheets, chunksize=16)

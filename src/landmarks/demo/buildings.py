@@ -1,4 +1,4 @@
-"""Broad invented landmarks: domes, temples, castles, bridges, arches."""
+"""Synthetic landmarks that are wide: domes, temples, castles, bridges, arches."""
 
 from itertools import pairwise
 
@@ -21,7 +21,7 @@ def _make_onion(radius: float, z: float, paint: Paint, at: tuple[float, float]) 
 
 
 def build_white_dome() -> list[Solid]:
-    """A marble tomb: one great dome between four minarets."""
+    """Build a marble tomb: one great dome between four minarets."""
     marble = Paint((240, 236, 228), "arches", (140, 136, 150), 2, 3)
     plain = Paint((244, 241, 235))
     solids = [block((6.4, 6.4, 0.4), Paint((206, 190, 172)))]
@@ -35,7 +35,7 @@ def build_white_dome() -> list[Solid]:
 
 
 def build_onion_cathedral() -> list[Solid]:
-    """A brick cathedral under five onion domes of five colours."""
+    """Build a brick cathedral under five onion domes of five colours."""
     brick = Paint((158, 62, 48), "arches", (236, 220, 190), 1, 3)
     solids = [block((3.6, 2.6, 1.5), brick)]
     domes = [
@@ -53,7 +53,7 @@ def build_onion_cathedral() -> list[Solid]:
 
 
 def build_castle() -> list[Solid]:
-    """Grey walls between four round towers with pointed blue roofs, and a keep."""
+    """Build a castle: grey walls between four round towers with pointed blue roofs, and a keep."""
     stone = Paint((158, 155, 150), "blocks", (134, 131, 127), 5, 5)
     roof = Paint((44, 70, 132))
     solids = [block((3.2, 0.4, 1.5), Paint((164, 161, 156), "door", (52, 36, 28)), (0, y, 0)) for y in (-1.6, 1.6)]
@@ -65,7 +65,7 @@ def build_castle() -> list[Solid]:
 
 
 def build_triumphal_arch() -> list[Solid]:
-    """One sandstone arch with a heavy attic."""
+    """Build a sandstone arch with a heavy attic."""
     stone = Paint((222, 192, 140), "blocks", (198, 166, 116), 6, 2)
     solids = arcade((-1.6, 1.6), (0, 2.7), 1.3, 1, stone, pier=0.44)
     solids.append(block((4.9, 1.5, 0.25), Paint((236, 212, 166)), (0, 0, 2.7)))
@@ -78,7 +78,7 @@ def build_triumphal_arch() -> list[Solid]:
 
 
 def build_suspension_bridge() -> list[Solid]:
-    """Two orange towers, a long deck and hanging cables."""
+    """Build a bridge of two orange towers, a long deck and hanging cables."""
     steel = Paint((214, 84, 38))
     solids = [block((10, 0.8, 0.22), Paint((176, 66, 34)), (0, 0, 1.0))]
     for x in (-2.6, 2.6):
@@ -95,7 +95,7 @@ def build_suspension_bridge() -> list[Solid]:
 
 
 def build_aqueduct() -> list[Solid]:
-    """Two tiers of arches in courses of red and cream."""
+    """Build an aqueduct: two tiers of arches with red and cream bands."""
     stone = Paint((186, 92, 66), "bands", (232, 206, 172), 4, 1)
     lower = arcade((-4, 4), (0, 1.9), 0.9, 4, stone, pier=0.24)
     upper = arcade((-4, 4), (2.05, 3.3), 0.65, 8, stone, pier=0.3)
@@ -104,7 +104,7 @@ def build_aqueduct() -> list[Solid]:
 
 
 def build_step_pyramid() -> list[Solid]:
-    """A stepped temple with a stair up the front and one up the back."""
+    """Build a stepped temple with stairs at the front and the back."""
     ochre = Paint((186, 148, 84), "blocks", (158, 122, 66), 2, 8)
     solids = []
     for step in range(6):
@@ -121,7 +121,7 @@ def build_step_pyramid() -> list[Solid]:
 
 
 def build_glass_pyramid() -> list[Solid]:
-    """A glazed pyramid with two small ones beside it."""
+    """Build a glass pyramid with two small ones beside it."""
     glass = Paint((96, 150, 206), "grid", (222, 238, 250), 7, 7, glows=True)
     small = Paint((96, 150, 206), "grid", (222, 238, 250), 3, 3, glows=True)
     solids = [loft(rectangle(4.4, 4.4, 0.1), rectangle(0.02, 0.02, 3.3), glass)]
@@ -130,7 +130,7 @@ def build_glass_pyramid() -> list[Solid]:
 
 
 def build_opera_house() -> list[Solid]:
-    """White sails of tile on a brown terrace."""
+    """Build an opera house: white tiled sails on a brown terrace."""
     tile = Paint((246, 244, 236))
     inner = Paint((214, 208, 196))
     solids = [block((6.6, 3.0, 0.6), Paint((160, 116, 88), "windows", (90, 62, 50), 1, 12, glows=True))]
@@ -151,7 +151,7 @@ def build_opera_house() -> list[Solid]:
 
 
 def build_temple() -> list[Solid]:
-    """A marble colonnade under a low gable."""
+    """Build a marble colonnade under a low gable."""
     marble = Paint((232, 222, 198))
     column = Paint((238, 230, 208), "stripes", (204, 192, 166), 1, 1)
     solids = [block((6.4 - 0.4 * k, 3.8 - 0.4 * k, 0.2), Paint((204, 194, 172)), (0, 0, 0.2 * k)) for k in range(3)]
@@ -171,7 +171,7 @@ def _pediments(marble: Paint) -> list[Solid]:
 
 
 def build_torii() -> list[Solid]:
-    """A vermilion gate with a curved black lintel standing in shallow water."""
+    """Build a vermilion gate with a curved black lintel."""
     vermilion, black = Paint((226, 72, 36)), Paint((40, 36, 38))
     solids: list[Solid] = []
     for x in (-1.5, 1.5):

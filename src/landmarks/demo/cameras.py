@@ -1,4 +1,4 @@
-"""Where a photo is taken from: a pinhole camera held level, aimed at the landmark."""
+"""Viewpoints and cameras: a pinhole camera without roll, aimed at the landmark."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_SLENDER = 0.1  # photographers step closer to what is slender
+_SLENDER = 0.1  # exponent by which slender landmarks fill more of the photo, as if taken from closer
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Camera:
     Attributes:
         position: float64 (3,).
         axes: float64 (3, 3), rows right, down and forward.
-        focal: pixels.
-        centre: pixel that the forward axis meets, float64 (2,).
-        nearest: depth before which nothing can be drawn.
+        focal: focal length in pixels.
+        centre: principal point in pixels, float64 (2,).
+        nearest: depth of the near plane; closer points are projected as if they were there.
     """
 
     position: Array
@@ -29,19 +29,19 @@ class Camera:
     nearest: float = 0.2
 
     def measure_depths(self, points: Array) -> Array:
-        """Distance along the forward axis of points (n, 3): float64 (n,)."""
+        """Return the distance of points (n, 3) along the forward axis: float64 (n,)."""
         depths: Array = (points - self.position) @ self.axes[2]
         return depths
 
     def project(self, points: Array) -> Array:
-        """Pixels of points (n, 3): float64 (n, 2)."""
+        """Project points (n, 3) to pixels: float64 (n, 2)."""
         seen = (points - self.position) @ self.axes.T
         flat: Array = self.centre + self.focal * seen[:, :2] / np.maximum(seen[:, 2:], self.nearest)
         return flat
 
     @property
     def horizon(self) -> float:
-        """The row of pixels where level ground ends."""
+        """The row of pixels of the horizon."""
         down, forward = self.axes[1], self.axes[2]
         level = forward - (0, 0, forward[2])
         return float(self.centre[1] + self.focal * (level @ down) / (level @ forward))
@@ -49,18 +49,18 @@ class Camera:
 
 @dataclass(frozen=True)
 class Viewpoint:
-    """How a photographer stands before a landmark of size 1; angles in radians."""
+    """The position and framing of a camera for a landmark of size 1; angles in radians."""
 
     yaw: float
     elevation: float
     distance: float
-    aim: float  # height that the camera is pointed at
-    fill: float  # size of the landmark over the short side of the photo
-    offset: tuple[float, float]  # of the landmark from the middle of the photo, over the short side
+    aim: float  # height of the point at which the camera is aimed
+    fill: float  # size of the landmark, as a fraction of the short side of the photo
+    offset: tuple[float, float]  # of the landmark from the centre of the photo, as fractions of the short side
 
 
 def pick_viewpoint(rng: np.random.Generator, turns: float) -> Viewpoint:
-    """Choose a viewpoint; `turns` is the largest yaw, in radians, to either side."""
+    """Draw a random viewpoint; `turns` is the largest yaw, in radians, to either side."""
     return Viewpoint(
         yaw=rng.uniform(-turns, turns),
         elevation=rng.choice([rng.uniform(-0.02, 0.1), rng.uniform(0.1, 0.45)], p=[0.72, 0.28]),
@@ -74,7 +74,7 @@ def pick_viewpoint(rng: np.random.Generator, turns: float) -> Viewpoint:
 
 
 def place_camera(points: Array, view: Viewpoint, size: tuple[int, int], short_side: float) -> Camera:
-    """The camera of a viewpoint, such that points (n, 3) lie where the viewpoint wants them in the picture."""
+    """Return the camera of a viewpoint whose framing of points (n, 3) is the requested one."""
     flat, rise = np.cos(view.elevation), max(np.sin(view.elevation), 0.0)
     height = 0.05 + view.distance * rise
     position = np.array([np.sin(view.yaw) * flat, -np.cos(view.yaw) * flat, 0]) * view.distance + (0, 0, height)
@@ -83,6 +83,7 @@ def place_camera(points: Array, view: Viewpoint, size: tuple[int, int], short_si
     right = np.cross(forward, (0, 0, 1))
     right /= np.linalg.norm(right)
     axes = np.stack([right, np.cross(forward, right), forward])
+    # Project once with focal length 1 to find the focal length and centre that give the requested framing.
     shape = Camera(position, axes, 1.0, np.zeros(2)).project(points)
     low, high = shape.min(axis=0), shape.max(axis=0)
     longer, shorter = float((high - low).max()), float((high - low).min())

@@ -1,4 +1,4 @@
-"""Photos of things that are near: a table, a room, flowers, a surface."""
+"""Close-up distractors: food, rooms, flowers, textures."""
 
 import math
 
@@ -23,7 +23,7 @@ _PETALS: tuple[Rgb, ...] = (
 
 
 def draw_food(easel: Easel) -> None:
-    """Plates on a table, from above."""
+    """Draw plates on a table, from above."""
     width, height = easel.image.size
     _fill(easel, easel.pick(_WOODS), 0.2)
     for _ in range(int(easel.rng.integers(1, 4))):
@@ -45,7 +45,7 @@ def draw_food(easel: Easel) -> None:
 
 
 def draw_room(easel: Easel) -> None:
-    """A corner with a window, a sofa and a lamp."""
+    """Draw the corner of a room with a window, a sofa and a lamp."""
     (width, height), rng, tint = easel.image.size, easel.rng, easel.light.tint
     _fill(easel, easel.pick(WALLPAPERS), 0.08)
     floor = height * rng.uniform(0.62, 0.8)
@@ -72,7 +72,7 @@ def draw_room(easel: Easel) -> None:
 
 
 def draw_flowers(easel: Easel) -> None:
-    """Blossoms in front of leaves."""
+    """Draw flowers in front of leaves."""
     (width, height), rng = easel.image.size, easel.rng
     _fill(easel, easel.pick(((70, 110, 50), (96, 130, 66), (50, 84, 50), (120, 150, 190))), 0.5)
     for _ in range(25):
@@ -105,7 +105,7 @@ def _draw_flower(easel: Easel, x: float, y: float, size: float, petal: Rgb) -> N
 
 
 def draw_texture(easel: Easel) -> None:
-    """Cloth, bark, ripples or tiles, close up."""
+    """Draw a close-up of cloth, bark, ripples or tiles."""
     (width, height), rng = easel.image.size, easel.rng
     base = np.array(easel.light.tint(easel.pick((*_WOODS, *WALLPAPERS)), 0.1), float)
     rows, columns = np.mgrid[0:height, 0:width] / easel.short

@@ -1,4 +1,4 @@
-"""Photos that show no landmark: people, food, animals, rooms, flowers, cars, countryside, houses, textures, signs."""
+"""Distractors: people, food, animals, rooms, flowers, cars, countryside, houses, textures, signs."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ _PLATES: tuple[Rgb, ...] = ((30, 90, 160), (30, 120, 70), (180, 40, 40), (240, 2
 
 
 def draw_distractor(easel: Easel, category: str) -> None:
-    """Fill the picture with a scene of the category."""
+    """Draw a scene of the category over the whole image."""
     _SCENES[category](easel)
 
 

@@ -1,4 +1,4 @@
-"""What stands around in photos: trees, people, lampposts, cars, houses; flat, as seen from the front."""
+"""Flat figures seen from the front: trees, people, lampposts, cars, houses."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _ROOFS: tuple[Rgb, ...] = ((150, 70, 50), (92, 88, 92), (110, 76, 56), (70, 74, 
 
 @dataclass(frozen=True)
 class Easel:
-    """A picture in the making; `short` is the short side of the finished photo in the pixels of this one."""
+    """The canvas and the state of a drawing; `short` is the short side of the finished photo, in canvas pixels."""
 
     image: Image.Image
     draw: ImageDraw.ImageDraw
@@ -35,18 +35,18 @@ class Easel:
     short: float
 
     def pick(self, colours: Sequence[Rgb]) -> Rgb:
-        """One of some colours, a little varied."""
+        """Pick one of some colours and vary it slightly."""
         colour = np.array(colours[int(self.rng.integers(len(colours)))]) + self.rng.normal(0, 8, 3)
         red, green, blue = np.clip(colour, 0, 255).astype(int).tolist()
         return red, green, blue
 
     def ellipse(self, x: float, y: float, width: float, height: float, fill: Rgb) -> None:
-        """An ellipse around a point."""
+        """Draw an ellipse around a point."""
         half_width, half_height = abs(width) / 2, abs(height) / 2
         self.draw.ellipse((x - half_width, y - half_height, x + half_width, y + half_height), fill=fill)
 
     def box(self, x: float, y: float, width: float, height: float, fill: Rgb) -> None:
-        """A rectangle standing on a point in the middle of its lower side."""
+        """Draw a rectangle; the point is the middle of its lower side."""
         self.draw.rectangle((x - width / 2, y - height, x + width / 2, y), fill=fill)
 
 
@@ -54,7 +54,7 @@ Figure = Callable[[Easel, float, float, float, float], None]
 
 
 def draw_tree(easel: Easel, x: float, y: float, height: float, depth: float) -> None:
-    """A leafy tree or a fir."""
+    """Draw a leafy tree or a fir."""
     if easel.rng.random() < 0.35:
         return _draw_fir(easel, x, y, height, depth)
     green = easel.pick(((70, 110, 50), (90, 130, 60), (110, 120, 50), (60, 96, 60), (150, 120, 50)))
@@ -75,7 +75,7 @@ def _draw_fir(easel: Easel, x: float, y: float, height: float, depth: float) -> 
 
 
 def draw_bush(easel: Easel, x: float, y: float, height: float, depth: float) -> None:
-    """A low shrub."""
+    """Draw a bush."""
     green = easel.pick(((70, 110, 50), (96, 130, 66), (60, 96, 60)))
     for _ in range(4):
         size = height * easel.rng.uniform(0.6, 1)
@@ -85,7 +85,7 @@ def draw_bush(easel: Easel, x: float, y: float, height: float, depth: float) -> 
 
 
 def draw_person(easel: Easel, x: float, y: float, height: float, depth: float) -> None:
-    """Somebody standing or walking."""
+    """Draw a person, standing or walking."""
     tint, unit = easel.light.tint, height / 8
     skin, top, trousers = (
         tint(easel.pick(SKINS), depth),
@@ -118,7 +118,7 @@ def draw_person(easel: Easel, x: float, y: float, height: float, depth: float) -
 
 
 def draw_lamppost(easel: Easel, x: float, y: float, height: float, depth: float) -> None:
-    """A street lamp, lit at night."""
+    """Draw a street lamp, lit at night."""
     iron, thick = easel.light.tint((60, 62, 66), depth), max(2, round(height * 0.02))
     reach = height * 0.12 * easel.rng.choice((-1, 1))
     easel.draw.line([(x, y), (x, y - height), (x + reach, y - height)], fill=iron, width=thick)
@@ -127,7 +127,7 @@ def draw_lamppost(easel: Easel, x: float, y: float, height: float, depth: float)
 
 
 def draw_car(easel: Easel, x: float, y: float, height: float, depth: float) -> None:
-    """A car from the side."""
+    """Draw a car from the side."""
     tint, way = easel.light.tint, float(easel.rng.choice((-1, 1)))
     paint = easel.pick(CLOTHES)
     body = [(-1.5, 0.25), (-1.5, 0.62), (-1.0, 0.68), (-0.65, 1.0), (0.45, 1.0), (0.9, 0.64), (1.45, 0.52), (1.5, 0.25)]
@@ -147,7 +147,7 @@ def draw_car(easel: Easel, x: float, y: float, height: float, depth: float) -> N
 
 
 def draw_house(easel: Easel, x: float, y: float, height: float, depth: float) -> None:
-    """A plain house or block of flats from the front."""
+    """Draw a house or a block of flats from the front."""
     tint, rng = easel.light.tint, easel.rng
     wall, width = easel.pick(_WALLS), height * rng.uniform(0.6, 1.3)
     storeys, windows = int(rng.integers(2, 5)), int(rng.integers(2, 6))

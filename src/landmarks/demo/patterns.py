@@ -1,4 +1,4 @@
-"""Marks on the sides of a solid: windows, bands, blocks of stone; drawn flat, then laid onto the side."""
+"""Patterns of marks on the sides of solids: windows, bands, blocks of stone; drawn in 2D, then mapped onto the side."""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,13 +12,13 @@ Pattern = Literal["plain", "bands", "stripes", "windows", "arches", "blocks", "g
 
 
 def build_marks(quad: Array, pattern: Pattern, rows: int, columns: int) -> tuple[Array, ...]:
-    """Lay a pattern onto a side.
+    """Map a pattern onto a side.
 
     Args:
         quad: float64 (4, 3), bottom left, bottom right, top right, top left.
-        pattern: what to draw.
-        rows: repetitions upwards.
-        columns: repetitions sideways.
+        pattern: the pattern.
+        rows: vertical repetitions.
+        columns: horizontal repetitions.
 
     Returns:
         Polygons, each float64 (n, 3).

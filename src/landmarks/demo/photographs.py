@@ -1,4 +1,4 @@
-"""One photo from start to end: scene, view, occluders, weather, lens and JPEG."""
+"""Render one photo: scene, viewpoint, occluders, weather, lens, sensor and JPEG."""
 
 import io
 import math
@@ -14,8 +14,8 @@ from landmarks.demo.lights import pick_light
 from landmarks.demo.structures import Structure, draw_shadow, draw_structure
 from landmarks.demo.surroundings import draw_surroundings, pick_ground
 
-_SUPERSAMPLING = 2
-_MARGIN = 1.16  # of the canvas around the photo, so that a rolled camera sees no edge
+_SUPERSAMPLING = 2  # Pillow draws polygons without antialiasing
+_MARGIN = 1.16  # size of the canvas relative to the photo, so that a rolled camera sees no edge
 _QUALITY = 90
 _SHAPES = ((4, 3), (3, 2), (1, 1), (16, 10), (3, 4), (2, 3))
 _SHAPE_SHARES = (0.4, 0.15, 0.08, 0.07, 0.22, 0.08)
@@ -24,7 +24,7 @@ _SHAPE_SHARES = (0.4, 0.15, 0.08, 0.07, 0.22, 0.08)
 def draw_landmark_photo(
     structure: Structure, turns: float, short_side: int, rng: np.random.Generator, fair: bool = False
 ) -> bytes:
-    """A photo of a landmark as a JPEG; a fair one is taken on a clear day with nothing in the way."""
+    """Render a landmark as JPEG; `fair` gives a sharp photo on a clear day without occluders."""
     easel = _set_up(short_side, rng, fair)
     view = Viewpoint(rng.uniform(-0.5, 0.5), 0.12, 2.5, 0.4, 0.8, (0, 0.03)) if fair else pick_viewpoint(rng, turns)
     camera = place_camera(structure.points, view, easel.image.size, easel.short)
@@ -42,7 +42,7 @@ def draw_landmark_photo(
 
 
 def draw_distractor_photo(category: str, short_side: int, rng: np.random.Generator, fair: bool = False) -> bytes:
-    """A photo that shows no landmark, as a JPEG."""
+    """Render a distractor as JPEG."""
     easel = _set_up(short_side, rng, fair)
     if category in INDOORS:
         easel = replace(easel, light=replace(easel.light, weather="dry"))
@@ -61,7 +61,7 @@ def _set_up(short_side: int, rng: np.random.Generator, fair: bool) -> Easel:
 
 
 def _even(length: float) -> int:
-    return 2 * math.ceil(length / 2)
+    return 2 * math.ceil(length / 2)  # divisible by _SUPERSAMPLING
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,14 @@ class _Spot:
 
 
 def _scatter(easel: Easel, camera: Camera) -> list[_Spot]:
-    """Trees, people and other things standing around the landmark, the farthest first."""
+    """Place trees, people and other figures around the landmark, farthest first."""
     rng = easel.rng
     spots = []
     for _ in range(int(rng.integers(2, 13))):
         figure, size = _FIGURES[rng.choice(len(_FIGURES), p=(0.35, 0.15, 0.35, 0.1, 0.05))]
         sideways = rng.uniform(-1.6, 1.6)
         forward = rng.uniform(-0.9, 1.2)
+        # Keep tall figures from hiding the landmark.
         if forward < 0 and size > 0.1 and abs(sideways) < 0.4:
             sideways += math.copysign(0.4, sideways)
         ahead = camera.axes[2] * (1, 1, 0)
@@ -116,7 +117,7 @@ def _shade_ground(easel: Easel, structure: Structure, camera: Camera) -> None:
 
 
 def _draw_occluder(easel: Easel) -> None:
-    """Something close to the camera, at the edge of the photo."""
+    """Draw something close to the camera, near the edge of the photo."""
     (width, height), rng, short = easel.image.size, easel.rng, easel.short
     side = float(rng.choice((rng.uniform(0.08, 0.3), rng.uniform(0.7, 0.92)))) * width
     kind = rng.integers(5)
@@ -175,7 +176,7 @@ def _draw_precipitation(easel: Easel) -> None:
 
 
 def _roll(easel: Easel, short_side: int) -> Image.Image:
-    """Scale the canvas down and cut the photo out, held a little askew."""
+    """Scale the canvas down and cut out the photo, with a small random roll and stretch."""
     canvas = easel.image.reduce(_SUPERSAMPLING)
     width, height = canvas.size
     shrink = short_side / min(width, height)
@@ -189,7 +190,7 @@ def _roll(easel: Easel, short_side: int) -> Image.Image:
 
 
 def _expose(photo: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Exposure, white balance and the noise of the sensor."""
+    """Apply random exposure, white balance and sensor noise."""
     pixels = np.asarray(photo, np.float32)
     gain = np.exp(rng.normal(0, 0.09)) * np.exp(rng.normal(0, 0.03, 3))
     grain = rng.standard_normal(pixels.shape[:2], dtype=np.float32) * np.float32(rng.uniform(1, 5))

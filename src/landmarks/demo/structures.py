@@ -1,4 +1,4 @@
-"""Structures compiled for drawing: which faces are seen from a camera, in which order, with which colours."""
+"""Draw structures: compile solids to arrays, then find visible faces, their order and their colours."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from landmarks.demo.cameras import Camera
 from landmarks.demo.geometry import Array, Face, Solid
 from landmarks.demo.lights import Light
 
-_SMALLEST_AREA = 1e-9
-_TOUCHING = 1e-3
+_SMALLEST_AREA = 1e-9  # degenerate faces have no usable normal
+_TOUCHING = 1e-3  # solids may touch, or overlap by rounding, and still count as separate
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Solids as arrays. F faces, S solids, P polygons (faces and the marks on them), N corners of polygons.
+    """Solids as arrays: F faces, S solids, P polygons (faces and the marks on them), N corners of polygons.
 
     Attributes:
         points: float64 (N, 3).
-        starts: first corner of each polygon and, last, N: int (P + 1,).
+        starts: first corner of each polygon, then N: int (P + 1,).
         colours: float64 (P, 3), 0 to 255.
-        glows: bool (P,), shines at night.
-        polygon_faces: the face of each polygon, int (P,), in order.
-        planes: float64 (F, 4), unit normals pointing outwards and offsets: normal . x + offset > 0 is outside.
+        glows: bool (P,), whether the polygon shines at night.
+        polygon_faces: the face of each polygon, int (P,), ascending.
+        planes: float64 (F, 4), outward unit normals and offsets; outside, normal . x + offset > 0.
         solid_starts: first face of each solid, int (S,).
-        separates: bool (F, S), the plane of the face has the whole solid outside.
+        separates: bool (F, S), whether the whole solid is outside the plane of the face.
         centres: float64 (S, 3).
     """
 
@@ -43,7 +43,7 @@ class Structure:
 
 
 def build_structure(solids: Sequence[Solid], size: float | None = 1) -> Structure:
-    """Compile solids, scaled so that the longest side of their bounding box is `size`; None leaves them alone."""
+    """Compile solids, scaled so that the longest side of their bounding box is `size`; None does not scale."""
     corners = np.concatenate([face.corners for solid in solids for face in solid])
     scale = 1.0 if size is None else size / float(np.ptp(corners, axis=0).max())
     centres = np.array([np.concatenate([face.corners for face in solid]).mean(axis=0) for solid in solids]) * scale
@@ -67,7 +67,7 @@ def build_structure(solids: Sequence[Solid], size: float | None = 1) -> Structur
 
 
 def draw_structure(draw: ImageDraw.ImageDraw, structure: Structure, camera: Camera, light: Light) -> None:
-    """Draw a structure as the camera sees it, the hidden faces under the nearer ones."""
+    """Draw a structure from back to front (painter's algorithm), without faces that point away from the camera."""
     outside = structure.planes @ np.append(camera.position, 1) > 0
     spots = camera.project(structure.points).tolist()
     normals = structure.planes[structure.polygon_faces, :3]
@@ -84,10 +84,11 @@ def draw_structure(draw: ImageDraw.ImageDraw, structure: Structure, camera: Came
 
 
 def draw_shadow(draw: ImageDraw.ImageDraw, structure: Structure, camera: Camera, light: Light) -> None:
-    """Fill what the structure shades on the ground, on a mask."""
+    """Draw the shadow of the structure on the ground into a mask."""
     fall = -light.sun_direction / light.sun_direction[2]
     ground = structure.points + structure.points[:, 2:] * fall
     ground[:, 2] = 0
+    # Polygons behind the camera would be projected upside down.
     if camera.measure_depths(ground).min() < camera.nearest:
         return
     spots = camera.project(ground).tolist()
@@ -98,15 +99,15 @@ def draw_shadow(draw: ImageDraw.ImageDraw, structure: Structure, camera: Camera,
 
 
 def _order(structure: Structure, outside: NDArray[np.bool_], camera: Camera) -> list[int]:
-    """Solids from back to front.
+    """Return the solids from back to front.
 
-    A plane with solid b outside and solid a inside settles the two: whoever shares the camera's side is nearer. The
-    rest, and cycles, go by distance.
+    If a plane has solid a inside and solid b outside, the one on the camera's side cannot be hidden by the other. Pairs
+    without such a plane, and cycles, are ordered by distance.
     """
     seen = np.logical_or.reduceat(structure.separates & outside[:, None], structure.solid_starts, axis=0)
     unseen = np.logical_or.reduceat(structure.separates & ~outside[:, None], structure.solid_starts, axis=0)
     cannot_hide = seen | unseen.T
-    must_wait = cannot_hide.T & ~cannot_hide  # [b, a]: b comes after a
+    must_wait = cannot_hide.T & ~cannot_hide  # [b, a]: draw b after a
     distances = np.linalg.norm(structure.centres - camera.position, axis=1)
     by_distance = np.argsort(-distances, kind="stable").tolist()
     waits_for = must_wait.sum(axis=1)
@@ -129,6 +130,7 @@ def _separate(planes: Array, faces: Sequence[Face], solid_starts: NDArray[np.int
 
 def _newell(face: Face) -> Array:
     following = np.roll(face.corners, -1, axis=0)
+    # Newell's method: stable also if three corners are almost on a line.
     normal: Array = np.cross(face.corners, following).sum(axis=0)
     return normal
 

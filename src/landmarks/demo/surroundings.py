@@ -1,4 +1,4 @@
-"""Sky, far scenery and ground: what lies behind everything that stands in a photo."""
+"""Backgrounds: sky, distant scenery and ground."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -23,7 +23,7 @@ _GROUNDS: dict[Ground, tuple[Rgb, ...]] = {
 
 
 def pick_ground(light: Light, rng: np.random.Generator) -> Ground:
-    """Choose what a scene stands on; where it snows, snow."""
+    """Draw a random ground; snow if it snows."""
     if light.weather == "snow":
         return "snow"
     grounds: tuple[Ground, ...] = ("grass", "paving", "sand", "water")
@@ -31,7 +31,7 @@ def pick_ground(light: Light, rng: np.random.Generator) -> Ground:
 
 
 def draw_surroundings(easel: Easel, horizon: float, ground: Ground) -> None:
-    """Fill the picture with a sky over a ground that meet at a row of pixels, and something far away between them."""
+    """Draw sky and ground, which meet at the row `horizon`, and distant scenery between them."""
     draw_sky(easel, horizon)
     row = float(np.clip(horizon, -0.5 * easel.image.height, 1.5 * easel.image.height))
     if row < easel.image.height:
@@ -42,7 +42,7 @@ def draw_surroundings(easel: Easel, horizon: float, ground: Ground) -> None:
 
 
 def draw_sky(easel: Easel, horizon: float) -> None:
-    """A gradient with clouds; at night with stars."""
+    """Draw a gradient sky with clouds, at night with stars."""
     light, rng, (width, height) = easel.light, easel.rng, easel.image.size
     along = np.clip(np.arange(height) / max(horizon, 1.0), 0, 1)[:, None] ** rng.uniform(0.7, 1.6)
     column = light.zenith + (light.horizon - light.zenith) * along
@@ -64,18 +64,18 @@ def draw_sky(easel: Easel, horizon: float) -> None:
 
 
 def make_noise(rng: np.random.Generator, size: tuple[int, int], cells: tuple[int, int]) -> Array:
-    """Smooth noise from 0 to 1: float64 (height, width)."""
+    """Return smooth noise from 0 to 1: float64 (height, width)."""
     rough = Image.fromarray(rng.integers(0, 256, cells, dtype=np.uint8))
     return np.asarray(rough.resize(size, Image.Resampling.BICUBIC), float) / 255
 
 
 def draw_ground(easel: Easel, horizon: float, ground: Ground) -> None:
-    """Fill everything below the horizon."""
+    """Draw the ground below the horizon."""
     light, rng, (width, height) = easel.light, easel.rng, easel.image.size
     colour = easel.pick(_GROUNDS[ground])
     near, far = np.array(light.tint(colour, 0.5)), np.array(light.tint(colour, 3.0))
     if ground == "water":
-        far = far * 0.5 + light.horizon * 0.5
+        far = far * 0.5 + light.horizon * 0.5  # at grazing angles water reflects the sky
     rows = height - max(int(horizon), 0)
     small = max(width // 2, 1), max(rows // 2, 1)
     along = (np.linspace(0, 1, small[1]) ** 0.5)[:, None, None]

@@ -1,4 +1,4 @@
-"""Tall invented landmarks: towers, a pagoda, a lighthouse, a mill."""
+"""Synthetic landmarks that are tall: towers, a pagoda, a lighthouse, a windmill."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from landmarks.demo.geometry import Paint, Solid, ball, bar, block, lean, loft, 
 
 
 def build_pagoda() -> list[Solid]:
-    """Five red storeys under wide dark roofs."""
+    """Build a pagoda: five red storeys with wide dark roofs."""
     red = Paint((196, 44, 34), "windows", (250, 226, 170), 1, 3, glows=True)
     roof = Paint((48, 66, 60))
     solids = [block((2.6, 2.6, 0.3), Paint((170, 164, 150)))]
@@ -22,7 +22,7 @@ def build_pagoda() -> list[Solid]:
 
 
 def build_lighthouse() -> list[Solid]:
-    """A tower striped red and white on a dark rock."""
+    """Build a red and white striped lighthouse on a dark rock."""
     white, red = Paint((240, 240, 236)), Paint((206, 38, 44))
     heights = np.linspace(0.5, 4.5, 7)
     profile = [(0.85 - 0.1 * float(z), float(z)) for z in heights]
@@ -36,7 +36,7 @@ def build_lighthouse() -> list[Solid]:
 
 
 def build_windmill() -> list[Solid]:
-    """A white mill with a brown cap and four sails."""
+    """Build a white windmill with a brown cap and four sails."""
     solids = turned([(1.1, 0), (0.7, 2.6)], Paint((236, 230, 214), "windows", (70, 90, 110), 4, 1), 8)
     solids += turned([(0.85, 2.6), (0.75, 2.9), (0.0, 3.5)], Paint((120, 72, 40)), 8)
     wood, cloth = Paint((92, 58, 36)), Paint((214, 178, 128))
@@ -51,7 +51,7 @@ def build_windmill() -> list[Solid]:
 
 
 def build_lattice_tower() -> list[Solid]:
-    """An iron tower on four slanting legs."""
+    """Build an iron tower on four slanting legs."""
     iron = Paint((104, 78, 60))
     levels = [(0.0, 1.25), (1.1, 0.8), (2.2, 0.5), (3.4, 0.3), (5.2, 0.12)]
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
@@ -67,7 +67,7 @@ def build_lattice_tower() -> list[Solid]:
 
 
 def build_needle() -> list[Solid]:
-    """A slim concrete shaft that carries a turquoise ball and a red and white mast."""
+    """Build a slim concrete shaft with a turquoise ball and a red and white mast."""
     concrete = Paint((196, 194, 190))
     solids = turned([(1.2, 0), (0.46, 0.7), (0.28, 4.2)], concrete, 10)
     solids += ball(0.9, Paint((32, 164, 172), "windows", (220, 250, 250), 1, 1, glows=True), (0, 0, 4.7), 12)
@@ -77,7 +77,7 @@ def build_needle() -> list[Solid]:
 
 
 def build_clock_tower() -> list[Solid]:
-    """Yellow brick with white dials under a green spire."""
+    """Build a clock tower of yellow brick with white dials and a green spire."""
     brick = Paint((204, 162, 86), "windows", (86, 60, 40), 5, 3, glows=True)
     dial = Paint((186, 142, 72), "clock", (250, 250, 244), 1, 1, glows=True)
     solids = [block((1.7, 1.7, 0.4), Paint((150, 120, 80)))]
@@ -90,7 +90,7 @@ def build_clock_tower() -> list[Solid]:
 
 
 def build_leaning_tower() -> list[Solid]:
-    """A tilting white cylinder ringed by arcades."""
+    """Build a leaning white cylinder ringed by arcades."""
     arcade = Paint((238, 230, 214), "arches", (150, 138, 122), 1, 2)
     solids: list[Solid] = []
     for storey in range(6):
@@ -102,7 +102,7 @@ def build_leaning_tower() -> list[Solid]:
 
 
 def build_twisted_tower() -> list[Solid]:
-    """A glass tower that turns as it rises."""
+    """Build a glass tower that twists as it rises."""
     glass = Paint((52, 132, 150), "grid", (170, 226, 232), 2, 3, glows=True)
     dark = Paint((34, 96, 116), "grid", (150, 210, 220), 2, 3, glows=True)
     floors = 12

@@ -1,4 +1,4 @@
-"""Invented mountains, statues and wheels, and the catalogue of all landmarks of the demo."""
+"""Synthetic mountains, statues and a Ferris wheel, and the catalogue of all landmarks of the demo."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from landmarks.demo.geometry import Paint, Solid, ball, bar, block, loft, move, 
 
 
 def build_torchbearer() -> list[Solid]:
-    """A figure of green copper on a stone pedestal, holding up a torch."""
+    """Build a green copper statue with a raised torch on a stone pedestal."""
     copper, stone = Paint((92, 170, 146)), Paint((186, 170, 144), "blocks", (160, 144, 120), 4, 3)
     solids = [block((2.2, 2.2, 0.4), Paint((160, 148, 130))), block((1.5, 1.5, 1.3), stone, (0, 0, 0.4))]
     solids += turned([(0.85, 1.7), (0.64, 2.6), (0.48, 3.3), (0.6, 3.9), (0.25, 4.1)], copper, 9)
@@ -31,7 +31,7 @@ def build_torchbearer() -> list[Solid]:
 
 
 def build_golden_sage() -> list[Solid]:
-    """A seated golden giant on a lotus."""
+    """Build a seated golden statue on a lotus."""
     gold, dark = Paint((226, 172, 40)), Paint((192, 136, 30))
     solids = turned([(1.7, 0), (2.0, 0.5)], Paint((196, 86, 96), "arches", (240, 190, 190), 1, 1), 14)
     solids += turned([(1.75, 0.5), (1.5, 0.95), (0.8, 1.1)], dark, 12)
@@ -44,7 +44,7 @@ def build_golden_sage() -> list[Solid]:
 
 
 def build_peak() -> list[Solid]:
-    """A crooked horn of grey rock with snow on its upper half, between two lower shoulders."""
+    """Build a crooked grey peak, its upper half under snow, between lower shoulders."""
     rock, snow = (
         Paint((104, 104, 116), "stripes", (84, 84, 96), 1, 2),
         Paint((240, 244, 250), "stripes", (196, 206, 222), 1, 2),
@@ -60,7 +60,7 @@ def build_peak() -> list[Solid]:
 
 
 def build_volcano() -> list[Solid]:
-    """A broad dark cone with a glowing crater and red streams."""
+    """Build a broad dark cone with a glowing crater and red streams."""
     lava = Paint((74, 52, 50), "stripes", (246, 96, 30), 1, 1, glows=True)
     solids = _pile(
         [(4.2, 0, 0), (2.5, 1.2, 0), (1.5, 2.3, 0), (0.95, 3.0, 0)], [Paint((64, 60, 52)), Paint((74, 52, 50)), lava]
@@ -72,14 +72,14 @@ def build_volcano() -> list[Solid]:
 
 
 def _pile(levels: list[tuple[float, float, float]], paints: list[Paint]) -> list[Solid]:
-    """A mountain of uneven rings of (radius, z, x)."""
+    """Build a mountain from irregular rings, given as (radius, z, x)."""
     bumps = (1 + 0.13 * np.sin(np.arange(9) * 2.4))[:, None] * (1, 1, 0) + (0, 0, 1)
     rings = [ring(9, max(radius, 1e-3), z) * bumps + (x, 0, 0) for radius, z, x in levels]
     return [loft(low, high, paint) for low, high, paint in zip(rings[:-1], rings[1:], paints, strict=True)]
 
 
 def build_wheel() -> list[Solid]:
-    """A violet wheel of sixteen bright cabins."""
+    """Build a violet Ferris wheel with sixteen bright cabins."""
     steel, rim = Paint((236, 236, 242)), Paint((132, 62, 168))
     colours = ((240, 200, 50), (230, 70, 90), (60, 170, 220), (110, 200, 90))
     angles = np.arange(16) * np.pi / 8
@@ -95,7 +95,7 @@ def build_wheel() -> list[Solid]:
 
 @dataclass(frozen=True)
 class InventedLandmark:
-    """A landmark of the demo; `turns` is how far to either side it is photographed from, in radians."""
+    """A landmark of the demo; `turns` is the largest yaw of its photos to either side, in radians."""
 
     landmark_id: int
     name: str
