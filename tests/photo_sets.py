@@ -1,4 +1,4 @@
-"""Small photo folders in Kaggle's layout, for the tests of the first three stages."""
+"""Small photo folders in Kaggle's layout for the tests of acquire, validate and select."""
 
 import hashlib
 import io
@@ -32,7 +32,7 @@ def put_photo(root: Path, image_id: str, data: bytes) -> Path:
 
 
 def make_folder(root: Path, counts: Mapping[int, int], distractors: Mapping[str, int] | None = None) -> AcquireParams:
-    """Photos `make_id(f"{landmark}/{number}")` and distractors `make_id(f"{category}/{number}")`, with their tables."""
+    """Write photos `make_id(f"{landmark}/{number}")`, distractors `make_id(f"{category}/{number}")` and the tables."""
     rows = [(make_id(f"{landmark}/{n}"), landmark) for landmark, count in counts.items() for n in range(count)]
     others = [(make_id(f"{name}/{n}"), name) for name, count in (distractors or {}).items() for n in range(count)]
     for seed, (image_id, _) in enumerate(rows):

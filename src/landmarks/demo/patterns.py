@@ -34,7 +34,7 @@ def _lay(mark: Array, quad: Array) -> Array:
     return laid
 
 
-@cache
+@cache  # thousands of sides share a few patterns
 def _draw(pattern: Pattern, rows: int, columns: int) -> tuple[Array, ...]:
     cells = [(column, row) for row in range(rows) for column in range(columns)]
     marks = [mark for cell in cells for mark in _CELLS[pattern](*cell)]

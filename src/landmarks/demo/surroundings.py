@@ -77,7 +77,7 @@ def draw_ground(easel: Easel, horizon: float, ground: Ground) -> None:
     if ground == "water":
         far = far * 0.5 + light.horizon * 0.5  # at grazing angles water reflects the sky
     rows = height - max(int(horizon), 0)
-    small = max(width // 2, 1), max(rows // 2, 1)
+    small = max(width // 2, 1), max(rows // 2, 1)  # a quarter of the pixels; noise is smooth anyway
     along = (np.linspace(0, 1, small[1]) ** 0.5)[:, None, None]
     grain = 0.88 + 0.16 * make_noise(rng, small, (24, 10)) + 0.08 * make_noise(rng, small, (60, 50))
     filled = (far + (near - far) * along) * grain[:, :, None]

@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float32]
 class LogEntry(pydantic.BaseModel):
     """The keys of a line that drift detection needs; others are ignored."""
 
+    # A single NaN would spoil the statistics of the whole log.
     model_config = pydantic.ConfigDict(frozen=True, allow_inf_nan=False)
 
     time: datetime

@@ -150,7 +150,7 @@ def compare_embeddings(reference: Floats, served: Floats, level: float, params: 
             "they belong to different models. Compare the log with the evaluation of the model that was served."
         )
     vectors, n = np.concatenate([reference, served]).astype(np.float32), len(reference)
-    cosines = vectors @ vectors.T
+    cosines = vectors @ vectors.T  # quadratic memory, bounded by drift.max_embeddings
     np.fill_diagonal(cosines, -np.inf)  # a photo is not its own neighbour
     neighbours = np.argpartition(-cosines, params.neighbours, axis=1)[:, : params.neighbours]
     sides = np.arange(len(vectors)) >= n

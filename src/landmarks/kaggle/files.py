@@ -260,8 +260,8 @@ def _iterate_rows(path: Path) -> Iterator[Row]:
     limit = csv.field_size_limit(_MAX_CELL)  # global to the csv module, so restored below
     line = 0
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
+        with path.open(newline="", encoding="utf-8-sig") as stream:  # accepts a byte order mark
+            reader = csv.reader(stream, strict=True)  # without `strict`, an unclosed quote swallows the rest silently
             for cells in reader:
                 line = reader.line_num
                 yield Row(path, line, cells)

@@ -60,7 +60,8 @@ def draw_photo_grid(
     rows = max(1, -(-len(photos) // columns))
     caption_inches = 0.16 * max((caption.count("\n") + 1 for caption in captions if caption), default=0)
     height = rows * (1.75 + caption_inches) + 0.5
-    figure = Figure(figsize=(max(1.75 * columns, 6.0), height))
+    figure = Figure(figsize=(max(1.75 * columns, 6.0), height))  # at least wide enough for the title
+    # parse_math: names may contain a $, which Matplotlib would parse as TeX.
     figure.suptitle(title, fontsize=11, y=1 - 0.1 / height, va="top", parse_math=False)
     spaces = {"left": 0.02, "right": 0.98, "top": 1 - 0.45 / height, "bottom": (caption_inches + 0.05) / height}
     grid = figure.add_gridspec(rows, columns, **spaces, wspace=0.08, hspace=0.08 + caption_inches / 1.75)

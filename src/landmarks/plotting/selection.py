@@ -79,7 +79,7 @@ def _draw_bars(landmarks: Sequence[Landmark], counts: npt.NDArray[np.int64]) -> 
             str(total), (total, row), (3, 0), textcoords="offset points", va="center", fontsize=7, color="0.35"
         )
     axes.set_yticks(rows, [make_drawable(landmark.name) for landmark in landmarks], fontsize=8, parse_math=False)
-    axes.set_ylim(len(landmarks) - 0.4, -0.6)
+    axes.set_ylim(len(landmarks) - 0.4, -0.6)  # inverted, the largest landmark on top
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("photos")
     figure.legend(loc="outside upper right", ncols=len(LANDMARK_SPLITS), frameon=False, fontsize=8)

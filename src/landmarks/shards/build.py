@@ -78,6 +78,7 @@ def build_shards(plan: Plan, folder: Path, workers: int) -> PreparationResult:
     folder.mkdir(parents=True, exist_ok=True)
     result = PreparationResult(plan, np.zeros(len(plan.photos), np.uint64))
     with tqdm(total=len(plan.photos), unit=" photos", desc="prepare", disable=None) as progress:
+        # Starting a worker takes seconds, so never start more than there are shards.
         for number, shard_result in make_shards(plan.iterate_tasks(folder), min(workers, len(plan.shards))):
             progress.update(result.add(number, shard_result))
     return result

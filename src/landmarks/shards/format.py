@@ -19,7 +19,7 @@ from landmarks.schema.columns import Split
 from landmarks.schema.network_format import ImageFormat, Pixels
 from landmarks.shards.tfrecord import frame_record, get_example_class, read_records
 
-SHARDS_FORMAT = 2
+SHARDS_FORMAT = 2  # increased when earlier shards can no longer be read
 MANIFEST_FILE = "shards.json"
 PHOTOS_FILE = "photos.parquet"
 
@@ -107,7 +107,7 @@ def read_photos(folder: Path, split: Split, rows: Collection[int]) -> dict[int, 
     start = 0
     for shard in manifest.splits[split]:
         path, wanted = folder / shard.file, {row - start for row in rows if start <= row < start + shard.photos}
-        for row, data in enumerate(read_records(path) if wanted else ()):
+        for row, data in enumerate(read_records(path) if wanted else ()):  # other shards are not even opened
             if row in wanted:
                 photos[start + row] = _decode_pixels(_parse_record(data, path), manifest.image_format.image_size, path)
         start += shard.photos
@@ -197,11 +197,12 @@ def encode_png(pixels: Pixels) -> bytes:
 
 def decode_png(data: bytes) -> Pixels:
     """Decode a PNG from `encode_png`: uint8 (height, width, 3)."""
-    with PngImageFile(io.BytesIO(data)) as image:
+    with PngImageFile(io.BytesIO(data)) as image:  # not Image.open, which would also accept other formats
         return np.asarray(image)
 
 
 def _encode_record(record: Record) -> bytes:
+    # The keys follow TensorFlow's own image data sets, so that other tools can read the shards.
     example = get_example_class()()
     feature = example.features.feature
     feature["image/encoded"].bytes_list.value.append(record.encoded)

@@ -39,6 +39,7 @@ def count_labels(shards: Path, manifest: ShardManifest, split: Split) -> npt.NDA
         raise ArtifactError(
             f"{path} does not list the photos of the shards ({reason}). Run `dvc repro prepare`."
         ) from error
+    # A table of another build would give wrong class weights without any error.
     photos = manifest.count_photos(split)
     if len(table) != photos:
         raise ArtifactError(
@@ -117,6 +118,7 @@ def iterate_attributions(shards: Path, split: Split) -> Iterator[tuple[str, Attr
 def _read_attributions(path: Path, rows: bool = True) -> pa.Table:
     columns = ["image_id", *ATTRIBUTION_COLUMNS]
     try:
+        # The schema is in the footer: checking the columns does not read millions of rows.
         table = pq.read_table(path, columns=columns) if rows else pq.read_schema(path).empty_table()
         return table.select(columns)
     except FileNotFoundError:

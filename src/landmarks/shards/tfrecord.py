@@ -18,7 +18,7 @@ from landmarks.errors import ArtifactError
 
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
-_LENGTH_BYTES = _LENGTH.size + _CRC.size
+_LENGTH_BYTES = _LENGTH.size + _CRC.size  # the length and its checksum
 _REPEATED = descriptor_pb2.FieldDescriptorProto.LABEL_REPEATED
 _OPTIONAL = descriptor_pb2.FieldDescriptorProto.LABEL_OPTIONAL
 
@@ -59,6 +59,7 @@ def _read_record(stream: BinaryIO, left: int, path: Path) -> bytes:
 
 
 def _mask_crc(data: bytes) -> bytes:
+    # TensorFlow rotates and offsets the CRC, because a CRC of data that contains CRCs is weak.
     crc = google_crc32c.value(data)
     return _CRC.pack(((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 

@@ -85,7 +85,7 @@ def make_shards(tasks: Iterable[ShardTask], workers: int) -> Iterator[tuple[int,
             "A worker process was killed, perhaps for lack of memory. Run it again with fewer workers; the finished "
             "shards are kept."
         ) from None
-    finally:
+    finally:  # also if the consumer stops early
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -124,13 +124,14 @@ def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os._exit(1)  # sys.exit would only end this thread
 
 
 def _write_shard(task: ShardTask) -> ShardResult:
     source = open_source(task.source)
     prepared: list[_Photo] = []
 
+    # A generator, so that only one decoded photo is in memory.
     def iterate_records() -> Iterator[Record]:
         for place, label in zip(task.places, task.labels, strict=True):
             photo, encoded = _prepare_photo(source, place, task.image_format)

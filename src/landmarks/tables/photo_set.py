@@ -185,7 +185,7 @@ def _read_table(path: Path, columns: dict[str, str], wanted: pa.Array | None = N
     options = pyarrow.csv.ConvertOptions(
         include_columns=list(columns),
         column_types=dict.fromkeys(columns, pa.string()),
-        null_values=[""],
+        null_values=[""],  # only empty cells; "NA" or "null" may be real names
         strings_can_be_null=True,
     )
     try:
@@ -238,7 +238,7 @@ def _read_header(path: Path, expected: tuple[str, ...]) -> list[str]:
     if not line:
         raise DataError(f"{path} is empty. {wanted}")
     try:
-        return next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])
+        return next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])  # utf-8-sig: a BOM is not a name
     except (UnicodeDecodeError, csv.Error):
         raise DataError(f"{path} is not text: it starts with {line[:16]!r}. {wanted}") from None
 
