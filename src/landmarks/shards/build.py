@@ -28,7 +28,7 @@ from landmarks.shards.worker import ShardResult, make_shards
 from landmarks.tables.photo_set import DISTRACTORS_FILE
 
 _MAX_EXAMPLES = 5
-_MAX_REASONS = 20
+_MAX_REASONS = 20  # reasons contain sizes, so there may be thousands of different ones
 
 Bools = npt.NDArray[np.bool_]
 
@@ -93,7 +93,7 @@ def write_reports(result: PreparationResult, folder: Path, near_duplicate_bits: 
     near_duplicate, pairs = _find_near_duplicates(result, near_duplicate_bits)
     readable = result.get_readable()
     with replace_folder(folder) as temporary:
-        facts = {
+        report = {
             "selected": len(readable),
             "photos": {split.value: int(readable[result.get_rows(split)].sum()) for split in Split},
             "unreadable": len(result.reasons),
@@ -106,7 +106,7 @@ def write_reports(result: PreparationResult, folder: Path, near_duplicate_bits: 
                 "pairs": pairs,
             },
         }
-        write_json(temporary / "preparation.json", facts)
+        write_json(temporary / "preparation.json", report)
         _write_unreadable(result, temporary / "unreadable.csv")
     return near_duplicate
 

@@ -135,7 +135,7 @@ def write_manifest(
 ) -> ShardManifest:
     """Write `shards.json` beside the shards; splits not in `splits` get an empty entry."""
     shards = {split: tuple(splits.get(split, ())) for split in Split}
-    facts: dict[str, Any] = {
+    content: dict[str, Any] = {
         "format": SHARDS_FORMAT,
         "image_format": asdict(image_format),
         "labels": labels,
@@ -144,8 +144,8 @@ def write_manifest(
             for split, items in shards.items()
         },
     }
-    fingerprint = compute_fingerprint(facts)
-    write_json(folder / MANIFEST_FILE, facts | {"fingerprint": fingerprint})
+    fingerprint = compute_fingerprint(content)
+    write_json(folder / MANIFEST_FILE, content | {"fingerprint": fingerprint})
     return ShardManifest(image_format, labels, shards, fingerprint)
 
 
@@ -157,11 +157,11 @@ def read_manifest(folder: Path, check_digests: bool = False) -> ShardManifest:
             does not match the manifest.
     """
     path = folder / MANIFEST_FILE
-    facts = read_json(path)
-    if not isinstance(facts, dict) or facts.get("format") != SHARDS_FORMAT:
-        received = facts.get("format") if isinstance(facts, dict) else None
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("format") != SHARDS_FORMAT:
+        received = content.get("format") if isinstance(content, dict) else None
         raise ArtifactError(f"{path} has format {received!r}, this version reads {SHARDS_FORMAT}. Run `dvc repro`.")
-    manifest = _parse_manifest(path, facts)
+    manifest = _parse_manifest(path, content)
     for shard in (shard for shards in manifest.splits.values() for shard in shards):
         file = folder / shard.file
         if not file.is_file():
@@ -172,13 +172,13 @@ def read_manifest(folder: Path, check_digests: bool = False) -> ShardManifest:
     return manifest
 
 
-def _parse_manifest(path: Path, facts: dict[str, Any]) -> ShardManifest:
-    fingerprint = compute_fingerprint({key: value for key, value in facts.items() if key != "fingerprint"})
-    if facts.get("fingerprint") != fingerprint:
+def _parse_manifest(path: Path, content: dict[str, Any]) -> ShardManifest:
+    fingerprint = compute_fingerprint({key: value for key, value in content.items() if key != "fingerprint"})
+    if content.get("fingerprint") != fingerprint:
         raise ArtifactError(f"{path} was altered: its fingerprint does not match its content. Run `dvc repro prepare`.")
     try:
-        splits = {split: tuple(Shard(**shard) for shard in facts["splits"][split]["shards"]) for split in Split}
-        return ShardManifest(ImageFormat(**facts["image_format"]), facts["labels"], splits, fingerprint)
+        splits = {split: tuple(Shard(**shard) for shard in content["splits"][split]["shards"]) for split in Split}
+        return ShardManifest(ImageFormat(**content["image_format"]), content["labels"], splits, fingerprint)
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path} is not a manifest of shards ({error!r}). Run `dvc repro prepare`.") from error
 

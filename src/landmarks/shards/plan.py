@@ -91,7 +91,7 @@ def read_plan(selected: Path, params: PrepareParams) -> Plan:
     check_attributions(selected)
     source = read_json(selected / SOURCE_FILE)
     if not len(photos):
-        raise DataError(f"{selected} selects no photos. Loosen the bounds of the section `select` in params.yaml.")
+        raise DataError(f"{selected} selects no photos. Relax the bounds in the section `select` of params.yaml.")
     planned = tuple(_cut_into_shards(photos, params.photos_per_shard))
     # Fail now rather than in a worker if a source is missing.
     for kind in {"photos" if shard.split in LANDMARK_SPLITS else "distractors" for shard in planned}:
@@ -112,10 +112,11 @@ def read_plan(selected: Path, params: PrepareParams) -> Plan:
 
 
 def _read_photos(selected: Path) -> pa.Table:
-    images_table = _read_table(selected / IMAGES_FILE, ("image_id", "label", "split", *_PLACE_COLUMNS))
+    images = _read_table(selected / IMAGES_FILE, ("image_id", "label", "split", *_PLACE_COLUMNS))
     distractors = _read_table(selected / DISTRACTORS_FILE, ("image_id", "split", *_PLACE_COLUMNS))
     label = pa.array(np.full(len(distractors), DISTRACTOR_LABEL, np.int32))
-    tables = (images_table, distractors.append_column("label", label))
+    tables = (images, distractors.append_column("label", label))
+    # The cast gives both tables the same types; contiguous columns make the slices of tasks cheap.
     return pa.concat_tables(
         [table.select(_PHOTO_SCHEMA.names).cast(_PHOTO_SCHEMA) for table in tables]
     ).combine_chunks()

@@ -154,6 +154,8 @@ def _write_shard(task: ShardTask) -> ShardResult:
 
 @dataclass(frozen=True)
 class _Photo:
+    """The result for one photo; `unread` if reading its bytes failed."""
+
     status: str
     perceptual_hash: int = 0
     unread: bool = False
