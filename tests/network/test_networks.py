@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from landmarks.errors import ArtifactError
-from landmarks.network.layers import FusedBatchNormalization
+from landmarks.network.fused import FusedBatchNormalization
 from landmarks.network.networks import build_backbone, build_classifier, build_recognizer, load_backbone_weights
 from landmarks.params import NetworkParams, read_params, write_experiment
 from landmarks.recognizer.serving_network import ServingNetwork

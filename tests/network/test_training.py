@@ -90,8 +90,8 @@ def build_small() -> keras.Model:
 def run(work: Path, params: TrainParams, **options: object) -> tuple[list[np.ndarray], list[dict[str, float]]]:
     configure_runtime()
     result = train_classifier(build_small, make_data(), params, NETWORK, choose_strategy("one"), work, **options)  # type: ignore[arg-type]
-    figures = [{key: value for key, value in row.items() if key != "images_per_second"} for row in result.history]
-    return result.classifier.get_weights(), figures
+    metrics = [{key: value for key, value in row.items() if key != "images_per_second"} for row in result.history]
+    return result.classifier.get_weights(), metrics
 
 
 def test_it_learns_and_says_what_it_measured(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""The ResNet-50 and its training: layers, losses, input pipeline, loop, EMA, checkpoints and initial weights.
+"""The ResNet-50 and its training: network, losses, input pipeline, loop, EMA, checkpoints and initial weights.
 
-It may import `schema` and `shards`. Only what can change a weight lies here, so an edit elsewhere never trains again.
-Start with `variant.py`, which trains one variant from its shards.
+It may import `schema` and `shards`. Everything that determines the weights is here, so that a change in another folder
+does not train again. Start with `variant.py`, which trains one variant from its shards.
 """

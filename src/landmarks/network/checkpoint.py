@@ -1,4 +1,4 @@
-"""Everything a training needs to go on after it was stopped: one folder per training, plain arrays and JSON."""
+"""Checkpoints: save and restore a training in one folder, as plain arrays and JSON."""
 
 import shutil
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Array = npt.NDArray[np.generic]
 
 @dataclass
 class Progress:
-    """What a training knows beside its weights. `epoch` counts finished epochs."""
+    """State of a training besides its weights; `epoch` is the number of finished epochs."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -31,9 +31,10 @@ class Progress:
 
 
 class Checkpoint:
-    """The newest state of one training in `folder`, named by its epoch; the one before it goes when it is whole.
+    """Keeps the latest state of one training and its best weights, in `folder`.
 
-    The best weights so far stand in a file of their own, named by their epoch too.
+    Both are named by their epoch. The previous state is deleted only after the new one is complete, so a process that
+    is killed while it saves loses one epoch at most.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,22 +44,24 @@ class Checkpoint:
         """Write the state after an epoch; `variables` are those of the model and of the optimizer."""
         latest = self._folder / f"{_EPOCH}{progress.epoch:04d}"
         with replace_folder(latest) as temporary:
-            _write_arrays(temporary / "variables.npz", variables)
+            arrays = {f"{i:04d}": keras.ops.convert_to_numpy(variable.value) for i, variable in enumerate(variables)}
+            with replace_file(temporary / "variables.npz") as file, file.open("wb") as stream:
+                np.savez(stream, **arrays)
             if progress.best_epoch == progress.epoch:
                 _link(temporary / "variables.npz", self._best(progress))
             write_json(temporary / "progress.json", asdict(progress))
         for path in self._folder.glob("best-*.npz"):
             if path != self._best(progress):
                 path.unlink()
-        for path in self._folder.glob(f"*{_EPOCH}*"):  # what a killed training left half-written, too
+        for path in self._folder.glob(f"*{_EPOCH}*"):  # the leading * matches unfinished folders of killed processes
             if path != latest:
                 shutil.rmtree(path)
 
     def load(self, variables: Sequence[keras.Variable]) -> Progress:
-        """Assign the saved state to `variables`; without one, leave them and return the beginning.
+        """Assign the saved state to `variables` and return its progress; without a saved state, change nothing.
 
         Raises:
-            ArtifactError: the saved state does not fit these variables.
+            ArtifactError: the saved state is damaged or has other shapes than `variables`.
         """
         latest = max(self._folder.glob(f"{_EPOCH}*"), default=None)
         if latest is None:
@@ -68,7 +71,7 @@ class Checkpoint:
         return Progress(**saved)
 
     def load_best(self, progress: Progress, variables: Sequence[keras.Variable]) -> None:
-        """Assign the variables of the best epoch."""
+        """Assign the state of the best epoch to `variables`."""
         _assign_arrays(self._best(progress), variables)
 
     def _best(self, progress: Progress) -> Path:
@@ -76,18 +79,12 @@ class Checkpoint:
 
 
 def _link(file: Path, name: Path) -> None:
-    """Give a file a second name; where the file system knows no such thing, a copy."""
+    """Hard-link `file` as `name`; copy it where the file system has no hard links."""
     with replace_file(name) as temporary:
         try:
             temporary.hardlink_to(file)
         except OSError:
             shutil.copyfile(file, temporary)
-
-
-def _write_arrays(path: Path, variables: Sequence[keras.Variable]) -> None:
-    arrays = {f"{i:04d}": keras.ops.convert_to_numpy(variable.value) for i, variable in enumerate(variables)}
-    with replace_file(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **arrays)
 
 
 def _assign_arrays(path: Path, variables: Sequence[keras.Variable]) -> None:
@@ -101,5 +98,6 @@ def _assign_arrays(path: Path, variables: Sequence[keras.Variable]) -> None:
         ) from error
     if not fits or any(tuple(variable.shape) != value.shape for variable, value in zip(variables, values, strict=True)):
         raise ArtifactError(f"The checkpoint {path} belongs to another network. Delete it and train again.")
+    # only after all shapes were checked: a mismatch leaves every variable as it was
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

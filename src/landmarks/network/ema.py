@@ -1,4 +1,4 @@
-"""The exponential moving average (EMA) of a network's weights, which answers better than those of the last step."""
+"""Exponential moving average (EMA) of the weights; it generalises better than the weights of the last step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ STEPS_BETWEEN = 4
 
 
 class EMA:
-    """Exponential moving average of variables, trained weights and moving statistics alike.
+    """Exponential moving average of all variables: trained weights and the statistics of batch normalisation.
 
-    The decay grows towards its final value, so that the random weights of the beginning are soon forgotten. Weights
-    are looked at every few steps, since a pass over all of them takes as long as the network takes for some photos.
+    The decay starts low and grows to its final value, so that the random initial weights are forgotten quickly. The
+    averages are updated every `STEPS_BETWEEN` steps: one pass over all weights costs as much as several photos.
 
     References:
         Tarvainen and Valpola, "Mean Teachers Are Better Role Models", 2017, section 2.
@@ -23,7 +23,7 @@ class EMA:
         self._live = list(variables)
         self._steps = keras.Variable(0, trainable=False, dtype="int32", name="steps")
         self._averages = [
-            # a tensor: Keras would share a variable that it is given
+            # converted to a tensor, because Keras would share a variable's storage
             keras.Variable(tf.convert_to_tensor(variable.value), trainable=False, dtype=variable.dtype, name="average")
             for variable in self._live
         ]
@@ -31,18 +31,18 @@ class EMA:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """All that a checkpoint has to hold."""
+        """The state that a checkpoint has to save."""
         return [self._steps, *self._averages]
 
     def count_step(self) -> None:
-        """Tell of a step of the training; every few of them the averages move."""
+        """Count one training step, and update the averages on every `STEPS_BETWEEN`-th."""
         self._steps.assign_add(1)
         if int(self._steps) % STEPS_BETWEEN == 0:
             self._update()
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the averages in the place of the live weights for a while."""
+        """Replace the live weights by the averages inside a `with` block."""
         live = [keras.ops.convert_to_numpy(variable.value) for variable in self._live]
         self.apply()
         try:
@@ -52,9 +52,9 @@ class EMA:
                 variable.assign(value)
 
     def apply(self) -> None:
-        """Put the averages in the place of the live weights."""
+        """Replace the live weights by the averages."""
         for variable, average in zip(self._live, self._averages, strict=True):
-            # the mean of directions of unit length is shorter
+            # an average of unit vectors is shorter than 1, so the constraint is applied again
             constrain = getattr(variable, "constraint", None)
             variable.assign(constrain(average.value) if constrain else average.value)
 
@@ -66,7 +66,7 @@ class EMA:
             for average, variable in zip(self._averages, self._live, strict=True):
                 if variable.dtype == "float32":
                     average.assign(average.value * kept + variable.value * (1.0 - kept))
-                else:  # seeds of dropout
+                else:  # random states of dropout layers are integers and cannot be averaged
                     average.assign(variable.value)
 
         return update  # type: ignore[no-any-return, unused-ignore]

@@ -1,4 +1,4 @@
-"""Published weights to start from, fetched once and checked."""
+"""Initial weights: download published ones once, check their digest, and load them."""
 
 from pathlib import Path
 from urllib.error import URLError
@@ -16,7 +16,7 @@ IMAGENET_MD5 = "4d473c1dd8becc155b73f8504c6f6626"
 
 
 def load_initial_weights(classifier: keras.Model, wanted: str) -> None:
-    """Start a classifier's backbone from `imagenet` or from a weight file; `none` leaves it as it is.
+    """Load `imagenet` weights or a weight file into a classifier's backbone; `none` keeps the random ones.
 
     Raises:
         ArtifactError: the file is missing or holds other weights.
@@ -28,15 +28,15 @@ def load_initial_weights(classifier: keras.Model, wanted: str) -> None:
 
 
 def fetch_weights(url: str, md5: str, folder: Path | None = None) -> str:
-    """Download a weight file unless it is there already, and return its path.
+    """Download a weight file unless the cache has it, and return its path.
 
     Args:
-        url: where it is.
-        md5: its digest; another file is refused and not kept.
-        folder: where it is kept, Keras's own cache by default.
+        url: address of the file.
+        md5: expected digest; a file with another one is deleted.
+        folder: cache folder; that of Keras by default.
 
     Raises:
-        DataError: it cannot be fetched, or is not the expected file.
+        DataError: the file cannot be downloaded, or has another digest.
     """
     try:
         path: str = keras.utils.get_file(

@@ -1,7 +1,7 @@
-"""Shards as a stream of training batches: read, shuffled, decoded and augmented by TensorFlow.
+"""Input pipeline: TFRecord shards to shuffled, decoded and augmented batches, with tf.data.
 
-The order and the augmentation of an epoch depend on the seed and the epoch's number alone, so a training that goes on
-after a stop sees the photos it would have seen. What waits in the shuffle buffer is encoded and bounded in bytes.
+Order and augmentation of an epoch depend only on the seed and the number of the epoch, so a resumed training sees the
+same batches as one without interruption. The shuffle buffer holds encoded photos and is limited in bytes.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ from landmarks.schema.vocabulary import Landmark
 from landmarks.shards.format import ShardManifest, read_manifest
 from landmarks.shards.photo_table import count_labels
 
-_SHUFFLE_BYTES = 128 << 20
-_CYCLE = 8
-_MEASURE_BATCH = 128
+_SHUFFLE_BYTES = 128 << 20  # counted as decoded photos; the buffer itself holds PNGs, which are smaller
+_CYCLE = 8  # shards read at the same time, so that neighbours in one shard do not stay neighbours
+_MEASURE_BATCH = 128  # photos per batch in inference mode
 _FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
     "image/class/label": tf.io.FixedLenFeature([], tf.int64),
@@ -30,17 +30,17 @@ _FEATURES = {
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The photos a training sees, as datasets of (photos: uint8 (b, s, s, 3), labels: int32 (b,)).
+    """Data of one training, as datasets of (photos: uint8 (b, s, s, 3), labels: int32 (b,)).
 
     Attributes:
-        train: the batches of an epoch, given its number from 0; all of `batch_size`. Augmented ones have two more
-            parts, `others: int32 (b,)` and `shares: float32 (b,)`: see `blend`.
+        train: from the number of an epoch, starting at 0, to its batches; all have `batch_size` photos. Augmented
+            batches have two more parts, `others: int32 (b,)` and `shares: float32 (b,)`; see `blend`.
         val: the validation photos.
-        train_sample: training photos as they are, without augmentation, to measure in inference mode.
+        train_sample: a sample of training photos without augmentation, to measure accuracy in inference mode.
         batch_size: over all devices together.
-        steps: batches in an epoch.
-        label_counts: training photos of each label, int64 (labels,).
-        is_reduced: whether the photos of an epoch, given its number, are smaller than those of val.
+        steps: batches per epoch.
+        label_counts: training photos per label, int64 (labels,).
+        is_reduced: from the number of an epoch to whether its photos are smaller than those of val.
     """
 
     train: Callable[[int], tf.data.Dataset]
@@ -59,7 +59,7 @@ def open_training_data(
     params: TrainParams,
     augmentation: AugmentationParams | None,
 ) -> TrainingData:
-    """Read the shards for a training; with fewer photos than `params.batch_size`, all of them are one batch.
+    """Open the shards for a training; if there are fewer photos than `params.batch_size`, one batch holds them all.
 
     Raises:
         ArtifactError: the table of photos is missing or belongs to other shards.
@@ -89,7 +89,7 @@ def open_training_data(
 
 
 def choose_image_size(image_size: int, params: TrainParams, epoch: int) -> int:
-    """Side of the photos in an epoch, counted from 0: smaller at first where `train.resizing` says so.
+    """Return the side of the photos in an epoch, counted from 0, according to `train.resizing`.
 
     References:
         Howard, "Training Imagenet in 3 hours for USD 25", 2018 (progressive resizing).
@@ -107,10 +107,11 @@ def read_training_batches(
     augmentation: AugmentationParams | None = None,
     reduced_size: int | None = None,
 ) -> tf.data.Dataset:
-    """One epoch of batches as `TrainingData.train` has them, shuffled.
+    """Read one epoch of shuffled batches, in the format of `TrainingData.train`.
 
-    An incomplete last batch is left out. Photos are uint8 (b, s, s, 3) with s the reduced size, where there is one.
+    An incomplete last batch is dropped. Photos are uint8 (b, s, s, 3), where s is `reduced_size` or else `image_size`.
     """
+    # a prime above any number of epochs, so that two seeds never share the order of an epoch
     epoch_seed = seed * 100_003 + epoch
     size = reduced_size or image_size
     paths = tf.data.Dataset.from_tensor_slices([str(path) for path in files]).shuffle(len(files), seed=epoch_seed)
@@ -137,7 +138,7 @@ def _resize(photos: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def read_batches(files: Sequence[Path], image_size: int, batch_size: int, photos: int | None = None) -> tf.data.Dataset:
-    """(photos, labels) in stored order, the last batch perhaps smaller; at most `photos` of them."""
+    """Read batches (photos, labels) in stored order, at most `photos` photos; the last batch may be smaller."""
     records = tf.data.TFRecordDataset([str(path) for path in files])
     if photos is not None:
         records = records.take(photos)
@@ -145,14 +146,12 @@ def read_batches(files: Sequence[Path], image_size: int, batch_size: int, photos
 
 
 def _stream(batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Prepare two batches ahead, on threads of their own, as many as there are cores.
-
-    TensorFlow's search for the best parallelism is off: its thread sleeps twice as long each time, from 10 ms to a
-    minute, and about every second epoch of a training did not end before that thread woke.
-    """
+    """Prefetch two batches on a private thread pool."""
     options = tf.data.Options()
+    # The autotuning thread sleeps with exponential back-off, from 10 ms up to a minute, and an iterator waits for it to
+    # close. This delayed the end of about every second epoch.
     options.autotune.enabled = False
-    options.threading.private_threadpool_size = 0  # of all cores
+    options.threading.private_threadpool_size = 0  # 0: one thread per core
     return batches.prefetch(2).with_options(options)
 
 
@@ -169,7 +168,7 @@ def _decode(records: tf.data.Dataset, image_size: int) -> tf.data.Dataset:
 def read_augmented_examples(
     shards: Path, params: AugmentationParams, versions: int = 15
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """The first training photo, uint8 (s, s, 3), and augmented versions of it, uint8 (versions, s, s, 3)."""
+    """Return the first training photo, uint8 (s, s, 3), and augmented versions, uint8 (versions, s, s, 3)."""
     manifest = read_manifest(shards)
     files = [shards / shard.file for shard in manifest.splits[Split.TRAIN]]
     photos, _ = next(iter(read_batches(files, manifest.image_format.image_size, 1)))
@@ -178,13 +177,13 @@ def read_augmented_examples(
 
 
 def augment(photos: tf.Tensor, params: AugmentationParams, seed: tf.Tensor, size: int | None = None) -> tf.Tensor:
-    """Change photos at random: a crop brought to one size, a mirror image, brightness, contrast and saturation.
+    """Augment photos: random resized crop, horizontal flip, contrast, saturation and brightness.
 
     Args:
         photos: uint8 (n, s, s, 3).
-        params: how far each change may go.
+        params: limits of each change.
         seed: integers (2,); the same seed gives the same changes.
-        size: side of the results, s where None.
+        size: side of the results; s if None.
 
     Returns:
         uint8 (n, size, size, 3).
@@ -201,25 +200,26 @@ def augment(photos: tf.Tensor, params: AugmentationParams, seed: tf.Tensor, size
 def blend(
     photos: tf.Tensor, labels: tf.Tensor, params: AugmentationParams, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Mix each photo of some batches with another one of its batch: blended, or with a rectangle of it.
+    """Apply mixup or CutMix to some of the batches: mix each photo with another photo of its batch.
 
     Args:
         photos: uint8 (n, s, s, 3).
         labels: int32 (n,).
-        params: which part of the batches is mixed, and how.
+        params: fractions of the batches that are mixed, and the shape of the mixtures.
         seed: integers (2,).
 
     Returns:
         photos: uint8 (n, s, s, 3).
-        labels: int32 (n,), as they came.
-        others: int32 (n,), of the photos mixed in.
-        shares: float32 (n,), how much of each result is the photo itself.
+        labels: int32 (n,), unchanged.
+        others: int32 (n,), labels of the photos mixed in.
+        shares: float32 (n,), weight of the photo itself in the mixture.
 
     References:
         Zhang et al., "mixup", 2018, equation 2; Yun et al., "CutMix", 2019, section 3.1.
     """
     choice, shape, place = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
     drawn = tf.random.stateless_uniform([], choice)
+    # batches are shuffled already, so the reversed batch is a random partner for each photo
     partners = tf.cast(photos[::-1], tf.float32)
 
     def keep() -> tuple[tf.Tensor, tf.Tensor]:
@@ -240,13 +240,14 @@ def blend(
 
 
 def _draw_shares(photos: tf.Tensor, alpha: float, seed: tf.Tensor) -> tf.Tensor:
-    """Shares (n, 1, 1, 1) from Beta(alpha, alpha), the larger one of each pair: the photo's own label leads."""
+    """Draw mixup shares (n, 1, 1, 1) from Beta(alpha, alpha): max(share, 1 - share), so the own label dominates."""
+    # a Beta variable is a ratio of Gamma variables; TensorFlow has no stateless sampler of Beta itself
     gammas = tf.random.stateless_gamma([2, tf.shape(photos)[0], 1, 1, 1], seed, alpha)
     return tf.reduce_max(gammas, axis=0) / tf.maximum(tf.reduce_sum(gammas, axis=0), 1e-30)
 
 
 def _draw_masks(photos: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Masks (n, s, s, 1): 0 in a rectangle whose area is uniform, cut off at the border, 1 elsewhere."""
+    """Draw CutMix masks (n, s, s, 1): 0 in a rectangle of uniform area, clipped at the border, and 1 elsewhere."""
     drawn = tf.random.stateless_uniform([3, tf.shape(photos)[0], 1], seed)
     half = tf.sqrt(1.0 - drawn[0]) / 2.0
     side = tf.cast(tf.shape(photos)[1], tf.float32)
@@ -257,7 +258,7 @@ def _draw_masks(photos: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 
 def _draw_boxes(count: tf.Tensor, params: AugmentationParams, seeds: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Boxes (n, 4) as y1, x1, y2, x2 in 0..1; x runs backwards where the photo is mirrored."""
+    """Draw crop boxes (n, 4) as y1, x1, y2, x2 in 0..1; x1 > x2 flips the photo."""
     area = tf.random.stateless_uniform([count], seeds[0], params.min_crop_area_fraction, 1.0)
     log_aspect = tf.math.log(tf.constant(params.max_aspect_ratio, tf.float32))
     aspect = tf.exp(tf.random.stateless_uniform([count], seeds[1], -log_aspect, log_aspect))

@@ -1,4 +1,4 @@
-"""The loss of a batch: cross-entropy with label smoothing, class weights, blended photos and angular margins."""
+"""Training loss: cross-entropy with label smoothing, class weights, mixed photos and angular margins."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from landmarks.params import ArcFaceParams
 
-# acos has an infinite slope at 1 and -1, also where the value is clipped to just these
+# the gradient of acos is infinite at 1 and -1, so cosines are clipped just inside
 _COSINE_LIMIT = 1.0 - 1e-6
 
 
 def compute_class_weights(label_counts: npt.NDArray[np.int64], weighting: str) -> npt.NDArray[np.float32]:
-    """Weight of each label, float32 (labels,), with mean 1 over the photos.
+    """Compute the weight of each label, float32 (labels,), with mean 1 over the photos.
 
     >>> compute_class_weights(np.array([1, 3]), "inverse").tolist()
     [2.0, 0.6666666865348816]
@@ -25,9 +25,9 @@ def compute_class_weights(label_counts: npt.NDArray[np.int64], weighting: str) -
 
 
 def compute_margins(label_counts: npt.NDArray[np.int64], params: ArcFaceParams) -> npt.NDArray[np.float32]:
-    """Dynamic margin of each label in radians, float32 (labels,): the fewer photos, the larger.
+    """Compute the dynamic margin of each label in radians, float32 (labels,): the fewer photos, the larger.
 
-    Where all labels have the same number of photos each gets the middle of the range.
+    If all labels have the same number of photos, each gets the middle of the range.
 
     References:
         Ha et al., "Google Landmark Recognition 2020 Competition Third Place Solution", 2020, section 2.3.
@@ -46,7 +46,7 @@ def compute_margins(label_counts: npt.NDArray[np.int64], params: ArcFaceParams) 
 
 
 def add_margins(logits: tf.Tensor, labels: tf.Tensor, margins: tf.Tensor, scale: float) -> tf.Tensor:
-    """Widen the angle between each photo and its own landmark by a margin, up to opposite directions.
+    """Add a margin to the angle between each photo and its own landmark, up to pi.
 
     Args:
         logits: float32 (n, L), `scale` times the cosines.
@@ -55,7 +55,7 @@ def add_margins(logits: tf.Tensor, labels: tf.Tensor, margins: tf.Tensor, scale:
         scale: of the logits.
 
     Returns:
-        logits: float32 (n, L), changed in the column of each photo's label alone.
+        logits: float32 (n, L), changed only in the column of each photo's label.
 
     References:
         Deng et al., "ArcFace", 2019, equation 3.
@@ -68,7 +68,7 @@ def add_margins(logits: tf.Tensor, labels: tf.Tensor, margins: tf.Tensor, scale:
 
 
 def smooth_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Cross-entropy of each photo, float32 (n,), with part of the truth spread evenly over all labels.
+    """Compute the label-smoothed cross-entropy of each photo, float32 (n,).
 
     References:
         Szegedy et al., "Rethinking the Inception Architecture", 2016, section 7.
@@ -76,19 +76,20 @@ def smooth_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float)
     own = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     if not smoothing:
         return own
+    # cross-entropy against the uniform distribution, without building an (n, L) target
     spread = tf.reduce_logsumexp(logits, axis=1) - tf.reduce_mean(logits, axis=1)
     return (1.0 - smoothing) * own + smoothing * spread
 
 
 @dataclass(frozen=True)
 class ClassificationLoss:
-    """Losses of a batch of photos, each perhaps blended of two.
+    """Loss of a batch of photos, which may be mixed in pairs (mixup, CutMix).
 
     Attributes:
         class_weights: float32 (L,).
-        smoothing: part of the truth that is spread over all labels.
-        margins: float32 (L,), in radians; None without a cosine head.
-        scale: of the logits of a cosine head.
+        smoothing: label smoothing.
+        margins: float32 (L,), in radians; None for a softmax head.
+        scale: of the logits of an ArcFace head.
     """
 
     class_weights: tf.Tensor
@@ -104,14 +105,14 @@ class ClassificationLoss:
         others: tf.Tensor | None = None,
         shares: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """The loss of each photo, float32 (n,).
+        """Compute the loss of each photo, float32 (n,).
 
         Args:
             logits: float32 (n, L).
-            labels: int32 (n,), of the photo.
-            margin_strength: float32 (), from 0 to 1, while the margins grow.
-            others: int32 (n,), of the photo blended into it; None where nothing is blended.
-            shares: float32 (n,), how much of the blend is the photo itself.
+            labels: int32 (n,).
+            margin_strength: float32 (), factor of the margins, from 0 to 1 during their warm-up.
+            others: int32 (n,), labels of the photos mixed in; None if no photos are mixed.
+            shares: float32 (n,), weight of the photo itself in the mixture.
         """
         own = self._measure(logits, labels, margin_strength)
         if others is None or shares is None:

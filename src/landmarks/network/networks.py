@@ -1,13 +1,14 @@
-"""ResNet-50 with a softmax or a cosine head, from uint8 photos to logits; what is saved has Keras's own layers alone.
+"""ResNet-50 with a softmax or an ArcFace head, from uint8 photos to logits.
 
-The backbone has the layers, names and order of `keras.applications.ResNet50`, so that its weight files fit; what
-that function hides is open here: batch-normalisation momentum, zero-initialised branches, precision per layer.
+The backbone has the layers, names and order of `keras.applications.ResNet50`, so that published weight files fit. That
+function does not expose batch-normalisation momentum, zero-initialised residuals or precision per layer; this one does.
+Saved networks consist of Keras's own layers only, so loading them needs no code of this package.
 
 References:
     He et al., "Deep Residual Learning for Image Recognition", 2016, table 1 (stride on the first 1x1 convolution).
     Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018, equation 3 (GeM pooling).
-    Deng et al., "Sub-center ArcFace", 2020, section 3.2 (the closest of several directions per landmark).
-    Touvron et al., "Fixing the Train-Test Resolution Discrepancy", 2019, section 3 (what random crops enlarge).
+    Deng et al., "Sub-center ArcFace", 2020, section 3.2 (the closest of several centres per landmark).
+    Touvron et al., "Fixing the Train-Test Resolution Discrepancy", 2019, section 3 (the centre crop at test time).
 """
 
 import warnings
@@ -17,7 +18,7 @@ import keras
 from keras import layers
 
 from landmarks.errors import ArtifactError
-from landmarks.network.layers import FusedBatchNormalization
+from landmarks.network.fused import FusedBatchNormalization
 from landmarks.params import NetworkParams
 from landmarks.schema.network_format import EMBEDDING, PROBABILITIES
 
@@ -28,14 +29,14 @@ Normalization = Literal["portable", "fused", "synchronized"]
 # (name, filters of the 3x3 convolution, blocks, stride of the first block)
 _STACKS = (("conv2", 64, 3, 1), ("conv3", 128, 4, 2), ("conv4", 256, 6, 2), ("conv5", 512, 3, 2))
 _IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
-_EPSILON = 1.001e-5
-_GEM_FLOOR = 1e-6
+_EPSILON = 1.001e-5  # of batch normalisation, as in keras.applications
+_GEM_FLOOR = 1e-6  # the gradient of a power is infinite at zero, and ReLU gives many zeros
 
-_ROWS = "rows"
+_ROWS = "rows"  # the layer whose output is the embedding before it gets unit length
 
 
 class _Layers:
-    """Makes the layers of one network with the same precision and normalisation."""
+    """Creates layers that share the precision and the kind of batch normalisation of one network."""
 
     def __init__(self, params: NetworkParams, precision: Precision, normalization: Normalization) -> None:
         self.policy = keras.DTypePolicy("mixed_bfloat16" if precision == "bfloat16" else "float32")
@@ -69,9 +70,9 @@ def build_backbone(
     precision: Precision = "float32",
     normalization: Normalization = "portable",
 ) -> keras.Model:
-    """ResNet-50 without its head: scaled photos (n, s, s, 3) to features (n, ceil(s / 32), ceil(s / 32), 2048).
+    """Build ResNet-50 without its head: scaled photos (n, s, s, 3) to features (n, ceil(s / 32), ceil(s / 32), 2048).
 
-    With the small stem the features have twice the height and width. An `image_size` of None leaves s open.
+    With `stem: small` the features have twice the height and width. With an `image_size` of None, s is variable.
     """
     make = _Layers(params, precision, normalization)
     inputs = keras.Input((image_size, image_size, 3), dtype="float32")
@@ -116,20 +117,20 @@ def build_classifier(
     normalization: Normalization = "portable",
     seed: int = 0,
 ) -> keras.Model:
-    """The network as it is trained: photos uint8 (n, s, s, 3) to logits float32 (n, labels).
+    """Build the network for training: photos uint8 (n, s, s, 3) to logits float32 (n, labels).
 
-    Scaling is a layer, so that training and serving cannot drift apart: `symmetric` maps 0..255 to -1..1, `unit` to
-    0..1, `imagenet` subtracts the mean colour as the published weights expect.
+    Scaling is a layer of the network, so that training and serving cannot differ: `symmetric` maps 0..255 to -1..1,
+    `unit` maps to 0..1, and `imagenet` subtracts the mean colour, as the published weights expect.
 
     Args:
-        image_size: s; None for photos of any size.
-        labels: how many landmarks.
+        image_size: s; None for variable size.
+        labels: number of landmarks.
         params: the section `network`.
         precision: of the backbone.
-        scaling: of the colours.
-        normalization: `portable` is Keras's own layer; `fused` is faster on one device in float32, `synchronized` makes
-            several devices one. All three have the same weights.
-        seed: fixes the dropout.
+        scaling: of the pixel values.
+        normalization: kind of batch normalisation. `portable` is Keras's own layer; `fused` is faster on one device in
+            float32; `synchronized` computes the statistics over all devices. All three have the same weights.
+        seed: of the dropout.
     """
     # === Layers ===
     backbone = build_backbone(image_size, params, precision, normalization)
@@ -138,13 +139,14 @@ def build_classifier(
     # === Functional model ===
     inputs = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
     features = layers.Activation("linear", name="features", dtype="float32")(backbone(_build_scaling(scaling)(inputs)))
-    rows = _embed(_pool(features, params), params, normalization == "synchronized")
-    build_head = _build_cosine_head if params.head == "arcface" else _build_softmax_head
-    return keras.Model(inputs, build_head(dropout(rows), labels, params), name="classifier")
+    rows = dropout(_embed(_pool(features, params), params, normalization == "synchronized"))
+    is_arcface = params.head == "arcface"
+    logits = _build_arcface_head(rows, labels, params) if is_arcface else layers.Dense(labels, name="logits")(rows)
+    return keras.Model(inputs, logits, name="classifier")
 
 
 def _pool(features: object, params: NetworkParams) -> object:
-    """Features (n, h, w, c) to one row per photo, float32."""
+    """Pool features (n, h, w, c) to one row per photo, float32."""
     if params.pooling == "flatten":
         return layers.Flatten(name="flatten")(features)
     pool = layers.GlobalAveragePooling2D(name="pool")
@@ -158,19 +160,15 @@ def _embed(pooled: object, params: NetworkParams, is_synchronized: bool) -> obje
     if params.reduced_dim is None:
         return layers.Activation("linear", name=_ROWS)(pooled)
     reduced = layers.Dense(params.reduced_dim, use_bias=False, name="reduction")(pooled)
-    # centred rows of like scale in every direction are what cosines need
+    # cosines compare directions, so the embedding is centred and every dimension gets the same scale
     normalize = layers.BatchNormalization(
         momentum=params.batch_norm_momentum, epsilon=_EPSILON, synchronized=is_synchronized, name=_ROWS
     )
     return normalize(reduced)
 
 
-def _build_softmax_head(rows: object, labels: int, params: NetworkParams) -> object:  # noqa: ARG001
-    return layers.Dense(labels, name="logits")(rows)
-
-
-def _build_cosine_head(rows: Any, labels: int, params: NetworkParams) -> object:
-    """Scaled cosines of each row with the closest direction of each landmark; margins belong to the loss."""
+def _build_arcface_head(rows: Any, labels: int, params: NetworkParams) -> object:
+    """Compute scaled cosines between each row and the closest centre of each landmark; the loss adds the margins."""
     directions = layers.Dense(
         labels * params.arcface.subcenters,
         use_bias=False,
@@ -194,12 +192,12 @@ def _build_scaling(scaling: Scaling) -> layers.Layer:
 
 
 def build_recognizer(classifier: keras.Model, flip_tta: bool = False, center_crop: float = 1.0) -> keras.Model:
-    """The network as it is used, sharing the classifier's layers.
+    """Build the network for inference from the layers of a classifier, with test-time augmentation.
 
     Args:
-        classifier: as `build_classifier` makes it.
-        flip_tta: answer with the mean over each photo and its mirror image.
-        center_crop: look at the central part of each photo alone, this part of its sides, enlarged to s.
+        classifier: made by `build_classifier`.
+        flip_tta: average the outputs for each photo and its mirror image.
+        center_crop: crop this central part of each side, and resize it to s.
 
     Returns:
         A model from uint8 (n, s, s, 3) to `probabilities: float32 (n, labels)` and
@@ -207,12 +205,17 @@ def build_recognizer(classifier: keras.Model, flip_tta: bool = False, center_cro
     """
     rows = classifier.get_layer(_ROWS).output
     if any(layer.name == "flatten" for layer in classifier.layers):
-        # places in the photo are no part of what it shows
+        # flattened features depend on positions in the photo; embeddings for similarity must not
         rows = layers.GlobalAveragePooling2D(name="embedding_pool")(classifier.get_layer("features").output)
     body = keras.Model(classifier.input, [rows, layers.Softmax(name="softmax")(classifier.output)], name="body")
     inputs = keras.Input(classifier.input_shape[1:], dtype="uint8", name="image")
     seen = _enlarge_center(inputs, center_crop) if center_crop < 1 else inputs
-    rows, probabilities = _answer_with_flip(body, seen) if flip_tta else body(seen)
+    if flip_tta:
+        # photos and mirror images as one batch, so that the exported graph holds the backbone once
+        both = keras.ops.concatenate([seen, keras.ops.flip(seen, axis=2)], axis=0)
+        rows, probabilities = [keras.ops.add(*keras.ops.split(output, 2, axis=0)) / 2.0 for output in body(both)]
+    else:
+        rows, probabilities = body(seen)
     outputs = {
         PROBABILITIES: layers.Activation("linear", name=PROBABILITIES)(probabilities),
         EMBEDDING: layers.UnitNormalization(name=EMBEDDING)(rows),
@@ -221,25 +224,20 @@ def build_recognizer(classifier: keras.Model, flip_tta: bool = False, center_cro
 
 
 def _enlarge_center(inputs: Any, part: float) -> Any:
-    """The central part of photos, uint8 (n, s, s, 3), brought back to their size."""
+    """Crop the central part of photos, uint8 (n, s, s, 3), and resize it to their size."""
     side = inputs.shape[1]
     kept = round(side * part)
     start = (side - kept) // 2
     center = keras.ops.cast(inputs[:, start : start + kept, start : start + kept], "float32")
     enlarged = keras.ops.image.resize(center, (side, side), interpolation="bilinear")
+    # augmented training photos are rounded to uint8 too
     return keras.ops.cast(keras.ops.round(enlarged), "uint8")
-
-
-def _answer_with_flip(body: keras.Model, inputs: Any) -> list[Any]:
-    """The mean of what the body says of photos and of their mirror images, which go through it as one batch."""
-    both = keras.ops.concatenate([inputs, keras.ops.flip(inputs, axis=2)], axis=0)
-    return [keras.ops.add(*keras.ops.split(output, 2, axis=0)) / 2.0 for output in body(both)]
 
 
 def load_backbone_weights(classifier: keras.Model, path: str) -> None:
     """Load a weight file of `keras.applications.ResNet50(include_top=False)` into a classifier's backbone.
 
-    Those weights expect blue, green, red; the first convolution is turned round instead, so that photos stay RGB.
+    These weights expect BGR. The input channels of the first convolution are reversed, so that photos can stay RGB.
 
     Raises:
         ArtifactError: the file is missing or holds other weights.
@@ -247,7 +245,7 @@ def load_backbone_weights(classifier: keras.Model, path: str) -> None:
     backbone = classifier.get_layer("resnet50")
     try:
         with warnings.catch_warnings():
-            # Keras warns about each layer that a wrong file leaves out before it refuses the file
+            # for a wrong file Keras warns about every missing layer before it raises
             warnings.simplefilter("ignore", UserWarning)
             backbone.load_weights(path)
     except (OSError, ValueError, KeyError) as error:

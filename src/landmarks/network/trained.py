@@ -1,4 +1,4 @@
-"""What `train` hands on: the trained network as a Keras file, beside a note of what it was trained on."""
+"""The network folder that `train` writes: a Keras file, and `network.json` with what it was trained on."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,12 +15,12 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Training:
-    """What a network was trained on: the content of `network.json`.
+    """Content of `network.json`: what a network was trained on.
 
     Attributes:
         variant: `plain` or `augmented`.
-        image_format: of the photos it was trained on.
-        shards_fingerprint: of their shards.
+        image_format: of the training photos.
+        shards_fingerprint: of the shards.
     """
 
     variant: str
@@ -29,11 +29,11 @@ class Training:
 
 
 def write_network(folder: Path, network: keras.Model, training: Training) -> Path:
-    """Write a network with its note, whole or not at all, and return the folder.
+    """Write the network folder atomically and return it.
 
     Args:
         folder: `models/VARIANT/network`, replaced as a whole.
-        network: as `networks.build_recognizer` makes it, in float32.
+        network: made by `networks.build_recognizer`, in float32.
         training: what it was trained on.
     """
     with replace_folder(folder) as temporary:
@@ -43,15 +43,15 @@ def write_network(folder: Path, network: keras.Model, training: Training) -> Pat
 
 
 def read_training(folder: Path) -> Training:
-    """Read what a network was trained on.
+    """Read `network.json`.
 
     Raises:
-        ArtifactError: the note is missing, or is none of this version.
+        ArtifactError: the file is missing or has another format.
     """
     path = folder / NETWORK_FILE
     facts = read_json(path)
     if not isinstance(facts, dict) or facts.pop("format", None) != _FORMAT:
-        raise ArtifactError(f"{path} is of another version of landmarks. Train again: `dvc repro`.")
+        raise ArtifactError(f"{path} was written by another version of landmarks. Train again: `dvc repro`.")
     try:
         return Training(**facts | {"image_format": ImageFormat(**facts["image_format"])})
     except (KeyError, TypeError) as error:
@@ -59,13 +59,14 @@ def read_training(folder: Path) -> Training:
 
 
 def load_network(folder: Path) -> keras.Model:
-    """Load the Keras network in a folder; nothing is unpickled.
+    """Load the Keras network of a folder.
 
     Raises:
-        ArtifactError: it is missing or damaged.
+        ArtifactError: the file is missing or damaged.
     """
     path = folder / KERAS_MODEL_FILE
     try:
+        # safe_mode refuses Lambda layers, which would run code from the file
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path} cannot be loaded with Keras: {error} Train again: `dvc repro`.") from error

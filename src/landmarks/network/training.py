@@ -1,8 +1,7 @@
-"""The training loop: one straight line over a distribution strategy, resumable after every epoch.
+"""The training loop: a custom loop over a distribution strategy, resumable after every epoch.
 
-Keras's own `fit` neither resumes exactly nor repeats a training to the last bit, so the loop is ours; Keras callbacks
-are honoured through `keras.callbacks.CallbackList`. The network is never compiled with XLA: on a CPU that is several
-times slower.
+Keras's `fit` neither resumes exactly nor gives bit-identical results, so this module has its own loop. Keras callbacks
+run through `keras.callbacks.CallbackList`. Nothing is compiled with XLA, which is several times slower on a CPU.
 """
 
 import math
@@ -22,10 +21,10 @@ from tqdm import tqdm
 from landmarks.errors import LandmarksError
 from landmarks.network.checkpoint import Checkpoint, Progress
 from landmarks.network.ema import EMA
+from landmarks.network.fused import FusedAdamW
 from landmarks.network.input_pipeline import TrainingData
 from landmarks.network.losses import ClassificationLoss, compute_class_weights, compute_margins
 from landmarks.network.networks import Precision
-from landmarks.network.optimizers import FusedAdamW
 from landmarks.params import NetworkParams, TrainParams
 
 HISTORY_COLUMNS = (
@@ -43,7 +42,7 @@ NO_IMPROVEMENT = {"val_loss": math.inf, "val_accuracy": -math.inf}
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The classifier with the weights of its best epoch, and one row of metrics per epoch."""
+    """A trained classifier with the weights of its best epoch, and one row of metrics per epoch."""
 
     classifier: keras.Model
     history: tuple[dict[str, float], ...]
@@ -51,7 +50,7 @@ class TrainingResult:
 
 
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """Linear warm-up to the peak, then half a cosine down to zero, or constant.
+    """Learning-rate schedule: linear warm-up to the peak, then cosine decay to zero, or a constant rate.
 
     References:
         Goyal et al. 2017 (warm-up); Loshchilov and Hutter, "SGDR", 2017, equation 5 (cosine).
@@ -61,7 +60,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ign
         self.peak, self.warmup_steps, self.total_steps, self.cosine = peak, warmup_steps, total_steps, cosine
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """The rate at a step, counted from 0."""
+        """Return the learning rate at a step, counted from 0."""
         step = tf.cast(step, tf.float32)
         warmup = (step + 1.0) / max(self.warmup_steps, 1.0)
         done = (step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1.0)
@@ -69,22 +68,22 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ign
         return self.peak * tf.where(step < self.warmup_steps, warmup, decay)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments, as Keras wants them."""
+        """Return the arguments of the constructor, for Keras."""
         return {key: getattr(self, key) for key in ("peak", "warmup_steps", "total_steps", "cosine")}
 
 
 def configure_runtime() -> None:
-    """Make training on a CPU repeatable: one operation at a time, each on all cores.
+    """Make training on a CPU reproducible: run one operation at a time, each on all cores.
 
-    With several operations at once TensorFlow splits their sums differently from run to run. It must be called before
-    TensorFlow does its first work in the process; afterwards it changes nothing.
+    When operations run in parallel, TensorFlow splits their sums differently from run to run. Call this before the
+    first TensorFlow operation of the process; later it has no effect.
     """
-    with suppress(RuntimeError):
+    with suppress(RuntimeError):  # raised once TensorFlow has started its threads
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def choose_precision(wanted: str) -> Precision:
-    """`auto` is bfloat16 where the hardware multiplies it faster: AMX on a CPU, Ampere or later on a GPU."""
+    """Choose the precision; `auto` is bfloat16 where it is fast: AMX on a CPU, Ampere or later on a GPU."""
     if wanted != "auto":
         return "bfloat16" if wanted == "bfloat16" else "float32"
     gpus = tf.config.list_physical_devices("GPU")
@@ -96,7 +95,7 @@ def choose_precision(wanted: str) -> Precision:
 
 
 def choose_strategy(wanted: str) -> tf.distribute.Strategy:
-    """`one` device, all of them `mirrored`, or `auto`: mirrored where there are several GPUs."""
+    """Choose the distribution: `one` device, all `mirrored`, or `auto`: mirrored if there are several GPUs."""
     gpus = tf.config.list_logical_devices("GPU")
     if wanted == "mirrored" or (wanted == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
@@ -113,26 +112,26 @@ def train_classifier(
     work: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> TrainingResult:
-    """Train a classifier until its epochs are over or early stopping ends it.
+    """Train a classifier for `params.epochs` epochs, or until early stopping.
 
     Args:
-        build: makes the network, from uint8 photos to logits; called inside the strategy's scope.
-        data: the photos.
-        params: the recipe.
-        network: the section that says which head `build` gives the network.
+        build: builds the network, from uint8 photos to logits; called inside the scope of the strategy.
+        data: the training data.
+        params: the section `train`.
+        network: the section `network`; its head must be that of `build`.
         strategy: one device or several.
-        work: keeps the checkpoint; a training that was killed goes on from the last epoch found there.
+        work: folder of the checkpoint; a killed training resumes after the last epoch that was saved there.
         callbacks: Keras callbacks; epochs are numbered from 0, logs have the columns of the history.
 
     Raises:
-        LandmarksError: the loss is no longer a number.
+        LandmarksError: the loss is NaN or infinite.
         ArtifactError: the checkpoint in `work` belongs to another network.
     """
     keras.utils.set_random_seed(params.seed)
     with strategy.scope():
         classifier = build()
         optimizer = build_optimizer(params, data.steps, fused=strategy.num_replicas_in_sync == 1)
-        optimizer.build(classifier.trainable_variables)
+        optimizer.build(classifier.trainable_variables)  # its variables must exist before a checkpoint is loaded
     ema = EMA(classifier.variables, params.ema_decay) if params.ema_decay else None
     variables = [*classifier.variables, *optimizer.variables, *(ema.variables if ema else ())]
     checkpoint = Checkpoint(work)
@@ -162,6 +161,7 @@ def train_classifier(
             batches = strategy.experimental_distribute_dataset(data.train(progress.epoch))
             strength = _grow(progress.epoch, network.arcface.margin_warmup_epochs)
             logs |= _run_epoch(batches, partial(advance, margin_strength=strength), hooks, bar)
+            # early stopping and the best epoch go by the weights that are kept in the end, the averaged ones
             with ema.applied() if ema else nullcontext():
                 _, logs["train_inference_accuracy"] = measure(data.train_sample())
                 logs["val_loss"], logs["val_accuracy"] = measure(data.val())
@@ -178,9 +178,9 @@ def train_classifier(
 
 
 def build_optimizer(params: TrainParams, steps: int, fused: bool = True) -> keras.optimizers.Optimizer:
-    """The optimizer with its learning-rate schedule over `params.epochs` epochs of `steps` steps.
+    """Build the optimizer with its learning-rate schedule over `params.epochs` epochs of `steps` steps.
 
-    `fused` is for one device; several need Keras's own update.
+    The fused kernel of AdamW works on one device only; several devices need Keras's own update.
     """
     rate = WarmupDecay(
         params.learning_rate, params.warmup_epochs * steps, params.epochs * steps, params.decay == "cosine"
@@ -191,12 +191,13 @@ def build_optimizer(params: TrainParams, steps: int, fused: bool = True) -> kera
         return keras.optimizers.Adam(rate)
     kind = FusedAdamW if fused else keras.optimizers.AdamW
     optimizer = kind(rate, weight_decay=params.weight_decay)
+    # decaying biases and the scales of batch normalisation does not regularise
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
 
 def build_loss(data: TrainingData, params: TrainParams, network: NetworkParams) -> ClassificationLoss:
-    """The loss that goes with a recipe and a head."""
+    """Build the loss for a recipe and a head."""
     weights = tf.constant(compute_class_weights(data.label_counts, params.class_weighting))
     if network.head == "softmax":
         return ClassificationLoss(weights, params.label_smoothing)
@@ -205,7 +206,7 @@ def build_loss(data: TrainingData, params: TrainParams, network: NetworkParams) 
 
 
 def _grow(epoch: int, epochs: float) -> float:
-    """From 0 at the first epoch to 1 after `epochs`."""
+    """Grow linearly from 0 at the first epoch to 1 after `epochs`."""
     return min(1.0, epoch / epochs) if epochs else 1.0
 
 
@@ -217,8 +218,9 @@ def _build_step(
     params: TrainParams,
     strategy: tf.distribute.Strategy,
 ) -> Callable[..., tf.Tensor]:
-    """A step on one batch; it returns the sum of losses and the count of right answers before the update."""
-    # Keras decays SGD's weights apart from its momentum; the usual L2 penalty belongs into the gradient
+    """Build the training step: from a batch to the sum of its losses and its correct predictions, before the update."""
+    # Keras decouples weight decay from the momentum of SGD, but the usual recipes add the L2 penalty to the gradient.
+    # Gradients are summed over replicas, so each one adds its share.
     decay = params.weight_decay / strategy.num_replicas_in_sync if params.optimizer == "sgd" else 0.0
     variables = classifier.trainable_variables
 
@@ -228,6 +230,7 @@ def _build_step(
         with tf.GradientTape() as tape:
             logits = tf.cast(classifier(photos, training=True), tf.float32)
             losses = measure_loss(logits, labels, margin_strength, *blended)
+            # by the global batch size, since the strategy sums the gradients of the replicas
             loss = tf.reduce_sum(losses) / data.batch_size
         gradients = tape.gradient(loss, variables)
         if decay:
@@ -247,7 +250,7 @@ def _build_step(
 
 
 def _build_measure(classifier: keras.Model) -> Callable[[tf.data.Dataset], tuple[float, float]]:
-    """Mean cross-entropy and accuracy of a dataset, in inference mode."""
+    """Build a function from a dataset to its mean cross-entropy and accuracy, in inference mode."""
 
     @tf.function(jit_compile=False, reduce_retracing=True)  # type: ignore[untyped-decorator, unused-ignore]
     def measure_batch(photos: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -276,7 +279,8 @@ def _run_epoch(
         hooks.on_train_batch_begin(number)
         batch_loss, batch_right = step(batch).numpy().tolist()
         _check_finite(batch_loss, f"at step {number + 1} of the epoch")
-        size = _count_photos(batch)
+        # a batch on several devices is a `PerReplica`, whose `values` are the parts
+        size = sum(int(part.shape[0]) for part in getattr(batch[1], "values", (batch[1],)))
         loss, right, photos = loss + batch_loss, right + batch_right, photos + size
         bar.update(size)
         hooks.on_train_batch_end(number, {"loss": batch_loss / size})
@@ -295,16 +299,11 @@ def _check_finite(loss: float, where: str) -> None:
         )
 
 
-def _count_photos(batch: tuple[Any, Any]) -> int:
-    labels = batch[1]
-    return sum(int(part.shape[0]) for part in getattr(labels, "values", (labels,)))
-
-
 def _advance(progress: Progress, logs: dict[str, float], params: TrainParams, is_reduced: bool) -> None:
-    """Count the epoch, and remember whether it was the best.
+    """Add an epoch to the progress, and decide whether it was the best and whether training is finished.
 
-    While a network sees smaller photos than those of val the figures say little: each epoch is the best so far, and
-    nothing stops early.
+    While training photos are smaller than those of val, metrics on val say little. Each such epoch counts as the best,
+    and none of them can trigger early stopping.
     """
     _check_finite(logs["val_loss"], f"on the validation photos after epoch {progress.epoch + 1}")
     progress.epoch += 1
@@ -313,7 +312,7 @@ def _advance(progress: Progress, logs: dict[str, float], params: TrainParams, is
     best = NO_IMPROVEMENT[params.early_stopping_monitor] if progress.best_value is None else progress.best_value
     is_better = value < best if params.early_stopping_monitor == "val_loss" else value > best
     if is_reduced or is_better:
-        # the first epoch at full size has nothing to be compared with
+        # values at a reduced size are not comparable with those at full size
         progress.best_value = None if is_reduced else value
         progress.best_epoch, progress.epochs_without_gain = progress.epoch, 0
     else:

@@ -1,4 +1,4 @@
-"""Training one variant from its shards: the network for this machine, the loop, and the network as it is used."""
+"""Train one variant from its shards: choose precision and devices, run the loop, build the network for inference."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ LogEpoch = Callable[[int, Mapping[str, float]], None]
 
 @dataclass(frozen=True)
 class TrainedVariant:
-    """A finished training.
+    """Result of a training.
 
     Attributes:
-        network: as it is used, in float32: photos to probabilities and embedding.
-        result: the classifier as it was trained, and its history.
+        network: for inference, in float32: photos to probabilities and embedding.
+        result: the trained classifier and its history.
     """
 
     network: keras.Model
@@ -33,19 +33,19 @@ class TrainedVariant:
 
 
 def choose_augmentation(variant: str, params: Params) -> AugmentationParams | None:
-    """The augmentation of a variant; None for `plain`."""
+    """Return the augmentation of a variant; None for `plain`."""
     return params.augmentation if variant == AUGMENTED else None
 
 
 def describe_settings(variant: str, params: Params) -> dict[str, Any]:
-    """All parameters that the weights of a variant depend on, by flat names such as `train.epochs`."""
+    """List all parameters that determine the weights of a variant, by flat names such as `train.epochs`."""
     augmentation = choose_augmentation(variant, params)
     settings = flatten_params(params.network, "network") | flatten_params(params.train, "train")
     return settings | (flatten_params(augmentation, "augmentation") if augmentation else {})
 
 
 def open_variant_data(variant: str, shards: Path, manifest: ShardManifest, params: Params) -> TrainingData:
-    """The photos that a variant is trained on.
+    """Open the training data of a variant.
 
     Raises:
         ArtifactError: the table of photos is missing or belongs to other shards.
@@ -61,11 +61,11 @@ def train_variant(
     """Train `plain` or `augmented`.
 
     Args:
-        variant: which.
-        data: as `open_variant_data` gives it.
-        manifest: of its shards.
-        params: all sections; `network`, `augmentation` and `train` count.
-        work: keeps the checkpoint; a training that was killed goes on from there.
+        variant: `plain` or `augmented`.
+        data: from `open_variant_data`.
+        manifest: of the shards.
+        params: the sections `network`, `augmentation` and `train` are used.
+        work: folder of the checkpoint; a killed training resumes from it.
         log_epoch: called after every epoch with its number, from 1, and its metrics.
 
     Raises:
@@ -85,6 +85,7 @@ def train_variant(
 
     tracking = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: log_epoch(epoch + 1, logs))
     result = train_classifier(build, data, params.train, params.network, strategy, work, [tracking])
+    # built again in float32: LiteRT cannot run networks exported under mixed precision
     used = _build(manifest.image_format.image_size, manifest.labels, params, "float32", "portable")
     used.set_weights(result.classifier.get_weights())
     center_crop = augmentation.center_crop if augmentation else 1.0
@@ -101,5 +102,5 @@ def _build(
 def _choose_normalization(replicas: int, precision: Precision) -> Normalization:
     if replicas > 1:
         return "synchronized"
-    # the gradient of the fused kernel is slow in bfloat16
+    # in bfloat16 the gradient of the fused kernel is slower than Keras's own layer
     return "fused" if precision == "float32" else "portable"
