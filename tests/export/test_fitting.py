@@ -51,7 +51,7 @@ def test_a_feature_that_never_changes_is_left_out() -> None:
     [([[1.0], [2.0]], [True, True]), ([[1.0], [2.0]], [False, False]), ([[1.0], [np.nan]], [True, False])],
 )
 def test_what_cannot_be_fitted_is_refused(features: list[list[float]], kinds: list[bool]) -> None:
-    with pytest.raises(ValueError, match="Two kinds with finite features"):
+    with pytest.raises(ValueError, match="Two classes with finite features are needed, received"):
         fit_logistic(np.array(features), np.array(kinds), 0.01)
 
 

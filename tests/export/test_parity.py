@@ -12,7 +12,7 @@ ALIKE = {"photos": 1000, "differing": 0, "min_cosine": 1.0, "top1_change": 0.0}
     ("precision", "found", "fault"),
     [
         ("float32", {"differing": 5}, None),
-        ("float32", {"differing": 6}, "6 of 1000 photos get another landmark, of which 99.50% have to stay the same"),
+        ("float32", {"differing": 6}, "6 of 1000 photos get another landmark, at least 99.50% must get the same"),
         ("float32", {"photos": 100, "differing": 1}, None),
         ("float32", {"photos": 100, "differing": 2}, "2 of 100 photos"),
         ("float32", {"min_cosine": 0.9989}, "the lowest cosine of embeddings is 0.99890, below 0.99900"),

@@ -156,7 +156,7 @@ def test_photos_are_compared_along_fewer_directions_where_that_is_wished(shards:
     kept = np.load(model_dir / "index/embeddings.npy", allow_pickle=False)
     assert (kept.dtype, kept.shape) == (np.float16, (len(TRAIN), 2))
     assert "projection.npy" in read_json(model_dir / "index/index.json")["files"]
-    assert not (model_dir / "index/shorter.npy").exists()
+    assert not (model_dir / "index/projected.npy").exists()
     directions = np.linalg.svd(embed(TRAIN).astype(np.float64))[2][:2].T
 
     def project(photos: Sequence[Photo]) -> Features:
@@ -251,7 +251,7 @@ def test_refuses_a_table_of_photos_that_does_not_fit_the_shards(tmp_path: Path, 
         (shards / "photos.parquet").unlink()
     with pytest.raises(ArtifactError, match=r"(photos\.parquet|table of photos has) .*prepare"):
         index(shards, tmp_path, PARAMS)
-    assert {path.name for path in tmp_path.iterdir()} == {"shards", "bundle"}
+    assert {path.name for path in tmp_path.iterdir()} == {"shards", "network", "bundle"}
 
 
 @pytest.mark.parametrize("has_penalty", [True, False])
@@ -412,7 +412,11 @@ def test_refuses_shards_without_val_photos(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("probabilities", "embedding", "message"),
-    [(np.nan, 1.0, "without NaN"), (1.0, np.nan, "unit length"), (1.0, 0.5, "256 of 256 rows")],
+    [
+        (np.nan, 1.0, "probabilities must be finite, received NaN"),
+        (1.0, np.nan, "unit length"),
+        (1.0, 0.5, "256 of 256 rows"),
+    ],
 )
 def test_refuses_a_network_with_unusable_answers_and_writes_nothing(
     shards: Path, tmp_path: Path, probabilities: float, embedding: float, message: str

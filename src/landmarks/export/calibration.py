@@ -1,4 +1,4 @@
-"""Fitting the landmark scorer on val, and choosing its operating point: the least score of a landmark."""
+"""Calibration on val: fit the landmark scorer, and choose its operating point for OOD detection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -27,9 +27,9 @@ from landmarks.recognizer.scorer import (
 from landmarks.recognizer.similarity_index import SimilarityIndex
 from landmarks.schema.network_format import Floats
 
-_PENALTY = 0.01
-_PROBE_PENALTY = 0.1
-_FOLDS = 5
+_PENALTY = 0.01  # L2 penalty of the scorer, which has 5 features
+_PROBE_PENALTY = 0.1  # the probe has as many features as the embedding, and needs more regularisation
+_FOLDS = 5  # of the cross-validation of the probe
 
 Bools = npt.NDArray[np.bool_]
 Doubles = npt.NDArray[np.float64]
@@ -37,12 +37,12 @@ Doubles = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold, with what it brings on the photos it was chosen on.
+    """A threshold, with its precision and coverage on the photos that it was chosen on.
 
     Attributes:
-        threshold: photos with this score or a higher one are answered.
-        precision: of those answers, the part that is right.
-        answered_fraction: of all photos, the part that is answered.
+        threshold: photos with at least this score are answered.
+        precision: fraction of these answers that is correct.
+        answered_fraction: fraction of all photos that is answered.
     """
 
     threshold: float
@@ -55,9 +55,9 @@ class Calibration:
     """A fitted scorer with its operating point.
 
     Attributes:
-        models: of the scorer.
+        models: the logistic models of the scorer.
         operating_point: chosen on val.
-        auroc: how well the landmark score separates val photos from val distractors; None without distractors.
+        auroc: AUROC of the landmark score, val photos against val distractors; None without distractors.
     """
 
     models: ScorerModels
@@ -75,21 +75,21 @@ def calibrate(
     params: IndexParams,
     pca: PCA | None = None,
 ) -> Calibration:
-    """Fit the scorer and choose its operating point, on val photos and val distractors.
+    """Fit the scorer and choose its operating point, on val photos and val distractors (non-landmark photos).
 
-    A distractor is never right, and all distractors together weigh as much as all landmark photos together. Where
-    `params.distractor_penalty` is on, the distractors are kept as `distractors.npy`, since what resembles them is
-    probably no landmark either, and a probe learns what sets them apart. This needs two categories at least: with one,
-    nothing is known about how those of others look. Without distractors, the landmark score is the chance that the
-    answer is right.
+    An answer for a distractor is never correct, and both kinds of photos have the same total weight. With
+    `params.distractor_penalty` the distractors are saved as `distractors.npy`, since a photo that resembles them is
+    probably a distractor too, and a linear probe is fitted on their embeddings. Both need at least two categories of
+    distractors, so that each category can be tested with the others. Without distractors, the landmark score is the
+    probability that the answer is correct.
 
     Args:
-        folder: gets `distractors.npy`.
-        gallery: the embeddings of the training photos.
+        folder: the index folder; gets `distractors.npy`.
+        gallery: embeddings of the training photos.
         gallery_labels: int (n,), by row of the gallery.
-        val: what the network gives for the val photos.
-        distractors: the same for the val distractors.
-        categories: of the distractors; not used where `params.distractor_penalty` is off.
+        val: outputs of the network for the val photos.
+        distractors: outputs for the val distractors.
+        categories: of the distractors; not used if `params.distractor_penalty` is off.
         params: the section `index`.
         pca: of the gallery.
 
@@ -113,23 +113,24 @@ def calibrate(
     correct = np.concatenate([val.correct, distractors.correct])
     is_landmark = np.arange(len(correct)) < len(val.labels)
     wanted = correct if is_landmark.all() else is_landmark
-    # both kinds weigh the same, however many photos there are
+    # both kinds get the same total weight, so that the threshold does not depend on how many distractors were collected
     weights = np.where(is_landmark, 1.0, len(val.labels) / max(len(distractors.labels), 1) or 1.0)
     models = ScorerModels(
         fit_scorer_model(evidence, wanted, weights), fit_scorer_model(evidence, correct, weights), probe
     )
     scores = LandmarkScorer(gallery, gallery_labels, known, models).score(evidence)
     operating_point = choose_operating_point(scores, wanted, params.precision_target, weights)
-    return Calibration(models, operating_point, _compute_auroc(scores, is_landmark))
+    has_both = not is_landmark.all() and is_landmark.any()
+    return Calibration(models, operating_point, float(roc_auc_score(is_landmark, scores)) if has_both else None)
 
 
 def compute_distractor_similarity(embeddings: Floats, categories: Sequence[str]) -> Floats:
-    """`Evidence.distractor_similarity` of known distractors, each measured against those of other categories.
+    """Compute `Evidence.distractor_similarity` of known distractors, each against those of other categories only.
 
-    Photos of one category resemble each other; what comes later is of categories that nobody knew.
+    Photos of one category resemble each other, but distractors met in service are of unknown categories.
 
     Args:
-        embeddings: float32 (n, d), rows of unit length, or of zeros where the network finds nothing.
+        embeddings: float32 (n, d), rows of unit length, or zeros where all features of the network are zero.
         categories: of the n photos.
     """
     found = np.zeros(len(embeddings), np.float32)
@@ -146,18 +147,17 @@ def compute_distractor_similarity(embeddings: Floats, categories: Sequence[str])
 def fit_probe(
     landmarks: Floats, distractors: Floats, categories: Sequence[str]
 ) -> tuple[LogisticModel, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Fit the probe, and tell what it says of the photos it was fitted on when they were not.
+    """Fit the linear probe, and compute its out-of-fold log-odds for the same photos by cross-validation.
 
-    A photo is scored by a probe that was fitted without its fold; photos of one category are in one fold, since what
-    comes later is of categories that nobody knew.
+    All distractors of one category are in the same fold, because distractors met in service are of unknown categories.
 
     Args:
         landmarks: float32 (n, d), embeddings of landmark photos, rows of unit length.
-        distractors: float32 (m, d), of photos of no landmark.
-        categories: of the m photos, at least two of them different.
+        distractors: float32 (m, d), embeddings of distractors, rows of unit length.
+        categories: of the m distractors, at least two different ones.
 
     Returns:
-        The probe fitted on all, and log-odds float64 (n,) and (m,) by those that were not.
+        The probe fitted on all photos, and the out-of-fold log-odds, float64 (n,) and (m,).
     """
     kinds = {kind: place for place, kind in enumerate(sorted(set(categories)))}
     folds = min(_FOLDS, len(kinds), len(landmarks))
@@ -171,22 +171,22 @@ def fit_probe(
     return fit_balanced(landmarks, distractors, _PROBE_PENALTY), held_out, held_out_distractors
 
 
-def fit_scorer_model(evidence: Evidence, is_so: Bools, weights: npt.NDArray[np.float64]) -> LogisticModel:
-    """Find how much each piece of evidence counts, on photos that were not trained on.
+def fit_scorer_model(evidence: Evidence, is_positive: Bools, weights: npt.NDArray[np.float64]) -> LogisticModel:
+    """Fit one logistic model of the scorer on evidence from val.
 
-    Where all are so, or none, the classifier's own odds are the answer.
+    If all targets are equal, the model returns the log-odds of the classifier unchanged.
 
     Args:
-        evidence: of n photos, those of no landmark among them.
-        is_so: bool (n,), whether it is as the model shall say: a landmark, or a right answer.
-        weights: float64 (n,), what each photo counts.
+        evidence: of n photos, distractors included.
+        is_positive: bool (n,), the target: shows a landmark, or is answered correctly.
+        weights: float64 (n,), weight of each photo.
 
     Raises:
         ValueError: the evidence is not finite.
     """
-    if is_so.all() or not is_so.any():
-        return LogisticModel(np.eye(1, PIECES)[0], 0.0)
-    return fit_logistic(evidence.as_features(), is_so, _PENALTY, weights)
+    if is_positive.all() or not is_positive.any():
+        return LogisticModel(np.eye(1, PIECES)[0], 0.0)  # weight 1 for `Evidence.log_odds`, 0 for the rest
+    return fit_logistic(evidence.as_features(), is_positive, _PENALTY, weights)
 
 
 def choose_operating_point(
@@ -195,16 +195,16 @@ def choose_operating_point(
     precision_target: float,
     weights: npt.NDArray[np.floating] | None = None,
 ) -> OperatingPoint:
-    """Find the lowest threshold at which the answers are precise enough.
+    """Choose the lowest threshold that reaches a target precision.
 
-    Photos with equal scores are answered together or not at all, so thresholds are scores that occur. Where no
-    threshold reaches the target, it is the one with the highest precision there is, of these the lowest.
+    Photos with equal scores are answered together or not at all, so only scores that occur are thresholds. If no
+    threshold reaches the target, choose the one with the highest precision, and the lowest of several.
 
     Args:
         scores: float (n,).
-        correct: bool (n,), whether answering the photo would be right; never for one that shows no landmark.
-        precision_target: of the answers, this part is to be right.
-        weights: float (n,), what each photo counts; all the same where None.
+        correct: bool (n,), whether answering the photo would be correct; False for distractors.
+        precision_target: wanted fraction of correct answers.
+        weights: float (n,), weight of each photo; 1 each if None.
 
     Raises:
         ValueError: there are no photos, or a score is NaN.
@@ -213,7 +213,8 @@ def choose_operating_point(
     OperatingPoint(threshold=0.7, precision=0.6666666666666666, answered_fraction=0.75)
     """
     if not len(scores) or np.isnan(scores).any():
-        raise ValueError(f"A threshold needs scores without NaN, received {len(scores)} scores.")
+        missing = int(np.isnan(scores).sum())
+        raise ValueError(f"A threshold needs scores without NaN, received {len(scores)} scores, {missing} of them NaN.")
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     last_of_equals = np.append(ordered[1:] != ordered[:-1], True)
@@ -225,16 +226,12 @@ def choose_operating_point(
     return OperatingPoint(float(threshold), float(precisions[chosen]), float(answered[chosen] / answered[-1]))
 
 
-def _compute_auroc(scores: Floats, is_landmark: Bools) -> float | None:
-    return None if is_landmark.all() or not is_landmark.any() else float(roc_auc_score(is_landmark, scores))
-
-
 def _add_probe(
     embeddings: Floats, landmarks: Evidence, distractors: Floats, others: Evidence, categories: Sequence[str]
 ) -> LogisticModel | None:
-    """Add the probe's log-odds to the evidence, and return the probe; None with too few photos to fit it on.
+    """Add the out-of-fold log-odds of the probe to the evidence, and return the probe; None if it cannot be fitted.
 
-    The distractors are known ones: the network finds something in at least two of their categories.
+    At least two categories of distractors must have embeddings that are not zero.
     """
     seen, seen_distractors = np.asarray(embeddings.any(axis=1)), np.asarray(distractors.any(axis=1))
     if seen.sum() < 2:
@@ -252,5 +249,6 @@ def _write_distractors(
     is_seen = np.asarray(embeddings.any(axis=1))
     if len(set(compress(categories, is_seen.tolist()))) < 2:
         return None
+    # saved and loaded again, so that calibration sees the rounding to float16 that serving sees
     np.save(folder / DISTRACTORS_FILE, embeddings[is_seen].astype(np.float16))
     return SimilarityIndex.load(folder / DISTRACTORS_FILE, pca)

@@ -1,4 +1,4 @@
-"""Writing the index folder: the gallery of training photos, PCA, thumbnails, the fitted scorer and its threshold."""
+"""Write the index folder: gallery of training photos, PCA, thumbnails, fitted scorer and operating point."""
 
 import csv
 from collections.abc import Iterator
@@ -35,8 +35,8 @@ from landmarks.schema.network_format import Floats
 from landmarks.shards.format import ShardManifest, read_manifest
 from landmarks.shards.photo_table import Attribution, iterate_attributions, read_photo_column
 
-_SHORTER_FILE = "shorter.npy"
-_PROJECTED_AT_ONCE = 4096
+_PROJECTED_FILE = "projected.npy"
+_PROJECTED_AT_ONCE = 4096  # rows, which bounds the memory of a projection
 
 
 def build_index(shards: Path, recognizer: Path, params: IndexParams) -> Path:
@@ -48,8 +48,8 @@ def build_index(shards: Path, recognizer: Path, params: IndexParams) -> Path:
         params: the section `index`.
 
     Raises:
-        ArtifactError: bundle or shards are missing or damaged, or do not belong together.
-        DataError: there are no val photos to calibrate on.
+        ArtifactError: bundle or shards are missing or damaged, do not belong together, or an output is not finite.
+        DataError: there are no val photos for calibration.
     """
     network = ServingNetwork.load(recognizer / BUNDLE_FOLDER)
     manifest = read_manifest(shards)
@@ -68,7 +68,10 @@ def _write_index(
 ) -> None:
     gallery = SimilarityIndex.load(folder / EMBEDDINGS_FILE, pca)
     labels = np.asarray(read_items(folder / ITEMS_FILE).labels)
-    val, distractors = (_predict_whole(network, shards, split) for split in (Split.VAL, Split.DISTRACTORS_VAL))
+    val, distractors = (
+        concatenate_outputs([outputs for outputs, _ in predict_split(network, shards, split)], network)
+        for split in (Split.VAL, Split.DISTRACTORS_VAL)
+    )
     categories = read_photo_column(shards, "category", distractors.image_ids) if params.distractor_penalty else []
     found = calibrate(folder, gallery, labels, val, distractors, categories, params, pca)
     index = Index(
@@ -83,16 +86,12 @@ def _write_index(
     write_index_file(folder, index)
 
 
-def _predict_whole(network: ServingNetwork, shards: Path, split: Split) -> Outputs:
-    return concatenate_outputs([outputs for outputs, _ in predict_split(network, shards, split)], network)
-
-
 def _write_gallery(
     folder: Path, network: ServingNetwork, shards: Path, manifest: ShardManifest, params: IndexParams
 ) -> PCA | None:
-    """Write table, embeddings and thumbnails of the training photos, and shorten the embeddings where that is asked."""
+    """Write table, embeddings and thumbnails of the training photos, and reduce the embeddings by PCA if asked."""
     shape = (manifest.count_photos(Split.TRAIN), network.embedding_dim)
-    # filled in place, so that memory does not grow with the number of photos
+    # a memory map filled in place, so that memory does not grow with the number of photos
     embeddings = np.lib.format.open_memmap(folder / EMBEDDINGS_FILE, "w+", np.float16, shape)
     with (
         (folder / ITEMS_FILE).open("w", newline="", encoding="utf-8") as stream,
@@ -103,7 +102,7 @@ def _write_gallery(
         _fill_gallery(embeddings, writer, thumbnails, network, shards)
     embeddings.flush()
     dimensions = params.pca_dimensions
-    return _shorten(folder, embeddings, dimensions) if dimensions and dimensions < network.embedding_dim else None
+    return _project(folder, embeddings, dimensions) if dimensions and dimensions < network.embedding_dim else None
 
 
 class _Writer(Protocol):
@@ -130,7 +129,7 @@ def _fill_gallery(
 
 
 def _list_items(outputs: Outputs, attributions: Iterator[tuple[str, Attribution]]) -> Iterator[tuple[str | int, ...]]:
-    """The rows of a batch; the attributions come in the order of the shards, so that none are kept in memory."""
+    """List the rows of `items.csv` for a batch; attributions are streamed in the order of the shards."""
     for image_id, label in zip(outputs.image_ids, outputs.labels.tolist(), strict=True):
         expected, attribution = next(attributions, ("nothing", ()))
         if expected != image_id:
@@ -140,18 +139,18 @@ def _list_items(outputs: Outputs, attributions: Iterator[tuple[str, Attribution]
         yield image_id, label, *attribution
 
 
-def _shorten(folder: Path, embeddings: npt.NDArray[np.float16], dimensions: int) -> PCA:
-    """Replace the embeddings of the gallery by their principal components."""
+def _project(folder: Path, embeddings: npt.NDArray[np.float16], dimensions: int) -> PCA:
+    """Fit PCA on the embeddings of the gallery, and replace them on disk by their projections."""
     pca = PCA.fit(_iterate_parts(embeddings), dimensions)
     pca.save(folder / PCA_FILE)
     shape = (len(embeddings), pca.components.shape[1])
-    shorter = np.lib.format.open_memmap(folder / _SHORTER_FILE, "w+", np.float16, shape)
+    projected = np.lib.format.open_memmap(folder / _PROJECTED_FILE, "w+", np.float16, shape)
     start = 0
     for part in _iterate_parts(embeddings):
-        shorter[start : start + len(part)] = pca.apply(part)
+        projected[start : start + len(part)] = pca.apply(part)
         start += len(part)
-    shorter.flush()
-    (folder / _SHORTER_FILE).replace(folder / EMBEDDINGS_FILE)
+    projected.flush()
+    (folder / _PROJECTED_FILE).replace(folder / EMBEDDINGS_FILE)
     return pca
 
 

@@ -1,4 +1,4 @@
-"""From the trained network to the bundle: its export for LiteRT, in the precision that keeps its answers."""
+"""Write the bundle of a trained network: its LiteRT export, in int8 if the answers stay the same, else in float32."""
 
 import contextlib
 import io
@@ -22,7 +22,8 @@ from landmarks.schema.network_format import EMBEDDING, KERAS_MODEL_FILE
 from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary, write_vocabulary
 from landmarks.shards.format import read_manifest
 
-# of the converter; without photos to measure activations on, `DEFAULT` makes the weights alone smaller
+# Options of the converter. Without a representative data set, `DEFAULT` is dynamic-range quantisation: 8-bit weights,
+# activations in float32.
 _SETTINGS: dict[ExportPrecision, dict[str, Any]] = {
     "float32": {},
     "int8": {"optimizations": [tf.lite.Optimize.DEFAULT]},
@@ -31,17 +32,17 @@ log = logging.getLogger(__name__)
 
 
 def export_network(network: Path, bundle: Path, shards: Path, params: ExportParams) -> Path:
-    """Write the bundle of a trained network, with 8-bit weights where they keep its answers on val, else in float32.
+    """Write the bundle of a trained network, with 8-bit weights if they pass the parity check on val, else in float32.
 
     Args:
-        network: `models/VARIANT/network`, as `train` writes it.
+        network: `models/VARIANT/network`, written by `train`.
         bundle: `models/VARIANT/bundle`, replaced as a whole.
         shards: `data/shards`, which the network was trained on.
-        params: the section `export`; `precision` fixes the choice.
+        params: the section `export`; a `precision` other than `auto` is used without a check.
 
     Raises:
         ArtifactError: the network or the shards are missing or damaged, or do not belong together.
-        DataError: there are no val photos to choose the precision on.
+        DataError: there are no val photos for the parity check.
     """
     manifest = read_manifest(shards)
     refuse_difference("shards_fingerprint", read_training(network).shards_fingerprint, manifest.fingerprint)
@@ -55,7 +56,7 @@ def export_network(network: Path, bundle: Path, shards: Path, params: ExportPara
         refusal = parity.find_deviation("int8", params)
         if refusal is None:
             return bundle
-        log.warning("The network is served in float32: with 8-bit weights %s.", refusal)
+        log.warning("The network is exported in float32, because with 8-bit weights %s.", refusal)
     return export_bundle(network, bundle, landmarks, "float32", refusal)
 
 
@@ -66,14 +67,14 @@ def export_bundle(
     precision: ExportPrecision = "float32",
     int8_refused: str | None = None,
 ) -> Path:
-    """Write a bundle: the Keras network, its export for serving, and the vocabulary.
+    """Write a bundle: the Keras network, its LiteRT export, and the vocabulary.
 
     Args:
-        network: folder with the network, in float32: LiteRT cannot run mixed precision.
+        network: folder of the network, which must be in float32.
         bundle: replaced as a whole.
-        landmarks: what the labels mean.
-        precision: of the export; `int8` keeps the weights in 8 bits and computes with them.
-        int8_refused: why 8-bit weights were not accepted.
+        landmarks: the vocabulary, by label.
+        precision: of the weights in the export.
+        int8_refused: reason why 8-bit weights were not accepted, recorded in `bundle.json`.
 
     Raises:
         ArtifactError: the network is missing or damaged.
@@ -81,7 +82,7 @@ def export_bundle(
     training, model = read_training(network), load_network(network)
     with replace_folder(bundle) as temporary:
         shutil.copyfile(network / KERAS_MODEL_FILE, temporary / KERAS_MODEL_FILE)
-        # the converter prints its own progress, which says nothing to the reader of a pipeline's log
+        # the converter prints progress to stdout and through TensorFlow's logger, whatever `verbose` is
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         with contextlib.redirect_stdout(io.StringIO()):
             model.export(temporary / SERVING_MODEL_FILE, format="litert", verbose=False, **_SETTINGS[precision])

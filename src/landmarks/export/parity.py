@@ -1,4 +1,4 @@
-"""Whether an exported network answers as the Keras network it was made from, closely enough to be served."""
+"""Parity: compare the answers of an exported network with those of its Keras network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,14 +21,13 @@ Runner = Callable[[Pixels], tuple[Floats, Floats]]
 
 @dataclass(frozen=True)
 class Parity:
-    """How closely two networks agree.
+    """Agreement of an export with its Keras network.
 
     Attributes:
-        photos: that were compared.
-        differing: of them, those with another most likely landmark.
-        min_cosine: between the two embeddings of a photo, the lowest.
-        top1_change: of the part of photos whose most likely landmark is the right one, from the Keras network to the
-            export.
+        photos: number of photos compared.
+        differing: photos for which the two predict different landmarks.
+        min_cosine: lowest cosine of the two embeddings of a photo.
+        top1_change: top-1 accuracy of the export minus that of the Keras network.
     """
 
     photos: int
@@ -37,11 +36,12 @@ class Parity:
     top1_change: float
 
     def find_deviation(self, precision: str, params: ExportParams) -> str | None:
-        """What keeps an export of this precision from being served; None where nothing does."""
+        """Describe the first limit that an export of this precision exceeds; None if it is within all limits."""
         least = params.min_agreement if precision == "int8" else params.min_float_agreement
         found = f"{self.differing} of {self.photos} photos get another landmark"
+        # one photo may always differ: on few photos a single tie would exceed any limit
         if self.differing > max(1.0, (1.0 - least) * self.photos):
-            return f"{found}, of which {least:.2%} have to stay the same"
+            return f"{found}, at least {least:.2%} must get the same"
         if precision == "int8" and abs(self.top1_change) > params.max_top1_change:
             return f"top-1 changes by {100 * self.top1_change:+.2f} points, at most {100 * params.max_top1_change:.2f}"
         if precision == "float32" and self.min_cosine < params.min_float_cosine:
@@ -53,7 +53,7 @@ class ParityMeter:
     """Compares the outputs of an export with those of its Keras network, batch by batch."""
 
     def __init__(self, network: Any) -> None:
-        """Args: network: the Keras network, as `trained.load_network` gives it."""
+        """Args: network: the Keras network, from `trained.load_network`."""
         self._network = network
         self._photos = self._differing = self._gained = 0
         self._min_cosine = 1.0
@@ -78,12 +78,12 @@ class ParityMeter:
         self._photos += len(labels)
         self._differing += int(np.sum(before != after))
         self._gained += int(np.sum(after == labels)) - int(np.sum(before == labels))
-        # an embedding of zeros means that the network finds nothing
+        # rows of zeros have no direction
         cosines = np.sum(expected[EMBEDDING] * embeddings, axis=1)[embeddings.any(axis=1)]
         self._min_cosine = min(self._min_cosine, float(cosines.min(initial=1.0)))
 
     def measure(self) -> Parity:
-        """How closely they agree on all photos so far.
+        """Return the agreement on all photos so far.
 
         Raises:
             DataError: there were no photos.
@@ -98,7 +98,7 @@ def measure_parity(network: Any, run: Runner, shards: Path, split: Split) -> Par
 
     Args:
         network: the Keras network.
-        run: the export: photos to probabilities and embeddings.
+        run: the export, from photos to probabilities and embeddings.
         shards: `data/shards`.
         split: of the shards.
 

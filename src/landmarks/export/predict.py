@@ -1,4 +1,4 @@
-"""The network over a whole split of the shards, batch by batch."""
+"""Run a network over a whole split of the shards, batch by batch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the network gives for some photos.
+    """Outputs of a network for n photos.
 
     Attributes:
         image_ids: of the n photos.
@@ -34,12 +34,12 @@ class Outputs:
 
     @property
     def correct(self) -> npt.NDArray[np.bool_]:
-        """Whether the most likely label is the true one, bool (n,); never for distractors."""
+        """Whether the most likely label is the true one, bool (n,); False for distractors."""
         return np.asarray(self.probabilities.argmax(axis=1) == self.labels)
 
 
 def predict_split(network: ServingNetwork, shards: Path, split: Split) -> Iterator[tuple[Outputs, Pixels]]:
-    """Run the network over a split, each photo decoded once: its outputs, and the pixels uint8 (n, s, s, 3).
+    """Run the network over a split; yield its outputs, and the pixels uint8 (n, s, s, 3), of each batch.
 
     Raises:
         ArtifactError: the shards are missing or damaged.
@@ -50,13 +50,13 @@ def predict_split(network: ServingNetwork, shards: Path, split: Split) -> Iterat
 
 
 def concatenate_outputs(batches: Sequence[Outputs], network: ServingNetwork) -> Outputs:
-    """Join batches; without any, the result has no photos.
+    """Concatenate batches; without batches, the result has 0 photos.
 
     Raises:
         ValueError: a probability is NaN or infinite.
     """
     if any(not np.isfinite(batch.probabilities).all() for batch in batches):
-        raise ValueError("probabilities must be numbers without NaN.")
+        raise ValueError("probabilities must be finite, received NaN or infinity.")
     return Outputs(
         [image_id for batch in batches for image_id in batch.image_ids],
         np.concatenate([np.empty(0, np.int32), *(batch.labels for batch in batches)]),
@@ -66,10 +66,10 @@ def concatenate_outputs(batches: Sequence[Outputs], network: ServingNetwork) -> 
 
 
 def check_fits(network: ServingNetwork, manifest: ShardManifest) -> None:
-    """Refuse a network that cannot answer for these shards: other images or another number of labels.
+    """Check that a network has the image format and the number of labels of the shards.
 
     Raises:
-        ArtifactError: they do not fit.
+        ArtifactError: one of them differs.
     """
     images, shards = network.image_format, manifest.image_format
     refuse_difference("image_size", images.image_size, shards.image_size)
@@ -78,7 +78,7 @@ def check_fits(network: ServingNetwork, manifest: ShardManifest) -> None:
 
 
 def check_trained_on(network: ServingNetwork, manifest: ShardManifest) -> None:
-    """Refuse a network that was not trained on these very shards.
+    """Check that a network was trained on exactly these shards.
 
     Raises:
         ArtifactError: it was trained on others.
@@ -88,7 +88,7 @@ def check_trained_on(network: ServingNetwork, manifest: ShardManifest) -> None:
 
 
 def refuse_difference(name: str, of_network: object, of_shards: object) -> None:
-    """Refuse a network whose property differs from that of the shards.
+    """Check that a property of a network is that of the shards.
 
     Raises:
         ArtifactError: it differs.
@@ -96,5 +96,5 @@ def refuse_difference(name: str, of_network: object, of_shards: object) -> None:
     if of_network != of_shards:
         raise ArtifactError(
             f"The network was made for {name} {of_network}, the shards have {of_shards}. "
-            "Train again on these shards, or restore those of the network: `dvc repro`."
+            "Train again on these shards, or restore the shards of the network: `dvc repro`."
         )
