@@ -24,7 +24,7 @@ def unit(rows: npt.NDArray[np.floating]) -> Floats:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
-def test_keeps_the_directions_of_the_largest_singular_values() -> None:
+def test_keeps_the_components_of_the_largest_singular_values() -> None:
     gallery = make_gallery()
     pca = PCA.fit([gallery[:50], gallery[50:]], 4)
     expected = np.linalg.svd(gallery.astype(np.float64))[2][:4].T
@@ -34,13 +34,13 @@ def test_keeps_the_directions_of_the_largest_singular_values() -> None:
     np.testing.assert_allclose(pca.components.T @ pca.components, np.eye(4), atol=1e-5)
 
 
-def test_all_directions_change_no_similarity() -> None:
+def test_all_components_change_no_similarity() -> None:
     gallery = make_gallery()
     projected = PCA.fit([gallery], 12).apply(gallery)
     np.testing.assert_allclose(projected @ projected.T, gallery @ gallery.T, atol=1e-5)
 
 
-def test_there_are_no_more_directions_than_the_gallery_has() -> None:
+def test_there_are_no_more_components_than_the_gallery_has() -> None:
     assert PCA.fit([make_gallery(rank=3)], 8).components.shape == (12, 3)
     assert PCA.fit([np.ones((1, 12), np.float32)], 8).components.shape == (12, 1)
 
@@ -91,16 +91,16 @@ def test_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (np.eye(4, 2), "no orthogonal directions"),
-        (np.eye(4, dtype=np.float32)[0], "no orthogonal directions"),
-        (np.ones((4, 2), np.float32), "no orthogonal directions"),
-        (np.full((4, 2), np.nan, np.float32), "no orthogonal directions"),
-        (np.array([{"any": "object"}]), "no usable directions"),
+        (np.eye(4, 2), r"orthonormal columns, received float64 \(4, 2\)"),
+        (np.eye(4, dtype=np.float32)[0], r"orthonormal columns, received float32 \(4,\)"),
+        (np.ones((4, 2), np.float32), r"orthonormal columns, received float32 \(4, 2\)"),
+        (np.full((4, 2), np.nan, np.float32), r"orthonormal columns, received float32 \(4, 2\)"),
+        (np.array([{"any": "object"}]), "no usable PCA components"),
     ],
 )
-def test_refuses_what_are_no_directions(tmp_path: Path, content: npt.NDArray[np.generic], message: str) -> None:
+def test_refuses_what_are_no_components(tmp_path: Path, content: npt.NDArray[np.generic], message: str) -> None:
     np.save(tmp_path / "projection.npy", content, allow_pickle=True)
     with pytest.raises(ArtifactError, match=message):
         PCA.load(tmp_path / "projection.npy")
-    with pytest.raises(ArtifactError, match="no usable directions"):
+    with pytest.raises(ArtifactError, match="no usable PCA components"):
         PCA.load(tmp_path / "missing.npy")

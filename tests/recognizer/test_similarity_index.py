@@ -163,7 +163,7 @@ def test_refuses_damaged_files(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for damaged in (b"", whole[:40], whole[:-1], b"PK\x03\x04" + whole[4:], b"x" + whole[1:]):
         path.write_bytes(damaged)
-        with pytest.raises(ArtifactError, match="holds no usable embeddings"):
+        with pytest.raises(ArtifactError, match="has no usable embeddings"):
             SimilarityIndex.load(path)
 
 

@@ -1,6 +1,6 @@
 """The recognizer directory on disk: file names, and the typed content of `bundle.json`, `index.json` and `items.csv`.
 
-Nothing else opens these files. docs/pipeline.md describes them for people.
+No other module opens these files. docs/pipeline.md documents them.
 """
 
 import csv
@@ -18,7 +18,7 @@ from landmarks.schema.network_format import ImageFormat
 
 BUNDLE_FOLDER, INDEX_FOLDER = "bundle", "index"
 BUNDLE_FORMAT = 3
-_FLAT_BUNDLE_FORMAT = 2  # image_size, fit and max_pixels stood beside the other keys
+_FLAT_BUNDLE_FORMAT = 2  # had image_size, fit and max_pixels at the top level
 INDEX_FORMAT = 4
 BUNDLE_FILE = "bundle.json"
 SERVING_MODEL_FILE = "serving.tflite"
@@ -35,24 +35,24 @@ ExportPrecision = Literal["float32", "int8"]
 
 
 class _Content(pydantic.BaseModel):
-    """The content of a JSON file: frozen, strict, closed to unknown keys."""
+    """Base of the contents of JSON files: frozen, strict, and without unknown keys."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Bundle(_Content):
-    """The content of `bundle.json`: a trained network, exported for serving, with its vocabulary.
+    """Content of `bundle.json`: a trained network, exported for serving, with its vocabulary.
 
     Attributes:
-        variant: of the training.
-        image_format: what every image is brought to.
-        labels: how many landmarks it can name.
+        variant: `plain` or `augmented`.
+        image_format: format of the input photos.
+        labels: number of landmarks.
         embedding_dim: length of an embedding.
         precision: of the exported weights.
-        int8_refused: why 8-bit weights were not accepted; None where they were, or were not asked for.
-        shards_fingerprint: of the shards it was trained on.
-        files: SHA-256 of each file beside it, by name.
-        fingerprint: of all the rest.
+        int8_refused: reason why 8-bit weights were not accepted; None if they were, or were not tried.
+        shards_fingerprint: of the shards that it was trained on.
+        files: SHA-256 of the other files in the folder, by name.
+        fingerprint: of all other keys.
     """
 
     format: Literal[3]
@@ -68,14 +68,14 @@ class Bundle(_Content):
 
 
 class LogisticCoefficients(_Content):
-    """A logistic model as JSON holds it: log-odds = weights · features + bias."""
+    """A logistic model in JSON: log-odds = weights · features + bias."""
 
     weights: tuple[float, ...]
     bias: float
 
 
 class ScorerCoefficients(_Content):
-    """The logistic models of the landmark scorer; `probe` is None without known distractors."""
+    """Coefficients of the landmark scorer; `probe` is None without known distractors."""
 
     landmark: LogisticCoefficients
     answer: LogisticCoefficients
@@ -83,18 +83,18 @@ class ScorerCoefficients(_Content):
 
 
 class Index(_Content):
-    """The content of `index.json`: the gallery of training photos, the scorer and its operating point.
+    """Content of `index.json`: the gallery of training photos, the scorer and its operating point.
 
     Attributes:
         bundle_fingerprint: of the bundle that embedded the gallery.
-        photos: in the gallery.
+        photos: number of photos in the gallery.
         scorer: coefficients of the landmark scorer.
-        threshold: the operating point: photos with this landmark score or a higher one show a landmark.
-        precision_target: that the threshold was chosen for.
-        precision: that it reached on val; None where it is not recorded.
-        answered_fraction: part of the val photos, distractors included, that reach the threshold.
-        auroc: of the landmark score on val; None without distractors.
-        files: SHA-256 of each file beside it, by name.
+        threshold: the operating point; photos with at least this landmark score show a landmark.
+        precision_target: precision that the threshold was chosen for.
+        precision: precision on val at the threshold; None if not recorded.
+        answered_fraction: fraction of the val photos, distractors included, at or above the threshold.
+        auroc: AUROC of the landmark score on val; None without distractors.
+        files: SHA-256 of the other files in the folder, by name.
     """
 
     format: Literal[4] = 4
@@ -110,7 +110,7 @@ class Index(_Content):
 
 
 class Credit(NamedTuple):
-    """Whose photo it is; empty texts where that is not known."""
+    """Attribution of a photo; unknown fields are empty."""
 
     author: str
     license: str
@@ -136,7 +136,7 @@ def write_bundle_file(
     shards_fingerprint: str,
     int8_refused: str | None = None,
 ) -> Bundle:
-    """Write `bundle.json` for the files that already lie in a folder, and return its content."""
+    """Write `bundle.json` for the files that are already in a folder, and return its content."""
     facts: dict[str, Any] = {
         "format": BUNDLE_FORMAT,
         "variant": variant,
@@ -149,7 +149,7 @@ def write_bundle_file(
     }
     if int8_refused:
         facts["int8_refused"] = int8_refused
-    facts["fingerprint"] = compute_fingerprint(facts)
+    facts["fingerprint"] = compute_fingerprint(facts)  # last, so that it covers every other key
     write_json(folder / BUNDLE_FILE, facts)
     return read_bundle(folder)
 
@@ -161,10 +161,10 @@ def write_index_file(folder: Path, index: Index) -> Index:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read `bundle.json`, also of the previous format.
+    """Read `bundle.json`, also in the previous format.
 
     Raises:
-        ArtifactError: it is missing, of another format, incomplete, or a value is of the wrong type.
+        ArtifactError: the file is missing, of another format or incomplete, or a value has the wrong type.
     """
     path = folder / BUNDLE_FILE
     facts = _read_object(path)
@@ -178,32 +178,31 @@ def read_index(folder: Path) -> Index:
     """Read `index.json`.
 
     Raises:
-        ArtifactError: it is missing, of another format, incomplete, or a value is of the wrong type.
+        ArtifactError: the file is missing, of another format or incomplete, or a value has the wrong type.
     """
     path = folder / INDEX_FILE
     return _parse(path, _read_object(path), Index, INDEX_FORMAT)
 
 
 def compute_recognizer_fingerprint(recognizer: Path) -> str:
-    """What tells recognizer directories apart: the fingerprint of the bundle and the content of `index.json`.
+    """Compute the identity of a recognizer directory from the fingerprint of its bundle and its `index.json`.
 
     Raises:
         ArtifactError: a file is missing or cannot be used.
     """
+    # index.json is read raw: a key that this version does not know makes another recognizer too
     bundle, index = read_bundle(recognizer / BUNDLE_FOLDER), _read_object(recognizer / INDEX_FOLDER / INDEX_FILE)
     return compute_fingerprint([bundle.fingerprint, index])
 
 
 def read_items(path: Path) -> Items:
-    """Read `items.csv`; indexes of earlier versions have no credits, and those are empty then.
-
-    Equal credits become one object, for a gallery may have a million rows.
+    """Read `items.csv`; files of earlier versions have no credits, which are empty then.
 
     Raises:
-        ArtifactError: it is no such table.
+        ArtifactError: a column is missing or a label is not a number.
     """
     image_ids, labels, owners = [], [], []
-    known: dict[Credit, Credit] = {}
+    known: dict[Credit, Credit] = {}  # equal credits share one object, since a gallery may have a million rows
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             for row in csv.DictReader(stream):
@@ -217,12 +216,12 @@ def read_items(path: Path) -> Items:
 
 
 def compute_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file that lies directly in a folder, by name."""
+    """Compute the SHA-256 of every file directly in a folder, by name."""
     return {path.name: compute_sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def check_files(folder: Path, digests: Mapping[str, str], names: tuple[str, ...]) -> None:
-    """Compare files with the digests recorded beside them.
+    """Compare files with their recorded digests.
 
     Raises:
         ArtifactError: a file is missing or damaged.
@@ -231,7 +230,7 @@ def check_files(folder: Path, digests: Mapping[str, str], names: tuple[str, ...]
         if not path.is_file():
             raise ArtifactError(f"{path} is missing. {REBUILD}")
         if path.name in digests and compute_sha256(path) != digests[path.name]:
-            raise ArtifactError(f"{path} is damaged: its digest is not the one recorded beside it. {REBUILD}")
+            raise ArtifactError(f"{path} is damaged: its digest differs from the recorded one. {REBUILD}")
 
 
 Content = TypeVar("Content", bound=_Content)
@@ -251,6 +250,7 @@ def _parse(path: Path, facts: dict[str, Any], kind: type[Content], expected_form
     if missing := [name for name in required if name not in facts]:
         raise ArtifactError(f"{path} lacks {', '.join(missing)}. {REBUILD}")
     try:
+        # as JSON, because strict validation of Python values takes no list for a tuple
         return kind.model_validate_json(json.dumps(facts))
     except pydantic.ValidationError as error:
         problem = error.errors()[0]

@@ -1,4 +1,4 @@
-"""The gallery of a recognizer: the training photos as embeddings, the scorer, and the threshold chosen on val."""
+"""The gallery of a recognizer: embeddings of the training photos, the landmark scorer and its operating point."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,17 +26,17 @@ from landmarks.recognizer.thumbnails import OFFSETS_FILE, THUMBNAILS_FILE, Thumb
 
 @dataclass(frozen=True)
 class Gallery:
-    """The training photos as embeddings, and how distractors are told from landmarks, calibrated on val.
+    """Embeddings of the training photos, with the scorer and the operating point for OOD detection.
 
     Attributes:
         index: the embeddings.
-        scorer: of landmark score and confidence.
+        scorer: computes landmark score and confidence.
         image_ids: by row of the index.
         labels: by row of the index.
         credits: by row of the index.
-        threshold: photos with this landmark score or a higher one show a landmark.
-        precision_target: that the threshold was chosen for.
-        thumbnails: small pictures of the photos; None where none were kept.
+        threshold: the operating point; photos with at least this landmark score show a landmark.
+        precision_target: precision that the threshold was chosen for.
+        thumbnails: thumbnails of the photos; None if the index has none.
     """
 
     index: SimilarityIndex
@@ -50,7 +50,7 @@ class Gallery:
 
     @classmethod
     def load(cls, folder: Path, network: ServingNetwork, threads: int | None = None) -> "Gallery":
-        """Read the index folder made with a network.
+        """Read the index folder of a recognizer directory.
 
         Raises:
             ArtifactError: a file is missing, damaged, of another format, or belongs to another bundle.
@@ -60,6 +60,7 @@ class Gallery:
         if content.bundle_fingerprint != network.bundle.fingerprint:
             raise ArtifactError(f"{folder} was made with another bundle. Run the index stage again: `dvc repro`.")
         items = read_items(folder / ITEMS_FILE)
+        # the digests of optional files are checked by the functions that load them
         pca = _load_pca(folder, content, network)
         index = SimilarityIndex.load(folder / EMBEDDINGS_FILE, pca, threads)
         photos = len(items.image_ids)
@@ -70,20 +71,24 @@ class Gallery:
         if index.dimension != network.embedding_dim or not set(items.labels) <= set(range(network.labels)):
             raise ArtifactError(f"{folder} does not fit its network: other dimensions or labels. {REBUILD}")
         known = _load_distractors(folder, content, network, pca, threads)
-        scorer = LandmarkScorer(index, items.labels, known, _build_models(folder, content, network))
+        try:
+            models = ScorerModels.from_coefficients(content.scorer, network.embedding_dim)
+        except ValueError as error:
+            raise ArtifactError(f"The scorer in {folder} does not fit its network: {error}. {REBUILD}") from error
+        scorer = LandmarkScorer(index, items.labels, known, models)
         thumbnails = _load_thumbnails(folder, content)
         return cls(index, scorer, *items, content.threshold, content.precision_target, thumbnails)
 
     def find_thumbnail(self, image_id: str) -> bytes | None:
-        """A small JPEG of a gallery photo; None where there is no such photo, or no thumbnails."""
+        """Return a small JPEG of a gallery photo; None if the photo is unknown or there are no thumbnails."""
         row = self._rows.get(image_id) if self.thumbnails else None
         return None if self.thumbnails is None or row is None else self.thumbnails.read(row)
 
     def find_row(self, image_id: str) -> int:
-        """The row of a photo in the gallery, and in the training split of the shards it was made of.
+        """Return the row of a photo, both in the gallery and in the training split of its shards.
 
         Raises:
-            KeyError: there is no such photo.
+            KeyError: the gallery does not have the photo.
         """
         return self._rows[image_id]
 
@@ -112,13 +117,6 @@ def _load_distractors(
     if distractors.dimension != network.embedding_dim:
         raise ArtifactError(f"{folder / DISTRACTORS_FILE} does not fit its network: other dimensions. {REBUILD}")
     return distractors
-
-
-def _build_models(folder: Path, content: Index, network: ServingNetwork) -> ScorerModels:
-    try:
-        return ScorerModels.from_coefficients(content.scorer, network.embedding_dim)
-    except ValueError as error:
-        raise ArtifactError(f"The scorer in {folder} does not fit its network: {error}. {REBUILD}") from error
 
 
 def _load_thumbnails(folder: Path, content: Index) -> Thumbnails | None:

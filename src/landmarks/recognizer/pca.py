@@ -1,4 +1,4 @@
-"""Shorter embeddings: along the directions that matter in a gallery."""
+"""PCA: shorter embeddings for the similarity search."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,16 +10,15 @@ from landmarks.errors import ArtifactError
 
 Floats = npt.NDArray[np.float32]
 
-# of the sum of squares: what is left in directions beyond is rounding
-_NOTHING = 1e-7
+_NEGLIGIBLE = 1e-7  # fraction of the total energy below which a component is rounding error
 _ORTHONORMAL_TOLERANCE = 1e-3
 
 
 class PCA:
-    """Reads embeddings along a few directions, those in which a gallery's are longest, and makes them unit rows again.
+    """Projects embeddings onto the first principal components of a gallery, and normalises the result to unit length.
 
-    The directions are the principal ones of the embeddings as they are, without their mean taken away: what all photos
-    have in common tells them from photos of nothing that is known.
+    The components are those of the uncentred embeddings. The mean is kept, because what all landmark photos have in
+    common separates them from distractors.
 
     References:
         Jégou and Chum, "Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening",
@@ -27,39 +26,44 @@ class PCA:
     """
 
     def __init__(self, directions: Floats) -> None:
-        """Args: directions: float32 (d, k), columns of unit length, orthogonal to each other."""
+        """Args: directions: float32 (d, k), orthonormal columns."""
         self.components = directions
 
     @classmethod
     def fit(cls, parts: Iterable[Floats], dimensions: int) -> "PCA":
-        """Find the directions for a gallery.
+        """Compute the principal components of a gallery.
 
         Args:
-            parts: of the gallery, each float32 (n, d), read once.
-            dimensions: how many, at most; fewer where the gallery does not have them.
+            parts: the gallery in parts of float32 (n, d), read once.
+            dimensions: number of components; fewer if the rank of the gallery is lower.
         """
+        # summed over parts: d x d numbers in memory, however large the gallery
         moments = sum(np.asarray(part.T @ part, np.float64) for part in parts)
         lengths, directions = np.linalg.eigh(moments)
-        kept = max(1, min(dimensions, int((lengths > _NOTHING * lengths.sum()).sum())))
+        kept = max(1, min(dimensions, int((lengths > _NEGLIGIBLE * lengths.sum()).sum())))
+        # eigh returns ascending eigenvalues
         return cls(np.ascontiguousarray(directions[:, : -kept - 1 : -1], np.float32))
 
     @classmethod
     def load(cls, path: Path) -> "PCA":
-        """Read the directions from a `.npy` file.
+        """Read the components from a `.npy` file.
 
         Raises:
-            ArtifactError: the file is missing, damaged, or does not hold such directions.
+            ArtifactError: the file is missing or damaged, or its columns are not orthonormal.
         """
         try:
             directions = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise ArtifactError(f"{path} holds no usable directions: {error} Run `dvc repro` again.") from error
+            raise ArtifactError(f"{path} has no usable PCA components: {error} Run `dvc repro` again.") from error
         if directions.dtype != np.float32 or directions.ndim != 2 or not _is_orthonormal(directions):
-            raise ArtifactError(f"{path} holds no orthogonal directions. Run `dvc repro` again.")
+            raise ArtifactError(
+                f"{path} must hold float32 (d, k) with orthonormal columns, received {directions.dtype} "
+                f"{directions.shape}. Run `dvc repro` again."
+            )
         return cls(directions)
 
     def save(self, path: Path) -> None:
-        """Write the directions as a `.npy` file."""
+        """Write the components to a `.npy` file."""
         np.save(path, self.components)
 
     def apply(self, embeddings: Floats) -> Floats:
@@ -69,9 +73,9 @@ class PCA:
             embeddings: float32 (n, d).
 
         Returns:
-            float32 (n, k), rows of unit length; of zeros where an embedding has nothing in these directions.
+            float32 (n, k), rows of unit length; zeros if an embedding is orthogonal to all components.
         """
-        # one by one, since the last digits of a product of matrices depend on how many rows it has
+        # row by row, since the last digits of a matrix product depend on the number of its rows
         projected = np.empty((len(embeddings), self.components.shape[1]), np.float32)
         for row, embedding in enumerate(embeddings):
             projected[row] = embedding @ self.components

@@ -1,6 +1,6 @@
 """The recognizer: photos in, named landmarks and similar photos out. Used by the CLI, the service and evaluation.
 
-It reads the recognizer directory of docs/pipeline.md and needs neither TensorFlow nor Keras.
+It reads a recognizer directory (docs/pipeline.md) and needs neither TensorFlow nor Keras.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, read_vocabula
 
 @dataclass(frozen=True)
 class Prediction:
-    """One landmark a photo may show, with the probability the classifier gives it."""
+    """A landmark with its softmax probability."""
 
     landmark_id: int
     name: str
@@ -30,17 +30,17 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Recognition:
-    """The answer for one photo: landmarks from best to worst, whether the best is worth believing, and why.
+    """Answer for one photo: its predictions, whether it shows a landmark at all, and the evidence.
 
     Attributes:
         predictions: from most to least likely.
-        is_landmark: whether the photo shows a landmark at all: its score reaches the threshold.
-        landmark_score: the estimated chance that it does.
-        confidence: the estimated chance that the first prediction is right.
-        threshold: as calibrated on val.
-        nearest: the most similar photo of the gallery; None where the network finds nothing.
-        agreement: of the nearest gallery photos, the part that shows the first prediction.
-        distractor_similarity: mean cosine to the nearest known photos of no landmark; 0 where none are known.
+        is_landmark: whether the photo shows a landmark: its landmark score is at least the threshold.
+        landmark_score: estimated probability that the photo shows a landmark.
+        confidence: estimated probability that the first prediction is correct.
+        threshold: the operating point, calibrated on val.
+        nearest: the most similar photo of the gallery; None if the embedding is zero.
+        agreement: fraction of the nearest gallery photos that show the first prediction.
+        distractor_similarity: mean cosine to the nearest known distractors; 0 if none are known.
     """
 
     predictions: tuple[Prediction, ...]
@@ -55,9 +55,9 @@ class Recognition:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A photo of the gallery; `similarity` is the cosine, higher is closer.
+    """A photo of the gallery; `similarity` is the cosine.
 
-    `author`, `license` and `url` tell where the photo is from; they are empty where that is not known.
+    `author`, `license` and `url` attribute the photo; they are empty if unknown.
     """
 
     image_id: str
@@ -70,10 +70,10 @@ class Neighbour:
 
 
 class Recognizer:
-    """A trained network, its vocabulary, its gallery and its rejection threshold.
+    """A trained network with its vocabulary, its gallery and its operating point.
 
-    Safe to call from several threads; the network runs one batch at a time. The answer for a photo does not depend
-    on the photos beside it.
+    It is safe to call from several threads; the network runs one batch at a time. The answer for a photo does not
+    depend on the other photos of the call.
     """
 
     def __init__(self, network: ServingNetwork, landmarks: tuple[Landmark, ...], gallery: Gallery) -> None:
@@ -86,11 +86,11 @@ class Recognizer:
         """Read a recognizer directory.
 
         Args:
-            folder: as docs/pipeline.md describes it.
-            threads: most threads a call may use; all the processor has when None.
+            folder: in the format of docs/pipeline.md.
+            threads: maximum number of threads of a call; one per core if None.
 
         Raises:
-            ArtifactError: a file is missing, damaged, of another format, or the parts do not belong together.
+            ArtifactError: a file is missing, damaged or of another format, or the parts do not belong together.
         """
         network = ServingNetwork.load(folder / BUNDLE_FOLDER, threads)
         landmarks = read_vocabulary(folder / BUNDLE_FOLDER / VOCABULARY_FILE)
@@ -99,7 +99,7 @@ class Recognizer:
         return cls(network, landmarks, Gallery.load(folder / INDEX_FOLDER, network, threads))
 
     def classify(self, photos: Sequence[bytes], k: int = 5) -> list[Recognition]:
-        """Name the landmarks in encoded photos: the k most likely, or all where there are fewer.
+        """Recognize the landmarks in encoded photos, with the k most likely, or all if there are fewer.
 
         Raises:
             ImageError: a photo cannot be decoded.
@@ -108,31 +108,31 @@ class Recognizer:
         return [answer for pixels in self._decode(photos) for answer in self.classify_pixels(pixels, k)]
 
     def classify_pixels(self, pixels: Pixels, k: int = 5) -> list[Recognition]:
-        """As `classify`, for images already decoded: uint8 (n, image_size, image_size, 3)."""
+        """Classify decoded images, uint8 (n, image_size, image_size, 3)."""
         return self.classify_outputs(*self.network.run(pixels), k)
 
     def classify_outputs(self, probabilities: Floats, embeddings: Floats, k: int) -> list[Recognition]:
-        """As `classify`, for what the network gave already, as `ServingNetwork.run` gives it."""
+        """Classify by the outputs of `ServingNetwork.run`."""
         _check_k(k)
         evidence = self.gallery.scorer.collect(probabilities, embeddings)
         scores = np.column_stack([self.gallery.scorer.score(evidence), self.gallery.scorer.confidence(evidence)])
         return [self._recognize(probabilities[row], evidence, scores[row], row, k) for row in range(len(scores))]
 
     def search(self, photos: Sequence[bytes], k: int = 10) -> list[list[Neighbour]]:
-        """The k most similar gallery photos of each encoded photo, best first.
+        """Find the k most similar gallery photos of each encoded photo, best first.
 
         Raises:
-            ImageError: a photo cannot be decoded, or shows nothing that could be similar to anything.
+            ImageError: a photo cannot be decoded, or its embedding is zero.
             LandmarksError: k is below 1.
         """
         return [answer for pixels in self._decode(photos) for answer in self.search_pixels(pixels, k)]
 
     def search_pixels(self, pixels: Pixels, k: int = 10) -> list[list[Neighbour]]:
-        """As `search`, for images already decoded: uint8 (n, image_size, image_size, 3)."""
+        """Search for decoded images, uint8 (n, image_size, image_size, 3)."""
         return self.search_embeddings(self.network.run(pixels)[1], k)
 
     def search_embeddings(self, embeddings: Floats, k: int) -> list[list[Neighbour]]:
-        """As `search`, for what the network gave already, as `ServingNetwork.run` gives it."""
+        """Search for embeddings from `ServingNetwork.run`."""
         _check_k(k)
         if not embeddings.any(axis=1).all():
             raise ImageError("The network finds nothing in this photo, so no photo is similar. Send another one.")
@@ -144,10 +144,11 @@ class Recognizer:
 
     def _decode(self, photos: Sequence[bytes]) -> Iterator[Pixels]:
         for start in range(0, len(photos), BATCH):
+            # decoded batch by batch: many large photos would not fit in memory at once
             yield np.stack([decode_image(photo, self.network.image_format) for photo in photos[start : start + BATCH]])
 
     def _recognize(self, probabilities: Floats, evidence: Evidence, scores: Floats, row: int, k: int) -> Recognition:
-        best = np.argsort(-probabilities, kind="stable")[:k]
+        best = np.argsort(-probabilities, kind="stable")[:k]  # stable: of equal probabilities the lower label first
         predictions = tuple(
             Prediction(self.landmarks[label].landmark_id, self.landmarks[label].name, float(probabilities[label]))
             for label in best

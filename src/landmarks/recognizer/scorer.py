@@ -1,7 +1,8 @@
-"""Whether a photo shows a landmark at all, and whether its name is right: two fusions of the same evidence.
+"""OOD detection and confidence: two logistic models on the same evidence about a photo and its prediction.
 
-The classifier alone is no good witness, since it must choose among the landmarks it knows; similarity alone rejects
-answers that are sure and right.
+The landmark score says whether the photo shows a landmark at all, the confidence whether the prediction is correct.
+Softmax probabilities alone detect distractors poorly, because the classifier must choose one of its landmarks.
+Similarity to the gallery alone rejects confident, correct predictions. The models combine both.
 """
 
 from collections.abc import Sequence
@@ -14,9 +15,9 @@ from landmarks.recognizer.format import LogisticCoefficients, ScorerCoefficients
 from landmarks.recognizer.logistic import LogisticModel, compute_probability
 from landmarks.recognizer.similarity_index import SimilarityIndex
 
-NEIGHBOURS = 10
-_SMALLEST = 1e-6
-PIECES = 5  # of evidence
+NEIGHBOURS = 10  # gallery photos and distractors that count as nearest
+_SMALLEST = 1e-6  # probabilities of 0 and 1 have infinite log-odds
+PIECES = 5  # features of the scorer's models
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.integer]
@@ -26,15 +27,15 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What speaks for the answers to n photos. All float32 (n,).
+    """Evidence about n photos and their predictions; all float32 (n,) but `nearest`.
 
     Attributes:
-        log_odds: of the most likely landmark, by the classifier.
-        similarity: the cosine to the nearest gallery photo.
-        agreement: of the nearest gallery photos, the part that shows the most likely landmark.
-        distractor_similarity: mean cosine to the nearest known photos of no landmark; 0 where none are known.
-        probe: log-odds of a line through the embeddings between landmarks and known photos of none; 0 without these.
-        nearest: int64 (n,), the row of the nearest gallery photo; -1 where the network finds nothing.
+        log_odds: log-odds of the most likely landmark, from its softmax probability.
+        similarity: cosine to the nearest gallery photo.
+        agreement: fraction of the nearest gallery photos that show the most likely landmark.
+        distractor_similarity: mean cosine to the nearest known distractors; 0 if none are known.
+        probe: log-odds of the linear probe, landmarks against known distractors; 0 without a probe.
+        nearest: int64 (n,), row of the nearest gallery photo; -1 if the embedding is zero.
     """
 
     log_odds: Floats
@@ -45,19 +46,19 @@ class Evidence:
     nearest: Rows
 
     def as_features(self) -> npt.NDArray[np.float64]:
-        """The evidence as columns, float64 (n, 5)."""
+        """Return the features of the scorer's models, float64 (n, 5)."""
         columns = (self.log_odds, self.similarity, self.agreement, self.distractor_similarity, self.probe)
         return np.column_stack(columns).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class ScorerModels:
-    """What was learned about the evidence.
+    """The fitted models of the scorer.
 
     Attributes:
         landmark: from evidence to the log-odds that the photo shows a landmark.
-        answer: from evidence to the log-odds that the most likely landmark is right.
-        probe: from embedding to a piece of evidence; None where no photos of no landmark were known.
+        answer: from evidence to the log-odds that the most likely landmark is correct.
+        probe: linear probe, from embedding to log-odds; None without known distractors.
     """
 
     landmark: LogisticModel
@@ -66,10 +67,10 @@ class ScorerModels:
 
     @classmethod
     def from_coefficients(cls, coefficients: ScorerCoefficients, embedding_dim: int) -> "ScorerModels":
-        """Build the models from what `index.json` holds.
+        """Build the models from the coefficients in `index.json`.
 
         Raises:
-            ValueError: a model has another number of weights than features.
+            ValueError: a model has a wrong number of weights.
         """
         probe = coefficients.probe
         return cls(
@@ -79,7 +80,7 @@ class ScorerModels:
         )
 
     def as_coefficients(self) -> ScorerCoefficients:
-        """The models as `index.json` holds them."""
+        """Return the coefficients for `index.json`."""
         return ScorerCoefficients(
             landmark=_list_coefficients(self.landmark),
             answer=_list_coefficients(self.answer),
@@ -88,13 +89,13 @@ class ScorerModels:
 
 
 class LandmarkScorer:
-    """Weighs the evidence, twice: does the photo show a landmark, and is the most likely landmark right?
+    """Computes landmark score and confidence from evidence.
 
     References:
         Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors", 2022 (similarity as evidence).
         Alain and Bengio, "Understanding intermediate layers using linear classifier probes", 2017 (the probe).
         Henkel and Singer, "Supporting large-scale image recognition with out-of-domain samples", 2020, section 3.3
-        (the penalty for similarity to photos of no landmark; here its weight is fitted).
+        (the penalty for similarity to distractors; here its weight is fitted).
     """
 
     def __init__(
@@ -110,11 +111,11 @@ class LandmarkScorer:
         self._models = models
 
     def collect(self, probabilities: Floats, embeddings: Floats) -> Evidence:
-        """The evidence for photos.
+        """Collect the evidence about photos from the outputs of the network.
 
         Args:
             probabilities: float32 (n, L).
-            embeddings: float32 (n, d), rows of unit length, or of zeros where the network finds nothing.
+            embeddings: float32 (n, d), rows of unit length, or zeros where all features of the network are zero.
         """
         evidence = collect_evidence(self._gallery, self._labels, self._distractors, probabilities, embeddings)
         if self._models.probe is not None:
@@ -123,11 +124,11 @@ class LandmarkScorer:
         return evidence
 
     def score(self, evidence: Evidence) -> Floats:
-        """The estimated chance that photos show a landmark, float32 (n,)."""
+        """Compute the landmark score, the estimated probability that a photo shows a landmark, float32 (n,)."""
         return compute_probability(self._models.landmark.score(evidence.as_features())).astype(np.float32)
 
     def confidence(self, evidence: Evidence) -> Floats:
-        """The estimated chance that the most likely landmark is right, float32 (n,)."""
+        """Compute the estimated probability that the most likely landmark is correct, float32 (n,)."""
         return compute_probability(self._models.answer.score(evidence.as_features())).astype(np.float32)
 
 
@@ -138,7 +139,7 @@ def collect_evidence(
     probabilities: Floats,
     embeddings: Floats,
 ) -> Evidence:
-    """As `LandmarkScorer.collect`, while there is no scorer yet; without the probe."""
+    """Collect evidence before a scorer is fitted: as `LandmarkScorer.collect`, without the probe."""
     best = probabilities.max(axis=1).clip(_SMALLEST, 1 - _SMALLEST).astype(np.float64)
     evidence = Evidence(
         log_odds=np.log(best / (1 - best)).astype(np.float32),

@@ -1,4 +1,4 @@
-"""The exported network, which answers without TensorFlow: for the CLI, the service, the index and the evaluation."""
+"""The exported network under LiteRT; it needs no TensorFlow."""
 
 import os
 from pathlib import Path
@@ -12,11 +12,11 @@ from landmarks.recognizer.format import REBUILD, SERVING_MODEL_FILE, Bundle, che
 from landmarks.schema.network_format import EMBEDDING, PROBABILITIES, Floats, Pixels
 from landmarks.schema.vocabulary import VOCABULARY_FILE
 
-BATCH = 32
+BATCH = 32  # photos per call, which bounds the memory of the activations
 
 
 class ServingNetwork:
-    """The exported network: `bundle/serving.tflite` under LiteRT."""
+    """The exported network, `bundle/serving.tflite`."""
 
     def __init__(self, runner: SignatureRunner, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -28,11 +28,11 @@ class ServingNetwork:
         if tuple(accepted["shape"][1:]) != (self.image_format.image_size, self.image_format.image_size, 3):
             raise ValueError(f"it takes {accepted['shape'][1:]}, not {self.image_format.image_size} px")
         self._runner = runner
-        self._lock = Lock()
+        self._lock = Lock()  # an interpreter has one set of tensors, so it runs one batch at a time
 
     @classmethod
     def load(cls, folder: Path, threads: int | None = None) -> "ServingNetwork":
-        """Read the serving model of a bundle folder.
+        """Load the exported network of a bundle folder, with `threads` threads, or one per core if None.
 
         Raises:
             ArtifactError: a file is missing, damaged or of another format.
@@ -40,14 +40,15 @@ class ServingNetwork:
         bundle = read_bundle(folder)
         check_files(folder, bundle.files, (SERVING_MODEL_FILE, VOCABULARY_FILE))
         path = folder / SERVING_MODEL_FILE
+        # in a container the cores that this process may use are fewer than those of the machine
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         try:
-            runner = Interpreter(model_path=str(path), num_threads=threads or _count_cores()).get_signature_runner()
-            return cls(runner, bundle)
+            return cls(Interpreter(str(path), num_threads=threads or cores).get_signature_runner(), bundle)
         except (KeyError, ValueError, RuntimeError) as error:
             raise ArtifactError(f"{path} is not a network this version can run ({error}). {REBUILD}") from error
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
-        """Run the network, in batches of bounded size.
+        """Run the network in batches.
 
         Args:
             pixels: uint8 (n, image_size, image_size, 3).
@@ -69,10 +70,6 @@ class ServingNetwork:
             with self._lock:
                 outputs = self._runner(**{self._input: pixels[batch]})
             probabilities[batch], embeddings[batch] = outputs[PROBABILITIES], outputs[EMBEDDING]
-        # where the network finds nothing LiteRT divides zero by zero, Keras gives zeros
+        # for features of all zeros the unit normalisation of LiteRT gives NaN, that of Keras zeros
         embeddings[np.isnan(embeddings).any(axis=1)] = 0.0
         return probabilities, embeddings
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

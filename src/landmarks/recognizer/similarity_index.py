@@ -1,4 +1,4 @@
-"""Exact search for the most similar embeddings."""
+"""Exact nearest-neighbour search by cosine similarity, with faiss."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,20 +16,20 @@ Floats = npt.NDArray[np.float32]
 Halves = npt.NDArray[np.float16]
 Rows = npt.NDArray[np.int64]
 
-_UNIT_TOLERANCE = 1e-3
-_ADDED_AT_ONCE = 4096
-# faiss adds up in float32, and in another order for many queries than for one: two equal embeddings may come
-# back this far apart.
+_UNIT_TOLERANCE = 1e-3  # rounding to float16 changes the length of an embedding by less
+_ADDED_AT_ONCE = 4096  # rows, which bounds the memory of their float32 copies
+# faiss sums in float32, and in another order for many queries than for one. The scores of two equal embeddings may
+# differ by this much.
 _SCORE_TOLERANCE = 1e-5
 
 
 class SimilarityIndex:
-    """A gallery of embeddings; the similarity of two of them is their inner product, the cosine.
+    """A gallery of unit embeddings, searched exhaustively; similarity is the inner product, the cosine.
 
-    The gallery is kept in half precision: half the memory, and half the time for a search, which is that of reading it.
-    With a pca the gallery's embeddings are projected ones, and a query is projected before it is compared.
-    The answer for a query depends on nothing but the query and the gallery: not on the other queries of the
-    call, nor on the number of threads. Nothing changes after construction, so threads may share an index.
+    The gallery is stored in float16. This halves the memory and the time of a search, which is bound by reading the
+    gallery. With PCA, the gallery holds projected embeddings and queries are projected before the search. The result
+    for a query does not depend on the other queries of the call or on the number of threads. The index is immutable, so
+    threads may share it.
     """
 
     def __init__(self, halves: faiss.IndexScalarQuantizer, pca: PCA | None = None, threads: int | None = None) -> None:
@@ -44,13 +44,13 @@ class SimilarityIndex:
         """Build an index over a gallery.
 
         Args:
-            embeddings: float32 or float16 (n, d), rows of unit length, already projected where there is a pca.
-            pca: of queries to these dimensions.
-            threads: most threads a search may use; all the processor has when None.
+            embeddings: float32 or float16 (n, d), rows of unit length; already projected if there is a PCA.
+            pca: projects queries to d dimensions.
+            threads: maximum number of threads of a search; one per core if None.
 
         Raises:
-            ValueError: the array has another shape or type, holds NaN, or a row is not of unit length, or the
-                PCA is to other dimensions.
+            ValueError: the array has another shape or type or holds NaN, a row is not of unit length, or the PCA has
+                another number of components.
         """
         _check_shape(embeddings, (np.float32, np.float16))
         dimension = embeddings.shape[1]
@@ -61,7 +61,7 @@ class SimilarityIndex:
         for start in range(0, len(embeddings), _ADDED_AT_ONCE):
             part = embeddings[start : start + _ADDED_AT_ONCE]
             _check_lengths(part.astype(np.float32), start)
-            # rounded here, since faiss rounds some numbers another way
+            # rounded by NumPy, since faiss rounds some numbers differently
             halves.add(np.ascontiguousarray(part.astype(np.float16), np.float32))
         return cls(halves, pca, threads)
 
@@ -70,35 +70,35 @@ class SimilarityIndex:
         """Read a gallery from a `.npy` file.
 
         Raises:
-            ArtifactError: the file is missing, damaged, or does not hold such embeddings.
+            ArtifactError: the file is missing or damaged, or does not hold unit embeddings.
         """
         try:
-            # from the disk piece by piece, never whole in memory a second time
+            # a memory map, so that the file is never in memory as a whole beside the index
             embeddings = np.lib.format.open_memmap(path, "r")
             return cls.from_embeddings(embeddings, pca, threads)
         except FileNotFoundError:
             raise ArtifactError(f"{path} is missing. Run the stage that writes it: `dvc repro`.") from None
         except (ValueError, EOFError, OSError) as error:
-            raise ArtifactError(f"{path} holds no usable embeddings: {error} Run `dvc repro` again.") from error
+            raise ArtifactError(f"{path} has no usable embeddings: {error} Run `dvc repro` again.") from error
 
     def __len__(self) -> int:
         return int(self._halves.ntotal)
 
     @property
     def dimension(self) -> int:
-        """Length of the embeddings that are searched for."""
+        """Number of dimensions of a query."""
         return int(self._halves.d if self._pca is None else self._pca.components.shape[0])
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Rows]:
-        """Find the k most similar embeddings of each query; all of them where the gallery has fewer.
+        """Find the k most similar embeddings for each query, or all if the gallery has fewer.
 
         Args:
             queries: float32 (q, d), rows of unit length.
-            k: how many, at least 1.
+            k: number of results, at least 1.
 
         Returns:
-            similarities: float32 (q, min(k, n)), best first; of equal ones the lower row comes first.
-            rows: int64 (q, min(k, n)), positions in the gallery.
+            similarities: float32 (q, min(k, n)), in descending order; ties in order of rows.
+            rows: int64 (q, min(k, n)), rows of the gallery.
 
         Raises:
             ValueError: k is below 1, or the queries have another dimension, hold NaN, or are not of unit length.
@@ -116,11 +116,12 @@ class SimilarityIndex:
         return similarities, np.array([rows for _, rows in ranked], np.int64).reshape(len(queries), kept)
 
     def _find_candidates(self, queries: Floats, kept: int) -> Iterator[tuple[Floats, Rows]]:
-        """Rows that may be among the best `kept` of each query, those tied with the last one included."""
+        """Find the rows that may be among the best `kept` of each query, including ties with the last one."""
         if not kept or not len(queries):
             yield from ((query, np.empty(0, np.int64)) for query in queries)
             return
         with _limit_threads(self._threads):
+            # one more than wanted, to see whether the last one is tied with the next
             scores, rows = self._halves.search(np.ascontiguousarray(queries), min(kept + 1, len(self)))
             for query, own_scores, own_rows in zip(queries, scores, rows, strict=True):
                 floor = own_scores[kept - 1] - _SCORE_TOLERANCE
@@ -129,7 +130,7 @@ class SimilarityIndex:
 
 
 def check_unit_rows(embeddings: Floats) -> None:
-    """Refuse anything but float32 (n, d) with rows of unit length.
+    """Check that embeddings are float32 (n, d) with rows of unit length.
 
     Raises:
         ValueError: the array has another shape or type, holds NaN, or a row is not of unit length.
@@ -146,7 +147,7 @@ def _check_shape(embeddings: Floats | Halves, types: Sequence[type[np.floating[A
 
 def _check_lengths(embeddings: Floats, first_row: int = 0) -> None:
     lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
-    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= _UNIT_TOLERANCE))
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= _UNIT_TOLERANCE))  # negated, so that NaN counts as wrong
     if len(wrong):
         raise ValueError(
             f"Embeddings must have unit length; {len(wrong)} of {len(embeddings)} rows have not, "
@@ -156,17 +157,18 @@ def _check_lengths(embeddings: Floats, first_row: int = 0) -> None:
 
 def _rank(halves: faiss.IndexScalarQuantizer, query: Floats, rows: Rows, kept: int) -> tuple[Floats, Rows]:
     candidates = np.sort(rows)
-    # float64 makes equal embeddings score equally, whatever order they are added up in
+    # in float64 equal embeddings get equal scores in float32, whatever the order of summation
     exact = np.einsum("nd,d->n", halves.reconstruct_batch(candidates).astype(np.float64), query.astype(np.float64))
     similarities = exact.astype(np.float32)
     best = np.argsort(-similarities, kind="stable")[:kept]
-    # rounded rows are a little longer or shorter than one
+    # rows rounded to float16 are slightly longer or shorter than 1
     return similarities[best].clip(-1.0, 1.0), candidates[best]
 
 
 @contextmanager
 def _limit_threads(threads: int | None) -> Iterator[None]:
-    """OpenMP keeps this number for each calling thread, so other threads are not touched."""
+    """Limit the threads of faiss inside a `with` block."""
+    # OpenMP stores this setting per calling thread, so other threads are not affected
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(threads or before)
     try:

@@ -1,6 +1,6 @@
-"""Small pictures of the gallery photos: JPEGs one after the other in a file, and where each begins.
+"""Thumbnails of the gallery photos: concatenated JPEGs in one file, and their offsets in another.
 
-The file is mapped into memory, so that a service with many of them stays small: only what is shown is ever read.
+The JPEGs are memory-mapped, so that a service with millions of them reads only those that it shows.
 """
 
 import io
@@ -22,7 +22,7 @@ _QUALITY = 75
 
 
 class Thumbnails:
-    """The thumbnails of an index folder, by row of its gallery. Safe to use from several threads."""
+    """The thumbnails of an index folder, by row of its gallery; safe to use from several threads."""
 
     def __init__(self, data: "mmap.mmap | bytes", offsets: npt.NDArray[np.int64]) -> None:
         self._data = data
@@ -30,17 +30,17 @@ class Thumbnails:
 
     @classmethod
     def load(cls, folder: Path) -> "Thumbnails":
-        """Map the files of an index folder.
+        """Open the thumbnails of an index folder.
 
         Raises:
-            ArtifactError: they are missing or do not belong together.
+            ArtifactError: a file is missing or damaged, or the offsets do not fit the JPEGs.
         """
         path = folder / THUMBNAILS_FILE
         try:
             offsets = np.load(folder / OFFSETS_FILE, allow_pickle=False)
             with path.open("rb") as stream:
                 size = stream.seek(0, io.SEEK_END)
-                data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+                data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""  # mmap refuses 0 bytes
         except (OSError, ValueError, EOFError) as error:
             raise ArtifactError(f"{folder} has no usable thumbnails: {error}. Run `dvc repro index`.") from error
         is_ordered = offsets.ndim == 1 and offsets.dtype == np.int64 and len(offsets) and (np.diff(offsets) >= 0).all()
@@ -52,7 +52,7 @@ class Thumbnails:
         return len(self._offsets) - 1
 
     def read(self, row: int) -> bytes:
-        """The JPEG of a row."""
+        """Return the JPEG of a row."""
         return self._data[int(self._offsets[row]) : int(self._offsets[row + 1])]
 
 
@@ -73,14 +73,14 @@ class ThumbnailWriter:
         self._offsets.append(self._offsets[-1] + self._stream.write(encoded.getvalue()))
 
     def close(self) -> None:
-        """Write where each begins."""
+        """Write the offsets."""
         self._stream.close()
         np.save(self._folder / OFFSETS_FILE, np.array(self._offsets, np.int64))
 
 
 @contextmanager
 def open_thumbnails(folder: Path) -> Iterator[ThumbnailWriter]:
-    """A writer into an index folder, closed when the block ends."""
+    """Open a writer for an index folder, and close it at the end of the `with` block."""
     writer = ThumbnailWriter(folder)
     try:
         yield writer
