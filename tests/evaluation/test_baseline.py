@@ -1,4 +1,4 @@
-"""The trivial model sees bytes, colours and six by six pixels, and no more."""
+"""The shortcut baseline sees file size, mean colour and 6 x 6 pixels, and nothing else."""
 
 import numpy as np
 

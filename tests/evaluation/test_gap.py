@@ -123,7 +123,7 @@ def test_one_score_that_is_no_number_anywhere_is_refused(case: tuple[Predictions
     predictions, solution = case
     image_id = data.draw(st.sampled_from(sorted(solution)))
     spoilt = predictions | {image_id: Guess(1, float("nan"))}
-    with pytest.raises(ScoringError, match=f"not a number.*'{image_id}'"):
+    with pytest.raises(ScoringError, match=f"1 scores are NaN, the first that of photo '{image_id}'"):
         compute_submission_gap(spoilt, solution)
 
 
@@ -167,13 +167,13 @@ ARRAYS = (np.array([0.5, 0.4]), np.array([True, False]), 2, ["a", "b"])
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({0: np.array([0.5, np.nan])}, "1 scores are not a number, the first that of photo 'b'"),
+        ({0: np.array([0.5, np.nan])}, "1 scores are NaN, the first that of photo 'b'"),
         ({2: 0}, "photos that show a landmark, received 0"),
         ({2: -1}, "photos that show a landmark, received -1"),
         ({3: ["a", "a"]}, "2 predictions for 1 photos"),
-        ({0: np.array([0.5])}, "1 scores, 2 verdicts and 2 ids"),
-        ({3: ["a"]}, "2 scores, 2 verdicts and 1 ids"),
-        ({1: np.array([True, True]), 2: 1}, "2 right predictions, but only 1 photos"),
+        ({0: np.array([0.5])}, "1 scores, 2 values of `correct` and 2 ids"),
+        ({3: ["a"]}, "2 scores, 2 values of `correct` and 1 ids"),
+        ({1: np.array([True, True]), 2: 1}, "2 correct predictions, but only 1 photos show a landmark"),
     ],
 )
 def test_what_has_no_gap_is_refused(changes: dict[int, object], words: str) -> None:
@@ -195,6 +195,6 @@ def test_unknown_photos_and_solutions_without_landmarks_are_refused(compute: Cal
 
 
 def test_the_error_is_one_of_ours_and_a_value_error() -> None:
-    with pytest.raises(ValueError, match="not a number") as caught:
+    with pytest.raises(ValueError, match="1 scores are NaN") as caught:
         compute_submission_gap({"a": Guess(1, float("nan"))}, {"a": frozenset({1})})
     assert isinstance(caught.value, DataError)

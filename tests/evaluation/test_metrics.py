@@ -48,7 +48,7 @@ def test_false_positive_rate_at_the_highest_threshold_that_keeps_enough(
 
 
 @pytest.mark.parametrize("measure", [compute_auroc, compute_fpr_at_tpr])
-def test_separation_of_nothing_is_refused(measure: object) -> None:
+def test_ood_metrics_of_an_empty_class_are_refused(measure: object) -> None:
     assert callable(measure)
     for positives, negatives in ((np.empty(0), np.ones(2)), (np.ones(2), np.empty(0))):
         with pytest.raises(ValueError, match=f"received {len(positives)} positives, {len(negatives)} negatives"):

@@ -84,7 +84,7 @@ def test_rejection_counted_by_hand() -> None:
     metrics = evaluate_all(threshold=0.65).metrics
     assert metrics["answered_fraction"] == pytest.approx(3 / 6)
     assert metrics["answered_distractors_fraction"] == 1 / 2
-    # two photos of no landmark stand for six
+    # two distractors stand for six
     assert metrics["answer_precision"] == pytest.approx(2 / (3 + 3))
     assert metrics["landmark_precision"] == pytest.approx(3 / (3 + 3))
 
@@ -92,7 +92,7 @@ def test_rejection_counted_by_hand() -> None:
 def test_gap_counted_by_hand() -> None:
     metrics = evaluate_all().metrics
     assert metrics["gap_without_distractors"] == pytest.approx((1 + 2 / 2) / 6)
-    # equal scores go by id; the photo of no landmark with the second one counts three times
+    # equal scores go by id; the distractor with the second one counts three times
     assert metrics["gap"] == pytest.approx((1 + 2 / (1 + 3 + 1)) / 6)
     as_many = make_answers([-1] * 9, [[0.9 if i < 3 else 0.1, 0.1, 0.0, 0.0] for i in range(9)])
     more = evaluate_all(distractors=as_many).metrics["gap"]
@@ -181,7 +181,7 @@ def test_refuses_no_test_photos_and_numbers_that_are_none() -> None:
     with pytest.raises(DataError, match="no test photos"):
         evaluate_all(test=NO_DISTRACTORS, near_duplicates=np.empty(0, bool))
     broken = dataclasses.replace(TEST, probabilities=np.full_like(TEST.probabilities, np.nan))
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DataError, match="NaN or infinite values"):
         evaluate_all(test=broken)
 
 

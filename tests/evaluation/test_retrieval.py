@@ -136,7 +136,7 @@ def test_unknown_queries_and_no_queries_are_refused() -> None:
         score_retrieval({"x": ("a",)}, {"q": frozenset({"a"})})
     with pytest.raises(ScoringError, match="no queries"):
         score_retrieval({}, {})
-    with pytest.raises(ScoringError, match="2 hits where 1 photos are relevant"):
+    with pytest.raises(ScoringError, match="2 hits, but only 1 photos are relevant: count each once"):
         score_hits([(np.array([[True, True]]), np.array([1]))])
 
 

@@ -118,7 +118,7 @@ def test_metrics(evaluated: Path) -> None:
     answers = {photo: is_answered(evaluated, photo) for photo in [*TEST, *PHOTOS[Split.DISTRACTORS_TEST]]}
     assert metrics["answered_distractors_fraction"] == pytest.approx(1 / 3)
     right = sum(answers[photo] and is_right(photo) for photo in TEST)
-    # three photos of no landmark stand for eight
+    # three distractors stand for eight
     answered = sum(answer * (8 / 3 if photo.label < 0 else 1) for photo, answer in answers.items())
     assert metrics["answer_precision"] == pytest.approx(right / answered)
     assert metrics["landmark_precision"] == pytest.approx(sum(answers[photo] for photo in TEST) / answered)
@@ -150,7 +150,7 @@ def is_right(photo: Photo) -> bool:
 
 
 def measure_gap_slowly(photos: Sequence[Photo], scores: Mapping[str, float], count: float) -> float:
-    """Each right answer adds the part of right ones among those down to it; a photo of no landmark counts `count`."""
+    """Each right answer adds the part of right ones among those down to it; a distractor counts `count`."""
     total = right = answers = 0.0
     for photo in sorted(photos, key=lambda photo: (-scores[photo.image_id], photo.image_id)):
         answers += 1 if photo.label >= 0 else count
@@ -188,7 +188,7 @@ def test_search_against_a_slow_count(evaluated: Path) -> None:
     assert metrics["recall_at_1"] < metrics["recall_at_10"]  # the blue ones that are called red
 
 
-def test_a_trivial_model_is_fitted_on_val_and_measured_on_test(evaluated: Path) -> None:
+def test_the_shortcut_baseline_is_fitted_on_val_and_measured_on_test(evaluated: Path) -> None:
     metrics = read_json(evaluated / "reports/evaluate/metrics.json")
     val, distractors, test, others = (
         describe_photos(photo.pixels for photo in PHOTOS[split])
@@ -281,7 +281,7 @@ def test_the_page_of_neighbours_has_a_row_for_each_query(evaluated: Path) -> Non
     assert (rows.sum(), columns.sum()) == (PARAMS.queries, 6)
 
 
-def test_the_run_that_trained_the_model_gets_the_figures_and_files(evaluated: Path) -> None:
+def test_the_run_that_trained_the_model_gets_the_metrics_and_files(evaluated: Path) -> None:
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{evaluated}/mlflow.db")
     run = client.get_run(read_json(evaluated / "reports/train/run.json")["run_id"])
     metrics = read_json(evaluated / "reports/evaluate/metrics.json")

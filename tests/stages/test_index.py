@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from landmarks.schema.vocabulary import Landmark
 from tiny_recognizers import (
     BLUE,
     COLOURS,
+    FORMAT,
     GREEN,
     GREY,
     LANDMARKS,
@@ -262,7 +264,7 @@ def test_score_and_threshold_are_found_on_val_and_its_distractors(
     facts = read_json(model_dir / "index/index.json")
     features, correct = describe_all_slowly(has_penalty)
     is_landmark = np.arange(len(correct)) < len(VAL)
-    # three photos of no landmark stand for six
+    # three distractors stand for six
     counts = np.where(is_landmark, 1.0, len(VAL) / len(DISTRACTORS))
     for name, target in (("landmark", is_landmark), ("answer", correct)):
         scorer = np.array([*facts["scorer"][name]["weights"], facts["scorer"][name]["bias"]])
@@ -381,8 +383,8 @@ def test_another_target_gives_another_threshold(shards: Path, model_dir: Path) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_size": SIZE * 2}, "px"),
-        ({"fit": "stretch"}, "made for fit stretch, the shards have crop"),
+        ({"image_format": replace(FORMAT, image_size=SIZE * 2)}, "px"),
+        ({"image_format": replace(FORMAT, fit="stretch")}, "made for fit stretch, the shards have crop"),
         ({"shards_fingerprint": "0" * 64}, "made for shards_fingerprint 0000"),
     ],
 )

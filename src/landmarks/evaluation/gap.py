@@ -1,10 +1,10 @@
-"""GAP and top-1: how good one prediction per photo is, when some photos show no landmark. NumPy only.
+"""GAP and top-1 for one prediction per photo, on landmark photos and distractors. NumPy only.
 
-`compute_gap` works on arrays; the functions that take dictionaries by photo id, as Kaggle's files give them, use it.
+`compute_gap` works on arrays. The functions for dictionaries by image id, as in Kaggle's files, use it.
 
 References:
     Weyand et al., "Google Landmarks Dataset v2", 2020, section 4 (there: micro average precision). The conventions for
-    ties and for what is missing are those of the evaluation code published with that data set.
+    ties and missing predictions are those of the evaluation code published with that data set.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from landmarks.errors import ScoringError
 
-_EXAMPLES = 3
+_EXAMPLES = 3  # unknown ids in a message
 
 Floats = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
 
 
 class Guess(NamedTuple):
-    """The one landmark a photo is said to show; a higher score means more certain."""
+    """The predicted landmark of a photo, with its score."""
 
     landmark_id: int
     score: float
@@ -31,22 +31,20 @@ class Guess(NamedTuple):
 def compute_gap(
     scores: Floats, correct: Bools, landmark_photos: int, image_ids: Sequence[str], weights: Floats | None = None
 ) -> float:
-    """Global average precision of one prediction per photo: (1/M) * sum over i of P(i) * rel(i).
+    """Compute global average precision (GAP): (1/M) * sum over i of P(i) * rel(i).
 
-    All predictions are sorted together, by score from the highest, equal scores by image id (the convention goes on by
-    class, but one photo has one prediction). P(i) is the part of right ones among the first i, rel(i) whether the i-th
-    is right. Only the order of the scores matters.
+    All predictions are sorted by descending score, ties by image id. P(i) is the precision of the first i predictions,
+    and rel(i) is 1 if the i-th is correct, else 0. Only the order of the scores matters.
 
     Args:
-        scores: float (n,), of the photos that have a prediction.
-        correct: bool (n,), whether it is right; never for a photo that shows no landmark.
-        landmark_photos: M, the photos that show a landmark, with a prediction or without.
-        image_ids: of the n photos, no two alike.
-        weights: float (n,), as how many photos each counts in P(i); one each where None. For photos of no landmark that
-            stand for more of their kind.
+        scores: float (n,), of the photos with a prediction.
+        correct: bool (n,), whether the prediction is correct; False for distractors (non-landmark photos).
+        landmark_photos: M, the number of landmark photos, with or without a prediction.
+        image_ids: of the n photos, without duplicates.
+        weights: float (n,), weight of each photo in P(i), for distractors that are a sample of more; 1 each if None.
 
     Raises:
-        ScoringError: M is below 1 or below the number of right predictions, a score is NaN, an id is repeated, or the
+        ScoringError: M is below 1 or below the number of correct predictions, a score is NaN, an id is repeated, or the
             lengths differ.
 
     >>> compute_gap(np.array([0.01, 10, 15]), np.array([False, True, False]), 3, ["02", "03", "04"])
@@ -66,16 +64,16 @@ def compute_submission_gap(
     solution: Mapping[str, Collection[int]],
     ignore_non_landmarks: bool = False,
 ) -> float:
-    """`compute_gap` by image id. A photo may show several landmarks, and any of them is right.
+    """Compute GAP by image id. A photo may show several landmarks, and any of them is correct.
 
     Args:
-        predictions: None, like a photo that is absent, stands for no prediction; it still counts in M.
-        solution: the landmarks in every photo; none for a photo of no landmark.
-        ignore_non_landmarks: leave out predictions for photos of no landmark. Without it each is wrong and lowers the
-            precision of all that come after it.
+        predictions: by image id; None and absent photos have no prediction, but count in M.
+        solution: the landmarks of every photo; empty for distractors.
+        ignore_non_landmarks: leave out predictions for distractors. Otherwise each of them is wrong and lowers the
+            precision of all predictions with lower scores.
 
     Raises:
-        ScoringError: a photo is not in the solution, no photo there shows a landmark, or a score is NaN.
+        ScoringError: a photo is not in the solution, the solution has no landmark photos, or a score is NaN.
     """
     guesses = _list_guesses(predictions, solution)
     if ignore_non_landmarks:
@@ -89,10 +87,10 @@ def compute_submission_gap(
 
 
 def compute_submission_top1(predictions: Mapping[str, Guess | None], solution: Mapping[str, Collection[int]]) -> float:
-    """Part of the photos that show a landmark whose prediction is right; photos of none do not count.
+    """Compute the top-1 accuracy over landmark photos; distractors do not count.
 
     Raises:
-        ScoringError: a photo is not in the solution, or no photo there shows a landmark.
+        ScoringError: a photo is not in the solution, or the solution has no landmark photos.
     """
     guesses = _list_guesses(predictions, solution)
     photos = _require_landmark_photos(_count_landmark_photos(solution))
@@ -100,17 +98,17 @@ def compute_submission_top1(predictions: Mapping[str, Guess | None], solution: M
 
 
 def refuse_unknown(predictions: Mapping[str, object], solution: Mapping[str, object]) -> None:
-    """Refuse answers for photos that are not asked about.
+    """Check that all photos with predictions are in the solution.
 
     Raises:
-        ScoringError: there are some.
+        ScoringError: some are not.
     """
     unknown = [image_id for image_id in predictions if image_id not in solution]
     if unknown:
         shown = ", ".join(f"{image_id!r:.60}" for image_id in unknown[:_EXAMPLES])
         raise ScoringError(
             f"{len(unknown)} predictions are for photos that the solution does not have, for example {shown}. "
-            "Leave them out, or take the solution that belongs to them."
+            "Remove them, or use the solution that belongs to them."
         )
 
 
@@ -135,16 +133,16 @@ def _require_landmark_photos(landmark_photos: int) -> int:
 def _check_predictions(scores: Floats, correct: Bools, landmark_photos: int, image_ids: Sequence[str]) -> None:
     if not len(scores) == len(correct) == len(image_ids):
         raise ScoringError(
-            f"Each prediction needs a score, a verdict and an image id, received {len(scores)} scores, "
-            f"{len(correct)} verdicts and {len(image_ids)} ids."
+            f"Each prediction needs a score, whether it is correct, and an image id, received {len(scores)} scores, "
+            f"{len(correct)} values of `correct` and {len(image_ids)} ids."
         )
     bad = np.flatnonzero(np.isnan(scores))
     if len(bad):
         raise ScoringError(
-            f"{len(bad)} scores are not a number, the first that of photo {image_ids[bad[0]]!r:.60}. Predictions "
-            "cannot be put in order by them."
+            f"{len(bad)} scores are NaN, the first that of photo {image_ids[bad[0]]!r:.60}. GAP sorts predictions by "
+            "score, so give each a number."
         )
     if len(set(image_ids)) < len(image_ids):
         raise ScoringError(f"{len(image_ids)} predictions for {len(set(image_ids))} photos: give one for each photo.")
     if correct.sum() > _require_landmark_photos(landmark_photos):
-        raise ScoringError(f"{correct.sum()} right predictions, but only {landmark_photos} photos show a landmark.")
+        raise ScoringError(f"{correct.sum()} correct predictions, but only {landmark_photos} photos show a landmark.")

@@ -1,4 +1,4 @@
-"""Measuring a recognizer on the test split: one pass over each split gives every metric, and the photos to be drawn."""
+"""Measure a recognizer on the test split: all metrics, and the photos for the charts, in one pass over each split."""
 
 import statistics
 import time
@@ -28,20 +28,21 @@ from landmarks.schema.vocabulary import VOCABULARY_FILE, read_vocabulary
 from landmarks.shards.format import read_manifest, read_photos, read_split
 from landmarks.shards.photo_table import read_photo_column
 
-EMBEDDED_PHOTOS = 2000
-_NEIGHBOURS = 5
+EMBEDDED_PHOTOS = 2000  # kept for `landmarks drift`, whose tests compare all pairs
+_NEIGHBOURS = 5  # shown for each example of the search
 _RECALLS = (1, 5, 10)
 _TIMED_RUNS = 3
+_BASELINE_SPLITS = (Split.VAL, Split.DISTRACTORS_VAL, Split.TEST, Split.DISTRACTORS_TEST)
 
 
 @dataclass(frozen=True)
 class SearchExample:
-    """A test photo and what the search finds for it.
+    """A test photo with its search results.
 
     Attributes:
         label: of the test photo.
         pixels: of the test photo, uint8 (s, s, 3).
-        neighbours: the gallery photos most similar to it, each with its pixels.
+        neighbours: the most similar gallery photos, each with its pixels.
     """
 
     label: int
@@ -51,14 +52,14 @@ class SearchExample:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the test split says about a recognizer.
+    """Results of a recognizer on the test split.
 
     Attributes:
         metrics: by the names of `metrics.json`.
-        tables: what most metrics come from.
+        tables: the tables behind the metrics.
         distractor_scores: float32 (m,), landmark scores of the test distractors.
-        right_photos: some photos with a right answer, drawn by a hash of their ids; pixels by image id.
-        wrong_photos: the photos with the wrong answers of the highest scores; pixels by image id, worst first.
+        right_photos: a random sample of photos with a correct answer; pixels by image id.
+        wrong_photos: photos with the most confident wrong answers; pixels by image id, highest score first.
         examples: of the search, drawn at random.
         embeddings: float16 (k, d), of the test photos with the lowest hashes of their ids.
     """
@@ -102,19 +103,22 @@ def measure(shards: Path, folder: Path, params: EvaluateParams) -> Measurement:
 def measure_recognizer(
     recognizer: Recognizer, shards: Path, params: EvaluateParams, *observers: Observer
 ) -> Measurement:
-    """Measure a recognizer on the test split of shards that it may not have been trained on.
+    """Measure a recognizer on the test split of shards, also of others than it was trained on.
 
     Args:
-        recognizer: to be measured.
+        recognizer: the recognizer.
         shards: with the photos.
         params: the section `evaluate`.
-        observers: are called with the outputs and the pixels of every batch of test photos.
+        observers: called with the outputs and the pixels of every batch of test photos.
 
     Raises:
         ArtifactError: the shards have another image size, fit or vocabulary.
         DataError: there are no test photos.
     """
-    _check_landmarks(recognizer, shards)
+    check_fits(recognizer.network, read_manifest(shards))
+    wanted = [landmark.landmark_id for landmark in read_vocabulary(shards / VOCABULARY_FILE)]
+    if wanted != [landmark.landmark_id for landmark in recognizer.landmarks]:
+        raise ArtifactError(f"{shards} has other landmarks than the recognizer. Use shards of the same selection.")
     right, wrong = _keep_right_photos(params), _keep_wrong_photos(params)
     queries, search = _QueryKeeper(shards, params), _SearchMeter(recognizer)
     embeddings = EmbeddingSample(EMBEDDED_PHOTOS)
@@ -136,7 +140,8 @@ def measure_recognizer(
         landmarks=recognizer.landmarks,
         params=params,
     )
-    auroc = measure_baseline_auroc(*(_stack(features[split]) for split in _BASELINE_SPLITS))
+    stacked = [np.concatenate(features[split] or [np.empty((0, 0))]) for split in _BASELINE_SPLITS]
+    auroc = measure_baseline_auroc(*stacked)
     baseline = {} if auroc is None else {"shortcut_baseline_auroc": auroc}
     return Measurement(
         metrics=tables.metrics | search.measure() | baseline,
@@ -149,29 +154,26 @@ def measure_recognizer(
     )
 
 
-_BASELINE_SPLITS = (Split.VAL, Split.DISTRACTORS_VAL, Split.TEST, Split.DISTRACTORS_TEST)
-
-
 class EmbeddingSample:
-    """Keeps the embeddings of the photos with the lowest hashes of their ids, for `landmarks drift`."""
+    """Collects the embeddings of the photos with the lowest hashes of their ids, for `landmarks drift`."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._kept: list[tuple[str, npt.NDArray[np.float16]]] = []
 
     def observe(self, outputs: Outputs, _: Pixels) -> None:
-        """Take a batch into account."""
+        """Add a batch."""
         hashes = (_hash(image_id) for image_id in outputs.image_ids)
         found = zip(hashes, outputs.embeddings.astype(np.float16), strict=True)
         self._kept = sorted([*self._kept, *found], key=itemgetter(0))[: self._most]
 
     def collect(self) -> npt.NDArray[np.float16]:
-        """The embeddings, float16 (k, d), in the order of the hashes."""
+        """Return the embeddings, float16 (k, d), in the order of the hashes."""
         return np.stack([embedding for _, embedding in self._kept])
 
 
 class _SearchMeter:
-    """How well the search finds training photos of the landmark that a test photo shows."""
+    """Measures the similarity search: test photos as queries, training photos of their landmark as relevant."""
 
     def __init__(self, recognizer: Recognizer) -> None:
         self._search = recognizer.gallery.index.search
@@ -192,7 +194,7 @@ class _SearchMeter:
 
 
 class _SpeedMeter:
-    """Photos per second through the network, in batches: the median of a few runs after one that is not counted."""
+    """Measures photos per second of the network on one batch: the median of a few runs after a warm-up."""
 
     def __init__(self, recognizer: Recognizer) -> None:
         self._network = recognizer.network
@@ -210,7 +212,7 @@ class _SpeedMeter:
 
 
 class _QueryKeeper:
-    """Keeps some test photos, drawn at random, and searches the gallery for them."""
+    """Collects a random sample of test photos, and searches the gallery for them."""
 
     def __init__(self, shards: Path, params: EvaluateParams) -> None:
         photos = read_manifest(shards).count_photos(Split.TEST)
@@ -226,7 +228,7 @@ class _QueryKeeper:
         self._seen += len(outputs.labels)
 
     def search(self, recognizer: Recognizer, shards: Path) -> list[SearchExample]:
-        """The examples, in the order of drawing, without photos in which the network finds nothing."""
+        """Search for the sample, in the order in which it was drawn; photos with a zero embedding are left out."""
         queries = [self._kept[place] for place in self._chosen if self._kept[place][2].any()]
         if not queries:
             return []
@@ -255,16 +257,5 @@ def _keep_wrong_photos(params: EvaluateParams) -> BestPhotos:
     return BestPhotos(params.gallery_photos, find_keys)
 
 
-def _check_landmarks(recognizer: Recognizer, shards: Path) -> None:
-    check_fits(recognizer.network, read_manifest(shards))
-    wanted = [landmark.landmark_id for landmark in read_vocabulary(shards / VOCABULARY_FILE)]
-    if wanted != [landmark.landmark_id for landmark in recognizer.landmarks]:
-        raise ArtifactError(f"{shards} has other landmarks than the recognizer. Use shards of the same selection.")
-
-
 def _hash(text: str) -> str:
     return sha256(text.encode()).hexdigest()
-
-
-def _stack(parts: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    return np.concatenate(parts) if parts else np.empty((0, 0))

@@ -1,6 +1,6 @@
-"""Figures of merit for scores and probabilities: calibration, separation and the threshold of rejection.
+"""Metrics on arrays: accuracy, calibration (ECE) and OOD detection (AUROC, FPR at 95 % TPR).
 
-NumPy only, and without I/O. `scores` are float (n,), higher means more certain; none of them may be NaN.
+NumPy only, and without I/O. `scores` are float (n,) without NaN, where higher means more certain.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class ReliabilityBins:
         edges: float64 (bins + 1,), from 0 to 1; bin i holds confidences above edge i, up to and including edge i + 1.
         photos: int64 (bins,).
         confidence: float64 (bins,), mean confidence; NaN in empty bins.
-        accuracy: float64 (bins,), part of right answers; NaN in empty bins.
+        accuracy: float64 (bins,), fraction of correct answers; NaN in empty bins.
     """
 
     edges: npt.NDArray[np.float64]
@@ -31,7 +31,7 @@ class ReliabilityBins:
 
     @property
     def error(self) -> float:
-        """Expected calibration error: the sum over bins of |accuracy - confidence|, weighted by photos.
+        """Expected calibration error (ECE): the mean of |accuracy - confidence| over bins, weighted by photos.
 
         References:
             Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3.
@@ -42,14 +42,14 @@ class ReliabilityBins:
 
 
 def compute_ranks(probabilities: Floats, labels: Ints) -> npt.NDArray[np.int64]:
-    """Place of the true label among all labels, from 0; of equal probabilities the lower label comes first.
+    """Compute the rank of the true label among all labels, from 0; of equal probabilities the lower label comes first.
 
     Args:
         probabilities: float (n, L).
         labels: int (n,).
 
     Returns:
-        ranks: int64 (n,); the answer is among the best k where the rank is below k.
+        ranks: int64 (n,); the true label is among the best k if the rank is below k.
 
     >>> compute_ranks(np.array([[0.2, 0.5, 0.3], [0.4, 0.4, 0.2]]), np.array([2, 1])).tolist()
     [1, 1]
@@ -61,7 +61,7 @@ def compute_ranks(probabilities: Floats, labels: Ints) -> npt.NDArray[np.int64]:
 
 
 def compute_macro_recall(correct: Bools, labels: Ints) -> float:
-    """Mean over the labels that have photos of the part of their photos that is right.
+    """Compute the mean recall over the labels that have photos.
 
     Raises:
         ValueError: there are no photos.
@@ -77,7 +77,7 @@ def compute_macro_recall(correct: Bools, labels: Ints) -> float:
 
 
 def compute_negative_log_likelihood(probabilities: Floats, labels: Ints) -> float:
-    """Mean of -log p(true label); a probability of 0 counts as the smallest normal float32, so it stays finite.
+    """Compute the mean of -log p(true label); a probability of 0 counts as the smallest normal float32.
 
     >>> compute_negative_log_likelihood(np.array([[0.5, 0.5]]), np.array([0]))
     0.6931471805599453
@@ -87,16 +87,17 @@ def compute_negative_log_likelihood(probabilities: Floats, labels: Ints) -> floa
 
 
 def compute_reliability(confidences: Floats, correct: Bools, bins: int) -> ReliabilityBins:
-    """Compare how certain the answers are with how often they are right.
+    """Compare confidence with accuracy in bins of confidence.
 
     Args:
         confidences: float (n,), between 0 and 1.
         correct: bool (n,).
-        bins: how many, of equal width.
+        bins: number of bins, of equal width.
 
     >>> round(compute_reliability(np.array([0.9, 0.9, 0.4]), np.array([True, False, False]), 2).error, 6)
     0.4
     """
+    # not linspace, whose inner edges differ from i / bins in the last digit
     edges = np.arange(bins + 1) / bins
     own_bin = np.searchsorted(edges[1:-1], confidences, side="left")
     photos = np.bincount(own_bin, minlength=bins)
@@ -106,9 +107,9 @@ def compute_reliability(confidences: Floats, correct: Bools, bins: int) -> Relia
 
 
 def compute_auroc(positives: Floats, negatives: Floats) -> float:
-    """Chance that a random positive scores higher than a random negative; equal scores count half.
+    """Compute the AUROC: the probability that a random positive scores higher than a random negative.
 
-    This is the area under the receiver operating characteristic, exactly: the Mann-Whitney statistic U / (n m).
+    Ties count half. This is exact: the Mann-Whitney statistic U / (n m).
 
     Raises:
         ValueError: one of the two is empty.
@@ -126,7 +127,7 @@ def compute_auroc(positives: Floats, negatives: Floats) -> float:
 
 
 def compute_fpr_at_tpr(positives: Floats, negatives: Floats, percent: int = 95) -> float:
-    """Part of the negatives accepted at the highest threshold that accepts `percent` % of the positives.
+    """Compute the false-positive rate at the highest threshold with a true-positive rate of at least `percent` %.
 
     Raises:
         ValueError: one of the two is empty.
@@ -135,7 +136,7 @@ def compute_fpr_at_tpr(positives: Floats, negatives: Floats, percent: int = 95) 
     0.5
     """
     _require_both(positives, negatives)
-    needed = -(-percent * len(positives) // 100)
+    needed = -(-percent * len(positives) // 100)  # rounded up, in integers: 0.95 is not a binary fraction
     threshold = np.sort(positives)[len(positives) - needed]
     return int(np.sum(negatives >= threshold)) / len(negatives)
 
@@ -143,5 +144,5 @@ def compute_fpr_at_tpr(positives: Floats, negatives: Floats, percent: int = 95) 
 def _require_both(positives: Floats, negatives: Floats) -> None:
     if not len(positives) or not len(negatives):
         raise ValueError(
-            f"Separation needs both kinds, received {len(positives)} positives, {len(negatives)} negatives."
+            f"AUROC and FPR need both classes, received {len(positives)} positives, {len(negatives)} negatives."
         )

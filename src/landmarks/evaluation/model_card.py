@@ -1,4 +1,4 @@
-"""The model card: what a registered model is for, what it learned from, how good it is, and where it fails.
+"""The model card: intended use, data, metrics and limits of a registered model.
 
 References:
     Mitchell et al., "Model Cards for Model Reporting", 2019.
@@ -7,61 +7,51 @@ References:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from landmarks.evaluation.titles import TITLES
 from landmarks.schema.vocabulary import Landmark
 
-_NAMES_SHOWN = 40
-_SCORES = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "macro_recall": "Mean recall over landmarks"}
-_OTHER_FIGURES = {
-    "top1_without_near_duplicates": "Top-1 accuracy without photos that resemble a training photo",
-    "ece": "Expected calibration error",
-    "auroc": "AUROC, photos of landmarks against photos of none",
-    "trivial_auroc": "AUROC of a linear model on bytes, mean colour and 6 x 6 pixels",
-    "threshold": "Threshold of rejection",
-    "answered_fraction": "Photos of landmarks answered above the threshold",
-    "answered_distractors_fraction": "Photos of no landmark answered all the same",
-    "answer_precision": "Right among the answers above the threshold",
-}
+_NAMES_SHOWN = 40  # a card is also the description of a registered version, which MLflow limits in length
 _INTENDED_USE = """\
 ## Intended use
 
-Naming the landmark in a photo among the landmarks it knows, and finding similar photos: to sort, label and search
-photo collections, with a person to look over what matters. It was trained from scratch as an example of a
-reproducible pipeline.
+Recognizing the landmarks listed below in photos, and finding similar photos: to sort, label and search photo
+collections, with a person who checks important results. It was trained from scratch as an example of a reproducible
+pipeline.
 
-It is not made for navigation, for evidence, for finding out where a person was, or for any decision about people.
+It is not intended for navigation, as evidence, to locate people, or for any decision about people.
 """
 _LIMITS = """\
 ## Limits
 
-* It knows the landmarks below and no others. A photo of something else gets a low score at best; the threshold rejects
-  most of such photos, never all.
-* Accuracy differs between landmarks: `per_landmark.csv` of the evaluation has each one's. Landmarks with few photos,
-  unusual viewpoints, night, interiors and details are recognized worse than the figures above say.
-* The split is random by photo. Photos of one visit may be in training and in the test, so photos from elsewhere are
-  recognized worse than these.
-* The scores are calibrated on photos like those it learned from.
+* It knows only the landmarks below. The threshold rejects most distractors and photos of other landmarks,
+  but never all of them.
+* Accuracy differs between landmarks; `per_landmark.csv` of the evaluation lists it for each. Landmarks with few photos,
+  unusual viewpoints, night, interiors and details are recognized worse than the metrics above say.
+* The split is random by photo. Photos of one visit may be in both training and test, so photos from other sources are
+  recognized worse.
+* The scores are calibrated on photos similar to the training photos.
 """
 _LICENCE = """\
 ## Licence
 
-Code and weights: Apache-2.0. The photos it learned from stay under the licences of their authors, which may ask for
-attribution wherever photos are shown; the model contains embeddings of them, not the photos.
+Code and weights: Apache-2.0. The training photos keep the licences of their authors, which may require attribution
+wherever photos are shown. The network and the embeddings contain no photos; the index may contain thumbnails.
 """
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a card tells.
+    """Content of a model card.
 
     Attributes:
-        model_name: of the registered model.
-        variant: of the training.
-        dataset: name of the photos.
-        landmarks: that it can name.
+        model_name: name of the registered model.
+        variant: `plain` or `augmented`.
+        dataset: name of the data set.
+        landmarks: the vocabulary.
         image_size: side of the network's input in pixels.
         metrics: of the evaluation, by the names of `metrics.json`.
         params: of the training, as texts.
-        lineage: where it comes from: run, commit, fingerprints.
+        lineage: run, commit and fingerprints.
     """
 
     model_name: str
@@ -75,7 +65,7 @@ class ModelFacts:
 
 
 def build_model_card(facts: ModelFacts) -> str:
-    """The card, in Markdown. The same facts give the same text."""
+    """Write the card in Markdown. It has no date, so the same facts give the same text."""
     title = f"# {facts.model_name}, variant {facts.variant}\n"
     what = (
         f"A ResNet-50 for {facts.image_size} px photos that names {len(facts.landmarks)} landmarks and embeds photos "
@@ -88,23 +78,21 @@ def build_model_card(facts: ModelFacts) -> str:
 
 def _describe_metrics(metrics: Mapping[str, float]) -> str:
     photos = f"{metrics['test_photos']:,.0f} photos" if "test_photos" in metrics else "the photos"
-    rows = [_describe_score(name, label, metrics) for name, label in _SCORES.items() if name in metrics]
-    rows += [f"| {label} | {metrics[name]:.3f} | |" for name, label in _OTHER_FIGURES.items() if name in metrics]
-    head = ["## Metrics", "", f"On {photos} of the test split, which training never saw.", ""]
-    return "\n".join([*head, "| figure | value | 95 % interval |", "|---|---|---|", *rows, ""])
-
-
-def _describe_score(name: str, label: str, metrics: Mapping[str, float]) -> str:
-    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-    interval = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""
-    return f"| {label} | {metrics[name]:.3f} | {interval} |"
+    rows = []
+    for name, title in TITLES.items():
+        if name in metrics:
+            low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+            interval = f"{low:.3f} to {high:.3f} " if low is not None and high is not None else ""
+            rows.append(f"| {title.full} | {metrics[name]:.3f} | {interval}|")
+    head = ["## Metrics", "", f"On {photos} of the test split, which was not used for training.", ""]
+    return "\n".join([*head, "| metric | value | 95 % interval |", "|---|---|---|", *rows, ""])
 
 
 def _describe_data(facts: ModelFacts) -> str:
     splits = {split: [getattr(landmark, split) for landmark in facts.landmarks] for split in ("train", "val", "test")}
     rows = [f"| {split} | {sum(counts):,} | {min(counts):,} | {max(counts):,} |" for split, counts in splits.items()]
-    head = ["## Data", "", f"Photos of the set `{facts.dataset}`, split by a hash of their ids.", ""]
-    columns = ["| split | photos | fewest per landmark | most per landmark |", "|---|---|---|---|"]
+    head = ["## Data", "", f"Photos of the data set `{facts.dataset}`, split by a hash of their ids.", ""]
+    columns = ["| split | photos | minimum per landmark | maximum per landmark |", "|---|---|---|---|"]
     return "\n".join([*head, *columns, *rows, ""])
 
 
@@ -115,5 +103,5 @@ def _list(title: str, values: Mapping[str, str]) -> str:
 def _describe_landmarks(landmarks: Sequence[Landmark]) -> str:
     names = [landmark.name or f"landmark {landmark.landmark_id}" for landmark in landmarks[:_NAMES_SHOWN]]
     rest = len(landmarks) - len(names)
-    more = [f"* and {rest:,} more: `vocabulary.csv` has them all"] if rest else []
+    more = [f"* and {rest:,} more, listed in `vocabulary.csv`"] if rest else []
     return "\n".join(["## Landmarks", "", *(f"* {name}" for name in names), *more, ""])

@@ -1,7 +1,8 @@
-"""Landmark or none: how well the landmark score tells them apart, and what that does to the answers.
+"""OOD detection on the test split: AUROC, FPR at 95 % TPR, GAP, and precision at the operating point.
 
-Photos of no landmark count as often as photos of one: of more of them the first by a hash of their ids are taken, fewer
-are weighted. AUROC and the rate of false positives do not depend on their number, and take all of them.
+GAP and precision depend on how many distractors (non-landmark photos) there are, so both kinds get the same total
+weight: of more distractors the first by a hash of their ids are taken, fewer are weighted. AUROC and FPR do not depend
+on their number, and use all.
 """
 
 from dataclasses import dataclass
@@ -16,16 +17,19 @@ from landmarks.evaluation.metrics import Bools, Floats, compute_auroc, compute_f
 from landmarks.evaluation.predictions import Predictions
 
 
-def measure_separation(test: Predictions, distractors: Predictions, threshold: float) -> dict[str, float]:
-    """GAP with and without photos of no landmark, AUROC, false positives, and what the threshold does.
+def measure_ood(test: Predictions, distractors: Predictions, threshold: float) -> dict[str, float]:
+    """Compute GAP with and without distractors, AUROC, FPR at 95 % TPR, and the metrics at the operating point.
 
     Args:
-        test: photos of landmarks.
-        distractors: photos of none; perhaps no photos, then what needs them is absent.
-        threshold: of rejection, as calibrated on val.
+        test: landmark photos.
+        distractors: distractors; without any, metrics that need them are absent.
+        threshold: the operating point, calibrated on val.
     """
-    mixture = _mix(test, distractors)
-    metrics = _measure_gap(test, mixture) | _measure_rejection(mixture, threshold)
+    mixture, photos = _mix(test, distractors), len(test.labels)
+    metrics = {"gap_without_distractors": compute_gap(test.confidences, test.correct, photos, test.image_ids)}
+    if not mixture.is_landmark.all():
+        metrics["gap"] = compute_gap(mixture.confidences, mixture.correct, photos, mixture.image_ids, mixture.weights)
+    metrics |= _measure_operating_point(mixture, threshold)
     if len(distractors.labels):
         metrics |= {
             "auroc": compute_auroc(test.scores, distractors.scores),
@@ -35,18 +39,25 @@ def measure_separation(test: Predictions, distractors: Predictions, threshold: f
 
 
 def tabulate_precision(test: Predictions, distractors: Predictions) -> pd.DataFrame:
-    """The precision-coverage curve.
+    """Tabulate the precision-coverage curve.
 
     Returns:
-        `confidence`, `coverage` (part of the landmark photos that is answered where that much is asked for) and
-        `precision` (part of those answers that is right), one row per confidence that occurs.
+        `confidence`, a threshold; `coverage`, the fraction of landmark photos at or above it; `precision`, the fraction
+        of answers at or above it that is correct. One row per confidence that occurs.
     """
-    return _tabulate_precision(_mix(test, distractors))
+    mixture = _mix(test, distractors)
+    order = np.argsort(-mixture.confidences, kind="stable")
+    confidences, weights = mixture.confidences[order], mixture.weights[order]
+    # photos with equal confidences are answered together or not at all
+    last_of_equals = np.append(confidences[1:] != confidences[:-1], True)
+    coverage = np.cumsum(mixture.is_landmark[order]) / mixture.is_landmark.sum()
+    precision = np.cumsum(weights * mixture.correct[order]) / np.cumsum(weights)
+    return pd.DataFrame({"confidence": confidences, "coverage": coverage, "precision": precision})[last_of_equals]
 
 
 @dataclass(frozen=True)
 class _Mixture:
-    """Photos of landmarks and as many of none, each with what it counts."""
+    """Landmark photos and distractors with the same total weight."""
 
     image_ids: tuple[str, ...]
     scores: Floats
@@ -57,6 +68,7 @@ class _Mixture:
 
 
 def _mix(test: Predictions, distractors: Predictions) -> _Mixture:
+    # a hash draws the same sample on every machine, whatever the order of the shards
     hashes = [sha256(image_id.encode()).digest() for image_id in distractors.image_ids]
     chosen = sorted(range(len(hashes)), key=hashes.__getitem__)[: len(test.labels)]
     weight = len(test.labels) / len(chosen) if chosen else 1.0
@@ -70,27 +82,9 @@ def _mix(test: Predictions, distractors: Predictions) -> _Mixture:
     )
 
 
-def _measure_gap(test: Predictions, mixture: _Mixture) -> dict[str, float]:
-    photos = len(test.labels)
-    metrics = {"gap_without_distractors": compute_gap(test.confidences, test.correct, photos, test.image_ids)}
-    if not mixture.is_landmark.all():
-        metrics["gap"] = compute_gap(mixture.confidences, mixture.correct, photos, mixture.image_ids, mixture.weights)
-    return metrics
-
-
-def _tabulate_precision(mixture: _Mixture) -> pd.DataFrame:
-    order = np.argsort(-mixture.confidences, kind="stable")
-    confidences, weights = mixture.confidences[order], mixture.weights[order]
-    # photos with equal scores are answered together or not at all
-    last_of_equals = np.append(confidences[1:] != confidences[:-1], True)
-    coverage = np.cumsum(mixture.is_landmark[order]) / mixture.is_landmark.sum()
-    precision = np.cumsum(weights * mixture.correct[order]) / np.cumsum(weights)
-    return pd.DataFrame({"confidence": confidences, "coverage": coverage, "precision": precision})[last_of_equals]
-
-
-def _measure_rejection(mixture: _Mixture, threshold: float) -> dict[str, float]:
-    """Which photos are taken for landmarks at the threshold, and how many of these are, and have the right name."""
-    # in float64, as the recognizer compares one photo
+def _measure_operating_point(mixture: _Mixture, threshold: float) -> dict[str, float]:
+    """Compute the fraction of photos at or above the threshold, and how many of them show a landmark or are correct."""
+    # in float64, as in `Recognizer.classify`: in float32 a photo at the threshold could fall on the other side
     answered = mixture.scores.astype(np.float64) >= threshold
     is_landmark = mixture.is_landmark
     metrics = {"threshold": threshold, "answered_fraction": float(answered[is_landmark].mean())}

@@ -1,4 +1,4 @@
-"""What a recognizer predicts for the photos of a split, in one pass that decodes each photo once."""
+"""Run a recognizer over a split, in one pass that decodes each photo once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from landmarks.schema.network_format import Pixels
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a recognizer predicts for photos.
+    """Predictions of a recognizer for n photos.
 
     Attributes:
         image_ids: of the n photos.
         labels: int (n,), the truth; -1 for distractors.
         probabilities: float32 (n, L).
-        scores: float32 (n,), the estimated chance that each photo shows a landmark.
-        confidences: float32 (n,), the estimated chance that the most likely label is the true one.
+        scores: float32 (n,), landmark scores: estimated probability that the photo shows a landmark.
+        confidences: float32 (n,), estimated probability that the most likely label is correct.
     """
 
     image_ids: tuple[str, ...]
@@ -50,11 +50,11 @@ def predict(recognizer: Recognizer, shards: Path, split: Split, *observers: Obse
     """Run a recognizer over a split.
 
     Args:
-        recognizer: that predicts.
+        recognizer: the recognizer.
         shards: `data/shards`.
         split: of the shards.
-        observers: each is called with the outputs and the pixels, uint8 (n, s, s, 3), of every batch. So whatever else
-            is measured or drawn needs no pass of its own.
+        observers: called with the outputs and the pixels, uint8 (n, s, s, 3), of every batch, so that other metrics and
+            charts need no pass of their own.
 
     Raises:
         ArtifactError: the shards are missing or damaged.
@@ -82,14 +82,14 @@ def predict(recognizer: Recognizer, shards: Path, split: Split, *observers: Obse
 
 
 class BestPhotos:
-    """Keeps the pixels of a few photos, those with the lowest keys, while a split passes by."""
+    """Keeps the pixels of the photos with the lowest keys during a pass over a split."""
 
     def __init__(self, most: int, find_keys: Callable[[Outputs], Sequence[tuple[int, object]]]) -> None:
-        """Prepare to keep photos.
+        """Create a collector.
 
         Args:
-            most: photos to keep.
-            find_keys: rows of a batch that may be kept, each with its key.
+            most: number of photos to keep.
+            find_keys: from the outputs of a batch to the rows that may be kept, each with its key.
         """
         self._most = most
         self._find_keys = find_keys
@@ -97,18 +97,19 @@ class BestPhotos:
         self._seen = 0
 
     def observe(self, outputs: Outputs, pixels: Pixels) -> None:
-        """Take the photos of a batch into account."""
+        """Add the photos of a batch."""
         found = [(key, self._seen + row, outputs.image_ids[row], row) for row, key in self._find_keys(outputs)]
         self._seen += len(outputs.labels)
         rows = {place: row for _, place, _, row in found}
         every = [*self._kept, *((key, place, image_id, pixels) for key, place, image_id, _ in found)]
         every.sort(key=lambda item: item[:2])
         self._kept = [
+            # copied, so that one kept photo does not keep its whole batch in memory
             (key, place, image_id, photo[rows[place]].copy() if place in rows else photo)
             for key, place, image_id, photo in every[: self._most]
         ]
 
     @property
     def photos(self) -> dict[str, Pixels]:
-        """The pixels kept, uint8 (s, s, 3), by image id; lowest key first."""
+        """Pixels, uint8 (s, s, 3), by image id; lowest key first."""
         return {image_id: photo for _, _, image_id, photo in self._kept}

@@ -1,4 +1,4 @@
-"""How good a recognizer is on photos it was neither trained nor calibrated on. Pure: arrays in, tables out."""
+"""Evaluate predictions for the test split: metrics and tables from arrays, without I/O."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from landmarks.evaluation.metrics import (
     compute_ranks,
     compute_reliability,
 )
-from landmarks.evaluation.ood import measure_separation, tabulate_precision
+from landmarks.evaluation.ood import measure_ood, tabulate_precision
 from landmarks.evaluation.predictions import Predictions
 from landmarks.params import EvaluateParams
 from landmarks.schema.vocabulary import Landmark
@@ -28,14 +28,13 @@ _INTERVAL_PERCENTILES = (2.5, 97.5)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of one recognizer, and the tables they come from.
+    """Metrics of a recognizer, with tables of details.
 
     Attributes:
-        metrics: by flat names; one that is not defined for these photos is absent.
-        precision_coverage: `confidence`, `coverage` (part of the landmark photos that is answered where that much is
-            asked for) and `precision` (part of those answers that is right), one row per confidence that occurs.
+        metrics: by flat names; a metric that is not defined for these photos is absent.
+        precision_coverage: the precision-coverage curve, as `ood.tabulate_precision` returns it.
         per_landmark: one row per label: `photos`, `recall`, `precision`, `most_frequent_wrong_answer`, ….
-        confusions: `actual`, `predicted`, `photos`, the most frequent first.
+        confusions: `actual`, `predicted`, `photos`; the most frequent first.
         predictions: one row per test photo.
         reliability: one row per bin of confidence.
     """
@@ -56,21 +55,18 @@ def evaluate(
     landmarks: Sequence[Landmark],
     params: EvaluateParams,
 ) -> Evaluation:
-    """Measure answers for the test split.
-
-    Photos of no landmark count as often as photos of one: of more of them the first by a hash of their ids are taken,
-    fewer are weighted.
+    """Compute the metrics and tables of the test split.
 
     Args:
-        test: photos of landmarks.
-        distractors: photos of none; perhaps no photos.
-        near_duplicates: bool (n,), which test photos resemble a training photo.
-        threshold: of rejection, as calibrated on val.
-        landmarks: what the labels mean.
+        test: predictions for landmark photos.
+        distractors: predictions for distractors (non-landmark photos); may be empty.
+        near_duplicates: bool (n,), whether a test photo is a near-duplicate of a training photo.
+        threshold: the operating point, calibrated on val.
+        landmarks: the vocabulary, by label.
         params: the section `evaluate`.
 
     Raises:
-        DataError: there are no test photos, or a probability is not a number.
+        DataError: there are no test photos, or a probability is NaN or infinite.
     """
     _check(test)
     _check(distractors, may_be_empty=True)
@@ -79,7 +75,7 @@ def evaluate(
         **_measure_accuracy(test, near_duplicates, params),
         "ece": reliability.error,
         "nll": compute_negative_log_likelihood(test.probabilities, test.labels),
-        **measure_separation(test, distractors, threshold),
+        **measure_ood(test, distractors, threshold),
         "test_photos": float(len(test.labels)),
         "test_distractors": float(len(distractors.labels)),
     }
@@ -104,7 +100,7 @@ def evaluate(
 
 
 def list_names(landmarks: Sequence[Landmark]) -> list[str]:
-    """A text for each label, told apart from all others: the name, with the landmark_id where that is needed.
+    """List a unique name for each label: the name of the landmark, with its landmark_id if the name is not unique.
 
     >>> list_names([Landmark(0, 7, "Colosseum", 1, 0, 0), Landmark(1, 8, "", 1, 0, 0)])
     ['Colosseum', 'landmark 8']
@@ -118,7 +114,7 @@ def list_names(landmarks: Sequence[Landmark]) -> list[str]:
 
 
 def count_confusions(answers: Predictions, names: Sequence[str]) -> pd.DataFrame:
-    """Wrong answers by what was asked and what was said.
+    """Count wrong predictions by actual and predicted label.
 
     Returns:
         `actual_label`, `predicted_label`, `actual`, `predicted`, `photos`; most photos first, then by label.
@@ -133,15 +129,15 @@ def count_confusions(answers: Predictions, names: Sequence[str]) -> pd.DataFrame
 
 
 def compute_intervals(ranks: Ints, labels: Ints, samples: int, seed: int) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals of the accuracies, by the percentile method over photos.
+    """Compute 95 % bootstrap intervals of the accuracies, by the percentile method over photos.
 
-    In a resample macro recall is the mean over the labels that it happens to hold.
+    Macro recall of a resample is the mean over the labels in that resample.
 
     Args:
-        ranks: int (n,), place of the true label, from 0.
+        ranks: int (n,), rank of the true label, from 0.
         labels: int (n,).
-        samples: resamples to draw.
-        seed: of the draws.
+        samples: number of resamples.
+        seed: of the resampling.
 
     References:
         Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
@@ -160,7 +156,7 @@ def _check(answers: Predictions, may_be_empty: bool = False) -> None:
     if not (may_be_empty or len(answers.labels)):
         raise DataError("There are no test photos to evaluate. Raise select.test_fraction or select more photos.")
     if not (np.isfinite(answers.probabilities).all() and np.isfinite([answers.scores, answers.confidences]).all()):
-        raise DataError("The network answers with numbers that are not finite. Train it again with a lower rate.")
+        raise DataError("The network returned NaN or infinite values. Train again with a lower train.learning_rate.")
 
 
 def _measure_ranks(ranks: Ints, labels: Ints) -> dict[str, float]:
@@ -206,7 +202,7 @@ def _tabulate_landmarks(
 
 
 def _divide(part: Ints, whole: Ints) -> npt.NDArray[np.float64]:
-    """Part of the whole; NaN where the whole is nothing."""
+    """Divide elementwise; NaN where the whole is zero."""
     return np.asarray(np.divide(part, whole, np.full(len(part), np.nan), where=whole > 0))
 
 

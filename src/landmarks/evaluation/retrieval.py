@@ -1,10 +1,10 @@
-"""Figures for rankings of similar photos: mAP, precision, recall and the place of the first hit. NumPy only.
+"""Retrieval metrics: mAP@100, precision, recall and the position of the first hit. NumPy only.
 
-They are all computed by `score_hits`, whether the rankings come from a file or from a search.
+`score_hits` computes them all, for rankings from a file or from a search.
 
 References:
-    Weyand et al., "Google Landmarks Dataset v2", 2020, section 4: mAP@100. The conventions for what is missing or
-    repeated are those of the evaluation code published with that data set.
+    Weyand et al., "Google Landmarks Dataset v2", 2020, section 4: mAP@100. The conventions for missing and repeated
+    images are those of the evaluation code published with that data set.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,8 +16,8 @@ import numpy.typing as npt
 from landmarks.errors import ScoringError
 from landmarks.evaluation.gap import refuse_unknown
 
-DEPTH = 100  # of a ranking, only so many places count
-_BATCH_QUERIES = 1024
+DEPTH = 100  # positions of a ranking that count
+_BATCH_QUERIES = 1024  # bounds the memory of their hits
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
@@ -27,15 +27,15 @@ Search = Callable[[npt.NDArray[np.float32], int], tuple[Floats, Ints]]
 
 @dataclass(frozen=True)
 class RetrievalScores:
-    """How well the places of rankings are filled, averaged over queries.
+    """Retrieval metrics, averaged over queries.
 
     Attributes:
-        queries: how many.
+        queries: number of queries.
         mean_average_precision: mAP at the depth of the arrays below.
-        mean_precisions: float64 (depth,), mean part of hits among the first 1, 2, … places.
-        recalls: float64 (depth,), part of the queries with at least one hit among the first 1, 2, … places.
-        mean_first_hit: mean place of the first hit, from 1; depth + 1 for a query without one.
-        median_first_hit: the median of the same.
+        mean_precisions: float64 (depth,), mean precision of the first 1, 2, … positions.
+        recalls: float64 (depth,), fraction of queries with a hit in the first 1, 2, … positions.
+        mean_first_hit: mean position of the first hit, from 1; depth + 1 for a query without a hit.
+        median_first_hit: median of the same.
     """
 
     queries: int
@@ -46,24 +46,24 @@ class RetrievalScores:
     median_first_hit: float
 
     def recall_at(self, k: int) -> float:
-        """Part of the queries with at least one hit among the first k places."""
+        """Return the fraction of queries with a hit in the first k positions."""
         return float(self.recalls[k - 1])
 
 
 def score_hits(batches: Iterable[tuple[Bools, Ints]], depth: int = DEPTH) -> RetrievalScores:
-    """Score rankings of which only the hits are known; memory grows by two numbers per query.
+    """Score rankings by their hits; memory grows by two numbers per query.
 
-    The average precision of a query is (1 / min(relevant, depth)) * sum over i of rel(i) * P(i), where rel(i) says
-    whether place i holds a hit, and P(i) is the part of hits among the first i places. A query to which nothing is
-    relevant has 0.
+    The average precision of a query is (1 / min(relevant, depth)) * sum over i of rel(i) * P(i), where rel(i) is 1 if
+    position i is a hit, else 0, and P(i) is the precision of the first i positions. It is 0 for a query without
+    relevant images.
 
     Args:
-        batches: of queries: hits, bool (q, any number of places), best place first; relevant, int (q,), how many hits
-            there are to be found.
-        depth: places that count. Those that a ranking does not have are no hits.
+        batches: of queries: hits, bool (q, any number of positions), best first; relevant, int (q,), number of
+            relevant images.
+        depth: positions that count; missing ones are no hits.
 
     Raises:
-        ScoringError: there are no queries, or one has more hits than are relevant to it.
+        ScoringError: there are no queries, or a query has more hits than relevant images.
 
     >>> scores = score_hits([(np.array([[False, True], [True, False]]), np.array([1, 3]))], depth=2)
     >>> scores.mean_precisions.tolist(), round(scores.mean_average_precision, 6), scores.mean_first_hit
@@ -84,13 +84,13 @@ def score_hits(batches: Iterable[tuple[Bools, Ints]], depth: int = DEPTH) -> Ret
 def score_retrieval(
     predictions: Mapping[str, Sequence[str]], solution: Mapping[str, Collection[str]], depth: int = DEPTH
 ) -> RetrievalScores:
-    """`score_hits` by image id: rankings of gallery photos against those that are relevant.
+    """Score rankings by image id against the relevant images.
 
     Args:
-        predictions: for each query the gallery ids, best first. A photo that comes again is no second hit but takes up
-            its place. A query that is absent has an empty ranking.
-        solution: the relevant gallery ids of every query.
-        depth: places that count.
+        predictions: gallery ids of each query, best first. A repeated image is no second hit, but takes a position. A
+            query that is absent has an empty ranking.
+        solution: relevant gallery ids of every query.
+        depth: positions that count.
 
     Raises:
         ScoringError: a query is not in the solution, or the solution has no queries.
@@ -117,15 +117,13 @@ def score_search(
     batches: Iterable[tuple[npt.NDArray[np.float32], Ints]],
     depth: int = DEPTH,
 ) -> RetrievalScores:
-    """`score_hits` of a similarity search: gallery photos with the label of the query are relevant to it.
-
-    Memory grows neither with the gallery times the queries nor with the length of the embeddings times the queries.
+    """Score a similarity search, in which gallery photos with the label of the query are relevant.
 
     Args:
         search: as in `find_search_hits`.
         gallery_labels: as in `find_search_hits`.
-        batches: of embeddings and labels, as in `find_search_hits`.
-        depth: places that count.
+        batches: of embeddings and labels, as in `find_search_hits`; one batch is in memory at a time.
+        depth: positions that count.
 
     Raises:
         ScoringError: there are no queries.
@@ -137,19 +135,18 @@ def score_search(
 def find_search_hits(
     search: Search, gallery_labels: Ints, embeddings: npt.NDArray[np.float32], labels: Ints, depth: int = DEPTH
 ) -> tuple[Bools, Ints]:
-    """Which places of the rankings that a search gives hold a photo with the label of the query.
+    """Search the gallery, and find which results have the label of the query.
 
     Args:
-        search: as `SimilarityIndex.search`: embeddings (q, d) and k to similarities and rows (q, at most k).
+        search: as `SimilarityIndex.search`: from embeddings (q, d) and k to similarities and rows (q, at most k).
         gallery_labels: int (n,), from 0, by row of the gallery.
-        embeddings: float32 (q, d), rows of unit length, or of zeros where the network finds nothing and so no photo is
-            similar.
-        labels: int (q,), of which the gallery may lack some.
-        depth: places that count.
+        embeddings: float32 (q, d), rows of unit length, or zeros, which have no results.
+        labels: int (q,); the gallery may lack some of them.
+        depth: positions that count.
 
     Returns:
         hits: bool (q, depth).
-        relevant: int (q,), how many hits there are to be found.
+        relevant: int (q,), number of relevant photos.
 
     Raises:
         ValueError: the embeddings are not of unit length.
@@ -160,6 +157,7 @@ def find_search_hits(
     if seen.any():
         _, rows = search(embeddings[seen], depth)
         hits[seen, : rows.shape[1]] = gallery_labels[rows] == labels[seen, None]
+    # labels that are not in the gallery index a dummy and count as 0
     is_known = (labels >= 0) & (labels < len(photos_of_label))
     return hits, np.where(is_known, photos_of_label[np.where(is_known, labels, 0)], 0)
 
@@ -194,5 +192,6 @@ def _check_hits(hits: Bools, relevant: Ints) -> None:
     bad = np.flatnonzero(hits.sum(axis=1) > relevant)
     if len(bad):
         raise ScoringError(
-            f"A ranking has {hits[bad[0]].sum()} hits where {relevant[bad[0]]} photos are relevant: count each once."
+            f"A ranking has {hits[bad[0]].sum()} hits, but only {relevant[bad[0]]} photos are relevant: "
+            "count each once."
         )
