@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "network": {"schema", "shards"},
     "recognizer": {"schema", "photos"},
     "export": {"schema", "shards", "network", "recognizer"},
-    "evaluation": {"schema", "shards", "network", "recognizer", "export"},
+    "evaluation": {"schema", "photos", "shards", "network", "recognizer", "export"},
     "plotting": {"schema", "evaluation"},
     "drift": {"evaluation", "plotting"},
     "kaggle": {"schema", "photos", "recognizer", "evaluation"},

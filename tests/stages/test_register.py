@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from landmarks.errors import ArtifactError, GateError
+from landmarks.evaluation.gate import measure_accuracy
 from landmarks.files import read_json
 from landmarks.recognizer.format import ExportPrecision
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.vocabulary import Landmark
-from landmarks.stages.register import measure_recognizer, register
+from landmarks.stages.register import register
 from landmarks.tracking.candidates import find_champion
 from landmarks.tracking.receipts import read_receipt
 from landmarks.tracking.registry import RegisteredVersion, download_recognizer, list_models, resolve_alias, set_alias
@@ -81,7 +82,7 @@ def test_the_better_variant_becomes_the_champion(workspace: Workspace) -> None:
 def test_the_registered_champion_recognizes(workspace: Workspace, tmp_path: Path) -> None:
     run(workspace)
     folder = download_recognizer(resolve_alias("tiny", "champion"), tmp_path / "fetched")
-    assert measure_recognizer(Recognizer.load(folder), workspace.shards) == {
+    assert measure_accuracy(Recognizer.load(folder), workspace.shards) == {
         "top1": 1.0,
         "top5": 1.0,
         "macro_recall": 1.0,
@@ -114,7 +115,7 @@ def test_the_champion_is_found_in_the_workspace_until_it_is_made_again(workspace
     assert find_champion(workspace.models, workspace.reports) == workspace.models / "augmented"
     path = workspace.models / "augmented" / "index" / "index.json"
     path.write_text(json.dumps(read_json(path) | {"threshold": 0.125}))
-    with pytest.raises(ArtifactError, match=r"models/augmented was made again after it became the champion"):
+    with pytest.raises(ArtifactError, match=r"models/augmented changed after it became the champion"):
         find_champion(workspace.models, workspace.reports)
     (workspace.reports / "registration.json").write_text('{"champion": "plain"}')
     with pytest.raises(ArtifactError, match=r"registration\.json is not the receipt of a registration"):
@@ -183,7 +184,7 @@ def test_the_measure_counts_what_the_photos_show(store: Path, tmp_path: Path) ->
     workspace = write_workspace(tmp_path / "measured", test_colours=colours)
     recognizer = Recognizer.load(workspace.models / "plain")
     right = {0: [True, False, False], 1: [True, True], 2: [True, False]}
-    assert measure_recognizer(recognizer, workspace.shards) == pytest.approx(
+    assert measure_accuracy(recognizer, workspace.shards) == pytest.approx(
         {
             "top1": sum(map(sum, right.values())) / 7,
             "top5": 1.0,
@@ -197,7 +198,7 @@ def test_photos_of_another_size_are_brought_to_that_of_the_champion(store: Path,
     recognizer = Recognizer.load(workspace.models / "plain")
     photos = [Photo(f"{label:016x}", label, colour) for label, colour in enumerate((RED, GREEN, GREEN))]
     write_shards_of_size(tmp_path / "large", photos, 3 * SIZE)
-    assert measure_recognizer(recognizer, tmp_path / "large")["top1"] == pytest.approx(2 / 3)
+    assert measure_accuracy(recognizer, tmp_path / "large")["top1"] == pytest.approx(2 / 3)
 
 
 def test_a_champion_of_other_landmarks_asks_for_another_name(workspace: Workspace, tmp_path: Path) -> None:
@@ -216,7 +217,7 @@ def test_a_champion_whose_files_are_lost_is_named(workspace: Workspace, store: P
     run(workspace)
     shutil.rmtree(store.parent / "mlartifacts")
     other = write_workspace(tmp_path / "other", test_colours=(*COLOURS, BLUE))
-    with pytest.raises(GateError, match=r"cannot be measured on the present test split.*remove its alias"):
+    with pytest.raises(GateError, match=r"cannot be measured on the current test split.*remove its alias"):
         run(other)
 
 
@@ -246,8 +247,8 @@ def test_shards_of_another_preparation_are_refused(workspace: Workspace, tmp_pat
         register(workspace.models, workspace.reports, other.shards, make_params(), EXPORT, workspace.root)
 
 
-def test_a_missing_figure_is_named(workspace: Workspace) -> None:
-    with pytest.raises(ArtifactError, match="has no figure macro_recall"):
+def test_a_missing_metric_is_named(workspace: Workspace) -> None:
+    with pytest.raises(ArtifactError, match="has no metric macro_recall"):
         run(workspace, metric="macro_recall")
 
 

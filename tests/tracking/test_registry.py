@@ -16,7 +16,7 @@ from landmarks.errors import ArtifactError
 from landmarks.files import compute_sha256, read_json
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.tracking.receipts import read_receipt
-from landmarks.tracking.registration import check_model, is_whole, log_model
+from landmarks.tracking.registration import check_model, is_complete, log_model
 from landmarks.tracking.registry import (
     RegisteredVersion,
     download_recognizer,
@@ -129,16 +129,16 @@ def test_the_same_recognizer_is_registered_once(workspace: Workspace, registered
     assert register(workspace, "plain").version != registered.version
 
 
-def test_lost_files_are_found_missing_and_mended(workspace: Workspace, registered: RegisteredVersion) -> None:
+def test_lost_files_are_found_missing_and_uploaded_again(workspace: Workspace, registered: RegisteredVersion) -> None:
     store, recognizer = open_store(), workspace.models / "augmented"
-    assert is_whole(store, registered, recognizer)
+    assert is_complete(store, registered, recognizer)
     for lost in workspace.root.glob(f"store/mlartifacts/**/{registered.model_id}/**/serving.tflite"):
         lost.unlink()
-    assert not is_whole(store, registered, recognizer)
+    assert not is_complete(store, registered, recognizer)
     with pytest.raises(ArtifactError, match=r"serving\.tflite is missing"):
         check_model(store, registered)
     assert register(workspace, "augmented").version == registered.version
-    assert is_whole(store, registered, recognizer)
+    assert is_complete(store, registered, recognizer)
     check_model(store, registered)
 
 
@@ -156,7 +156,7 @@ def test_a_network_unlike_its_serving_export_is_refused_and_leaves_no_version(
     outputs = {"probabilities": keras.layers.Softmax()(colour), "embedding": keras.layers.UnitNormalization()(colour)}
     keras.Model(inputs, outputs).save(broken / "bundle" / "model.keras")
     before = [version.version for version in list_models()]
-    with pytest.raises(ArtifactError, match=r"answers otherwise than its serving export: \w+ differ by 0\.\d"):
+    with pytest.raises(ArtifactError, match=r"does not answer as its serving export: \w+ differ by 0\.\d"):
         log_model(
             open_store(),
             broken,

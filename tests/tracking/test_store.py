@@ -12,7 +12,7 @@ import pytest
 
 from landmarks.errors import ArtifactError, LandmarksError
 from landmarks.tracking.receipts import Receipt, read_history
-from landmarks.tracking.reconcile import agree_evaluation, agree_run
+from landmarks.tracking.reconcile import reconcile_evaluation, reconcile_run
 from landmarks.tracking.runs import RECEIPT_TAG, Store, find_run, get_run, list_files, read_values
 from landmarks.tracking.store import (
     DatasetInfo,
@@ -211,8 +211,8 @@ def test_agreement_finds_nothing_to_do_in_the_store_that_was_told(database: Path
     store = open_store()
     log_evaluation(receipt, {"top1": 0.6}, reports, {"evaluate.seed": 0})
     history = read_history(reports / "history.csv")
-    assert agree_run(store, receipt, history, reports) == (receipt.run_id, [])
-    assert agree_evaluation(store, receipt.run_id, {"top1": 0.6}, reports, {"evaluate.seed": "0"}) == []
+    assert reconcile_run(store, receipt, history, reports) == (receipt.run_id, [])
+    assert reconcile_evaluation(store, receipt.run_id, {"top1": 0.6}, reports, {"evaluate.seed": "0"}) == []
 
 
 def test_an_empty_store_gets_the_same_run_once(
@@ -223,9 +223,9 @@ def test_an_empty_store_gets_the_same_run_once(
     use_other_store(monkeypatch, empty_database, tmp_path)
     store = open_store()
     history = read_history(reports / "history.csv")
-    run_id, changes = agree_run(store, receipt, history, reports)
+    run_id, changes = reconcile_run(store, receipt, history, reports)
     assert (dump(store, run_id), changes) == (told, ["the run"])
-    assert agree_run(store, receipt, history, reports) == (run_id, [])
+    assert reconcile_run(store, receipt, history, reports) == (run_id, [])
     assert database.is_file()
 
 
@@ -245,7 +245,7 @@ def test_an_evaluation_finds_the_run_that_was_logged_again(
     assert run is not None
     assert run.data.metrics["test/top1"] == 0.75
     assert len(store.client.search_runs([run.info.experiment_id])) == 1
-    run_id, changes = agree_run(store, receipt, read_history(reports / "history.csv"), reports)
+    run_id, changes = reconcile_run(store, receipt, read_history(reports / "history.csv"), reports)
     assert run_id == run.info.run_id
     assert {"epoch/train_loss", "epoch/val_accuracy", "files of train"} <= set(changes)
 
@@ -260,11 +260,11 @@ def test_what_the_store_holds_differently_is_put_right(database: Path, reports: 
     store.client.set_terminated(receipt.run_id, "FAILED")
     store.client.update_run(receipt.run_id, name="untitled")
     history = read_history(reports / "history.csv")
-    run_id, changes = agree_run(store, receipt, history, reports)
+    run_id, changes = reconcile_run(store, receipt, history, reports)
     assert run_id == receipt.run_id
     assert set(changes) == {"epoch/val_accuracy", "final/best_epoch", "purpose", "status", "name"}
     assert dump(store, run_id) == told
-    assert agree_run(store, receipt, history, reports) == (run_id, [])
+    assert reconcile_run(store, receipt, history, reports) == (run_id, [])
 
 
 def test_lost_and_changed_files_are_logged_again(database: Path, reports: Path) -> None:
@@ -272,34 +272,34 @@ def test_lost_and_changed_files_are_logged_again(database: Path, reports: Path) 
     store, history = open_store(), read_history(reports / "history.csv")
     (lost,) = database.parent.rglob("curves.png")
     lost.unlink()
-    assert agree_run(store, receipt, history, reports)[1] == ["files of train"]
+    assert reconcile_run(store, receipt, history, reports)[1] == ["files of train"]
     assert lost.read_bytes() == b"\x89PNG"
     (reports / "summary.txt").write_text("A network")  # as long as before
-    assert agree_run(store, receipt, history, reports)[1] == ["files of train"]
+    assert reconcile_run(store, receipt, history, reports)[1] == ["files of train"]
     (kept,) = database.parent.rglob("summary.txt")
     assert kept.read_text() == "A network"
-    assert agree_run(store, receipt, history, reports)[1] == []
+    assert reconcile_run(store, receipt, history, reports)[1] == []
 
 
 def test_a_run_with_other_params_is_not_the_run_of_the_receipt(database: Path, reports: Path) -> None:  # noqa: ARG001
     receipt = train(reports)
     other = replace(receipt, params={**receipt.params, "train.epochs": "4"})
     store, history = open_store(), read_history(reports / "history.csv")
-    run_id, changes = agree_run(store, other, history, reports)
+    run_id, changes = reconcile_run(store, other, history, reports)
     assert (run_id != receipt.run_id, changes) == (True, ["the run"])
     assert store.client.get_run(run_id).data.params["train.epochs"] == "4"
-    assert agree_run(store, other, history, reports) == (run_id, [])
-    assert agree_run(store, receipt, history, reports) == (receipt.run_id, [])
+    assert reconcile_run(store, other, history, reports) == (run_id, [])
+    assert reconcile_run(store, receipt, history, reports) == (receipt.run_id, [])
 
 
 def test_a_deleted_run_and_a_deleted_experiment_come_back(database: Path, reports: Path) -> None:  # noqa: ARG001
     receipt = train(reports)
     store, history = open_store(), read_history(reports / "history.csv")
     store.client.delete_run(receipt.run_id)
-    run_id, changes = agree_run(store, receipt, history, reports)
+    run_id, changes = reconcile_run(store, receipt, history, reports)
     assert (run_id != receipt.run_id, changes) == (True, ["the run"])
     store.client.delete_experiment(store.client.get_run(run_id).info.experiment_id)
-    found = agree_run(store, receipt, history, reports)[0]
+    found = reconcile_run(store, receipt, history, reports)[0]
     assert get_run(store, found) is not None
 
 
@@ -330,5 +330,5 @@ def test_a_garbled_history_is_named_or_empty(tmp_path: Path, text: str) -> None:
     if not text:
         assert read_history(path) == []
         return
-    with pytest.raises(ArtifactError, match=r"history\.csv is not a table of figures per epoch"):
+    with pytest.raises(ArtifactError, match=r"history\.csv is not a table of metrics per epoch"):
         read_history(path)

@@ -136,7 +136,7 @@ def test_evaluation_parameters_come_back_as_tags(workspace: Workspace) -> None:
     assert store.client.get_run(run_id).data.tags["evaluate.seed"] == "0"
 
 
-def test_lost_model_files_are_mended_in_their_version(workspace: Workspace, store: Path) -> None:
+def test_lost_model_files_are_uploaded_to_their_version_again(workspace: Workspace, store: Path) -> None:
     champion = resolve_alias("tiny", "champion")
     for lost in store.parent.glob(f"mlartifacts/**/{champion.model_id}/**/embeddings.npy"):
         lost.unlink()

@@ -18,8 +18,9 @@ from tempfile import mkdtemp
 import httpx
 import pytest
 
+from landmarks.evaluation.gate import measure_accuracy
 from landmarks.recognizer.recognizer import Recognizer
-from landmarks.stages.register import measure_recognizer, register
+from landmarks.stages.register import register
 from landmarks.tracking.receipts import read_receipt
 from landmarks.tracking.registry import download_recognizer, resolve_alias
 from landmarks.tracking.store import open_store
@@ -221,7 +222,7 @@ def test_runs_and_versions_stand_in_postgresql(team: Team, registered: Workspace
 def test_a_colleague_fetches_the_champion_through_the_server(team: Team, registered: Workspace, tmp_path: Path) -> None:
     assert open_store().uri == team.address
     folder = download_recognizer(resolve_alias("tiny", "champion"), tmp_path / "fetched")
-    assert measure_recognizer(Recognizer.load(folder), registered.shards)["top1"] == 1.0
+    assert measure_accuracy(Recognizer.load(folder), registered.shards)["top1"] == 1.0
     kept = [path.name for path in team.artifacts.rglob("*") if path.is_file()]
     assert kept.count("serving.tflite") == 2
 

@@ -1,5 +1,4 @@
-"""The nine stages of the pipeline: each a short function from paths and params to the path that it wrote.
+"""The nine stages of the pipeline: each is a short function from paths and params to the path that it wrote.
 
-They may import everything; nothing imports them but the command line. Start with `dvc.yaml`, which names them in
-order.
+They may import every folder; only the command line imports them. Start with `dvc.yaml`, which lists them in order.
 """

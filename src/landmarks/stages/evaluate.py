@@ -1,4 +1,4 @@
-"""evaluate: measure a recognizer on the test split, draw what it found, and log it to the run that trained it."""
+"""evaluate: measure a recognizer on the test split, draw charts, and log both to the run that trained it."""
 
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from landmarks.tracking.receipts import (
     HISTORY_FILE,
     METRICS_FILE,
     RECEIPT_FILE,
-    Receipt,
     read_history,
     read_receipt,
 )
@@ -40,10 +39,10 @@ def evaluate(
     Args:
         shards: `data/shards`.
         recognizer: `models/VARIANT`, with bundle and index.
-        train_reports: `reports/train/VARIANT`, with receipt and history of the run.
+        train_reports: `reports/train/VARIANT`, with the receipt and the history of the run.
         out: `reports/evaluate/VARIANT`, replaced as a whole.
         params: the section `evaluate`.
-        augmentation: the section `augmentation`, to draw what training saw.
+        augmentation: the section `augmentation`, to draw augmented photos.
 
     Raises:
         ArtifactError: something is missing or damaged, or recognizer and shards do not belong together.
@@ -54,6 +53,7 @@ def evaluate(
     history = pd.DataFrame(read_history(train_reports / HISTORY_FILE))
     found = measure(shards, recognizer, params)
     settings = flatten_params(params, "evaluate")
+    best_epoch = receipt.metrics.get("best_epoch")
     with replace_folder(out) as folder:
         write_json(folder / METRICS_FILE, found.metrics)
         write_json(folder / EVALUATION_PARAMS_FILE, settings)
@@ -61,15 +61,9 @@ def evaluate(
             getattr(found.tables, name).to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
         np.save(folder / EMBEDDINGS_FILE, found.embeddings)
         draw_measurement(folder, found, read_vocabulary(recognizer / BUNDLE_FOLDER / VOCABULARY_FILE))
-        _draw_training(folder, receipt, history, shards, augmentation)
+        # charts of the training are drawn here, so that a change of plotting/ does not train again
+        draw_learning_curves(folder / "learning_curves.png", history, None if best_epoch is None else int(best_epoch))
+        if receipt.variant == AUGMENTED:
+            draw_augmented(folder / "augmented.png", *read_augmented_examples(shards, augmentation))
     log_evaluation(receipt, found.metrics, out, settings)
     return out
-
-
-def _draw_training(
-    folder: Path, receipt: Receipt, history: pd.DataFrame, shards: Path, augmentation: AugmentationParams
-) -> None:
-    best_epoch = receipt.metrics.get("best_epoch")
-    draw_learning_curves(folder / "learning_curves.png", history, None if best_epoch is None else int(best_epoch))
-    if receipt.variant == AUGMENTED:
-        draw_augmented(folder / "augmented.png", *read_augmented_examples(shards, augmentation))

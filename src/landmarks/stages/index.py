@@ -1,4 +1,4 @@
-"""index: export the trained network, embed the training photos, and calibrate "no landmark" on val."""
+"""index: export the trained network, embed the training photos, and calibrate OOD detection on val."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from landmarks.recognizer.format import BUNDLE_FOLDER
 
 
 def index(shards: Path, network: Path, recognizer: Path, params: IndexParams, export: ExportParams) -> Path:
-    """Make the recognizer directory of a trained network: its bundle and its index.
+    """Write the recognizer directory of a trained network: its bundle and its index.
 
     Args:
         shards: `data/shards`.
-        network: `models/VARIANT/network`, as `train` writes it.
+        network: `models/VARIANT/network`, written by `train`.
         recognizer: `models/VARIANT`.
         params: the section `index`.
         export: the section `export`.

@@ -1,4 +1,4 @@
-"""prepare: the selected photos, straight from their source, become shards of equal square images."""
+"""prepare: decode the selected photos straight from their source, and write TFRecord shards of equal square images."""
 
 import os
 import shutil
@@ -17,30 +17,32 @@ LOCK_FILE = "lock"
 def prepare(
     selected: Path, out: Path, reports: Path, params: PrepareParams, *, work: Path, workers: int | None = None
 ) -> Path:
-    """Decode every selected photo, bring it to one size and write TFRecord shards.
+    """Decode and resize every selected photo, and write TFRecord shards.
 
-    Work in progress is kept below `work`, in a folder named by a fingerprint of the inputs, so that a run that was
-    killed is continued. The same input gives the same bytes, however many workers there are.
+    Work in progress is below `work`, in a folder named by a fingerprint of the inputs, so that a killed run resumes.
+    The same input gives the same bytes with any number of workers.
 
     Args:
         selected: `data/selected`.
         out: `data/shards`.
-        reports: `reports/preparation`; written even when too many photos are unreadable.
-        params: size, fit and limits.
-        work: an ignored folder on the disk of `out`.
-        workers: number of processes; as many as there are processors where None.
+        reports: `reports/preparation`; written even if too many photos are unreadable.
+        params: the section `prepare`.
+        work: a folder that git and DVC ignore, on the disk of `out`. DVC deletes `out` before it runs the stage.
+        workers: number of processes; one per core if None.
 
     Raises:
         DataError: too many photos are unreadable, a landmark has no training photo, or the disk is full.
         ArtifactError: the selection is missing or damaged.
-        LandmarksError: another process prepares in the same work folder.
+        LandmarksError: another process uses the same work folder.
     """
     with hold_lock(work / LOCK_FILE, "preparing photos"):
         try:
             plan = read_plan(selected, params)
-            # what other code began is not continued
+            # with the code in the fingerprint, unfinished work of other code is not resumed
             folder = _enter_work(work, compute_fingerprint([plan.fingerprint, compute_code_digest("prepare")]))
-            result = build_shards(plan, folder, workers or _count_processors())
+            # a container may allow fewer cores than the machine has
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            result = build_shards(plan, folder, workers or cores)
             near_duplicate = write_reports(result, reports, params.near_duplicate_bits)
             check_result(result, params.max_unreadable_fraction, reports / "unreadable.csv")
             assemble(result, near_duplicate, selected, folder, out)
@@ -51,13 +53,9 @@ def prepare(
 
 
 def _enter_work(work: Path, fingerprint: str) -> Path:
-    """The folder of this work; that of other, unfinished work is removed, for it may be large."""
+    """Return the folder of this work, and delete other unfinished work, which may be large."""
     folder = work / fingerprint[:16]
     for other in work.iterdir():
         if other.is_dir() and other != folder:
             shutil.rmtree(other)
     return folder
-
-
-def _count_processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -27,23 +27,23 @@ from landmarks.tracking.store import DatasetInfo, TrackedRun, start_run, write_r
 
 
 def train(variant: str, shards: Path, out: Path, reports: Path, params: Params, work: Path) -> Path:
-    """Train `plain` or `augmented`, and write the network and the reports of its training.
+    """Train `plain` or `augmented`, and write the network and the reports of the training.
 
-    Work in progress lives below `work`, in a folder named by all that determines the result: a training that was
-    killed goes on from its last finished epoch, under the same MLflow run.
+    Work in progress is below `work`, in a folder named by a fingerprint of everything that determines the result. A
+    killed training resumes after its last finished epoch, in the same MLflow run.
 
     Args:
-        variant: which.
+        variant: `plain` or `augmented`.
         shards: `data/shards`.
         out: `models/VARIANT/network`.
         reports: `reports/train/VARIANT`.
         params: the sections `network`, `augmentation`, `train` and `tracking`.
-        work: an ignored folder on the disk of `out`.
+        work: a folder that git and DVC ignore, on the disk of `out`. DVC deletes `out` before it runs the stage.
 
     Raises:
         ArtifactError: the shards are missing or damaged.
-        DataError: a landmark has no training photo, or there is nothing to validate on.
-        LandmarksError: the loss is no longer a number, or another process trains the same.
+        DataError: a landmark has no training photo, or there are no validation photos.
+        LandmarksError: the loss is NaN or infinite, or another process runs the same training.
     """
     configure_runtime()
     manifest = read_manifest(shards, check_digests=True)
@@ -54,7 +54,7 @@ def train(variant: str, shards: Path, out: Path, reports: Path, params: Params, 
         try:
             trained = train_variant(variant, data, manifest, params, folder, run.log_epoch)
             write_network(out, trained.network, Training(variant, manifest.image_format, manifest.fingerprint))
-        except BaseException:
+        except BaseException:  # Ctrl-C too; the run is resumed all the same
             run.fail()
             raise
         _write_reports(reports, trained.result, run)
@@ -63,7 +63,7 @@ def train(variant: str, shards: Path, out: Path, reports: Path, params: Params, 
 
 
 def compute_work_fingerprint(variant: str, manifest: ShardManifest, params: Params) -> str:
-    """All that the weights depend on, the code included: what other code began is not continued."""
+    """Compute a fingerprint of everything that determines the weights, including code and versions of the framework."""
     weights = params.train.initial_weights
     return compute_fingerprint(
         {
@@ -78,7 +78,7 @@ def compute_work_fingerprint(variant: str, manifest: ShardManifest, params: Para
 
 
 def _open_run(variant: str, folder: Path, manifest: ShardManifest, params: Params) -> TrackedRun:
-    """Begin the MLflow run, or go on with the one that a killed training began."""
+    """Start an MLflow run, or resume that of a killed training."""
     note = folder / RECEIPT_FILE
     experiment = params.tracking.experiment
     dataset = DatasetInfo(experiment, manifest.fingerprint, manifest.count_photos(Split.TRAIN), manifest.labels)
@@ -95,7 +95,7 @@ def _open_run(variant: str, folder: Path, manifest: ShardManifest, params: Param
 
 
 def _write_reports(reports: Path, result: TrainingResult, run: TrackedRun) -> None:
-    """Write history, summary and receipt; the charts are drawn by `evaluate`."""
+    """Write history, model summary and receipt; `evaluate` draws the charts."""
     with replace_folder(reports) as folder:
         pd.DataFrame(result.history, columns=list(HISTORY_COLUMNS)).to_csv(folder / HISTORY_FILE, index=False)
         lines: list[str] = []

@@ -1,4 +1,4 @@
-"""validate: judge the raw metadata and files before anything is built on them."""
+"""validate: check the raw tables and photos with Great Expectations before other stages use them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from landmarks.tables.photo_set import PhotoSet, read_photo_set, write_photo_set
 
 
 def validate(raw: Path, out: Path, reports: Path, params: ValidateParams) -> Path:
-    """Write `reports/validation.json`, `reports/data_docs/` and, where all is well, the typed photo set `out`.
+    """Write `reports/validation.json`, `reports/data_docs/` and, if all expectations hold, the typed photo set `out`.
 
     Raises:
-        DataError: an expectation failed; the reports are written, `out` is not.
+        DataError: an expectation failed; the reports are written, but not `out`.
     """
     photo_set = read_photo_set(raw)
     inspection = inspect_photo_set(photo_set, params.sample_photos)
     outcomes = check_suites(build_suites(inspection, params), reports / "data_docs")
     write_json(reports / "validation.json", _report(inspection, outcomes))
-    _refuse_failures(raw, reports, outcomes)
+    _check_outcomes(raw, reports, outcomes)
     with replace_folder(out) as folder:
         write_photo_set(folder, _give_types(photo_set))
     return out
@@ -41,16 +41,17 @@ def _report(inspection: Inspection, outcomes: Sequence[ExpectationResult]) -> di
     }
 
 
-def _refuse_failures(raw: Path, reports: Path, outcomes: Sequence[ExpectationResult]) -> None:
+def _check_outcomes(raw: Path, reports: Path, outcomes: Sequence[ExpectationResult]) -> None:
     failed = [outcome for outcome in outcomes if not outcome.success]
     if failed:
         lines = [f"  {one.name}: {one.unexpected_count} found, for example {'; '.join(one.examples)}" for one in failed]
         head = f"{raw} does not meet {len(failed)} of {len(outcomes)} expectations:"
-        tail = f"Mend the tables or the photos. The full report: {reports / 'data_docs' / 'index.html'}"
+        tail = f"Fix the tables or the photos. Full report: {reports / 'data_docs' / 'index.html'}"
         raise DataError("\n".join([head, *lines, tail]))
 
 
 def _give_types(photo_set: PhotoSet) -> PhotoSet:
+    # only now: raw ids are texts, so that expectations can report those that are no numbers
     def number(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(landmark_id=table["landmark_id"].astype("int64"))
 

@@ -1,5 +1,5 @@
-"""MLflow: runs, the registry of models, and the receipts from which a store is filled again.
+"""MLflow: runs, the model registry, and the receipts from which `landmarks sync` restores both.
 
-It may import `schema`, `recognizer` and `evaluation`. MLflow is used here alone. Start with `store.py` for runs and
-with `registration.py` for models; `sync.py` makes a store agree with the receipts.
+It may import `schema`, `recognizer` and `evaluation`. MLflow is used only here. Start with `store.py` for runs and with
+`registration.py` for models; `sync.py` reconciles a store with the receipts.
 """

@@ -1,4 +1,4 @@
-"""The trained and evaluated variants in the workspace: what `register` chooses from and `sync` logs again."""
+"""Candidates: the trained and evaluated variants in the workspace, which `register` compares and `sync` logs again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ from landmarks.tracking.receipts import (
     read_history,
     read_receipt,
 )
-from landmarks.tracking.reconcile import agree_evaluation, agree_run
+from landmarks.tracking.reconcile import reconcile_evaluation, reconcile_run
+from landmarks.tracking.registration import log_model
+from landmarks.tracking.registry import RegisteredVersion
 from landmarks.tracking.runs import Store
 
 REGISTRATION_FILE = "registration.json"
@@ -33,12 +35,12 @@ _TAGGED_METRICS = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant in the workspace: the receipt of its run, and where its files are.
+    """A variant in the workspace.
 
     Attributes:
-        variant: of the training.
+        variant: `plain` or `augmented`.
         receipt: of its run.
-        metrics: of its evaluation; empty where there is none yet.
+        metrics: of its evaluation; empty if it is not evaluated yet.
         recognizer: `models/VARIANT`.
         training: `reports/train/VARIANT`.
         evaluation: `reports/evaluate/VARIANT`.
@@ -52,52 +54,71 @@ class Candidate:
     evaluation: Path
 
     def read_bundle(self) -> Bundle:
-        """The content of its `bundle.json`.
+        """Read its `bundle.json`.
 
         Raises:
             ArtifactError: the file is missing or cannot be used.
         """
         return read_bundle(self.recognizer / BUNDLE_FOLDER)
 
+    def describe_version(self, version: RegisteredVersion) -> dict[str, object]:
+        """Return its entry in `registration.json`, from which `landmarks sync` registers it again."""
+        return {
+            "version": version.version,
+            "run_id": self.receipt.run_id,
+            "fingerprint": version.tags["fingerprint"],
+            "scores": dict(self.metrics),
+        }
+
 
 def read_candidates(models: Path, reports: Path) -> list[Candidate]:
-    """All variants that have a receipt in `reports/train`, `plain` first.
+    """Read all variants that have a receipt in `reports/train`, `plain` first.
 
     Raises:
-        ArtifactError: a receipt is damaged.
+        ArtifactError: a receipt or the metrics of an evaluation are damaged.
     """
-    receipts = sorted((reports / "train").glob(f"*/{RECEIPT_FILE}"), reverse=True)
-    return [_read_candidate(path.parent.name, models, reports) for path in receipts]
+    candidates = []
+    for path in sorted((reports / "train").glob(f"*/{RECEIPT_FILE}"), reverse=True):
+        variant = path.parent.name
+        evaluation = reports / "evaluate" / variant
+        metrics = read_json(evaluation / METRICS_FILE) if (evaluation / METRICS_FILE).is_file() else {}
+        if not isinstance(metrics, dict):
+            raise ArtifactError(
+                f"{evaluation / METRICS_FILE} must hold metrics by name, received {type(metrics).__name__}. Run "
+                "`dvc repro` again."
+            )
+        candidates.append(Candidate(variant, read_receipt(path), metrics, models / variant, path.parent, evaluation))
+    return candidates
 
 
 def log_again(store: Store, candidate: Candidate) -> tuple[str, list[str]]:
-    """Make the store hold the run and the evaluation of a candidate.
+    """Reconcile the run and the evaluation of a candidate with the store.
 
     Returns:
-        The id of the run in this store, and what was changed, in words.
+        The id of the run in this store, and descriptions of the changes.
     """
     history = read_history(candidate.training / HISTORY_FILE)
-    run_id, changes = agree_run(store, candidate.receipt, history, candidate.training)
+    run_id, changes = reconcile_run(store, candidate.receipt, history, candidate.training)
     if candidate.metrics:
         path = candidate.evaluation / EVALUATION_PARAMS_FILE
         params = describe_params(read_json(path)) if path.is_file() else {}
-        changes += agree_evaluation(store, run_id, candidate.metrics, candidate.evaluation, params)
+        changes += reconcile_evaluation(store, run_id, candidate.metrics, candidate.evaluation, params)
     return run_id, changes
 
 
 def build_tags(candidate: Candidate, common: Mapping[str, str]) -> dict[str, str]:
-    """The tags of a version: its variant, where it comes from, and its scores."""
+    """Build the tags of a version: its variant, its origin (`common`) and its scores."""
     scores = {name: repr(candidate.metrics[name]) for name in _TAGGED_METRICS if name in candidate.metrics}
     return {"variant": candidate.variant, **common, **scores}
 
 
 def describe_candidate(candidate: Candidate, model_name: str, tags: Mapping[str, str]) -> str:
-    """The model card of a candidate.
+    """Build the model card of a candidate.
 
     Args:
         candidate: with its recognizer directory in place.
-        model_name: it is registered under.
-        tags: of its version; those that tell the origin go into the card.
+        model_name: name of the registered model.
+        tags: of its version; those about the origin go into the card.
 
     Raises:
         ArtifactError: a file of the bundle is missing.
@@ -124,17 +145,43 @@ def describe_candidate(candidate: Candidate, model_name: str, tags: Mapping[str,
     )
 
 
-def find_champion(models: Path, reports: Path) -> Path:
-    """The recognizer directory that `register` made the champion.
+def register_candidate(
+    store: Store, candidate: Candidate, model_name: str, run_id: str, common: Mapping[str, str]
+) -> RegisteredVersion:
+    """Register a candidate, or return the version that has it already.
+
+    Args:
+        store: with the registry.
+        candidate: with its recognizer directory in place.
+        model_name: name of the registered model.
+        run_id: of its run in this store.
+        common: tags about the origin, the same for all candidates.
 
     Raises:
-        ArtifactError: nothing is registered from this workspace, or the directory holds another model by now.
+        ArtifactError: the model does not load, or does not answer as its serving export.
+    """
+    return log_model(
+        store,
+        candidate.recognizer,
+        model_name=model_name,
+        variant=candidate.variant,
+        run_id=run_id,
+        tags=build_tags(candidate, common),
+        card=describe_candidate(candidate, model_name, common),
+    )
+
+
+def find_champion(models: Path, reports: Path) -> Path:
+    """Find the recognizer directory that `register` made the champion.
+
+    Raises:
+        ArtifactError: nothing is registered from this workspace, or the directory has changed since.
     """
     path = reports / REGISTRATION_FILE
     if not path.is_file():
         raise ArtifactError(
-            f"{path} is missing: no model of this workspace has passed `register`. Run `dvc repro`, or choose one "
-            f"yourself: --model {models}/augmented."
+            f"{path} is missing: no model of this workspace has passed `register`. Run `dvc repro`, or name a model: "
+            f"--model {models}/augmented."
         )
     receipt = read_json(path)
     try:
@@ -145,17 +192,7 @@ def find_champion(models: Path, reports: Path) -> Path:
     recognizer = models / variant
     if compute_recognizer_fingerprint(recognizer) != registered:
         raise ArtifactError(
-            f"{recognizer} was made again after it became the champion, and has not passed `register` since. Run "
-            f"`dvc repro`, or choose it all the same: --model {recognizer}."
+            f"{recognizer} changed after it became the champion, and has not passed `register` since. Run `dvc repro`, "
+            f"or use it anyway: --model {recognizer}."
         )
     return recognizer
-
-
-def _read_candidate(variant: str, models: Path, reports: Path) -> Candidate:
-    evaluation = reports / "evaluate" / variant
-    metrics = read_json(evaluation / METRICS_FILE) if (evaluation / METRICS_FILE).is_file() else {}
-    if not isinstance(metrics, dict):
-        raise ArtifactError(f"{evaluation / METRICS_FILE} holds no figures by name. Run `dvc repro` again.")
-    training = reports / "train" / variant
-    receipt = read_receipt(training / RECEIPT_FILE)
-    return Candidate(variant, receipt, metrics, models / variant, training, evaluation)

@@ -1,4 +1,4 @@
-"""Where a result comes from: the code of its stage, the git commit, the DVC experiment, and what DVC locked."""
+"""Provenance of a result: the code of its stage, the git commit, the DVC experiment and the digest of dvc.lock."""
 
 import ast
 import os
@@ -14,21 +14,21 @@ from landmarks.errors import ArtifactError
 from landmarks.files import compute_fingerprint, compute_sha256
 
 LOCK_FILE = "dvc.lock"
-# `dvc repro` rewrites these while it runs; they are results, and say nothing about the code and the parameters
+# rewritten by `dvc repro` while it runs, so a change of these does not make a commit dirty
 _RESULTS = (LOCK_FILE, "reports")
 _DVC_VARIABLES = {"DVC_EXP_NAME": "dvc_exp_name", "DVC_EXP_BASELINE_REV": "dvc_exp_baseline"}
 _AFTER_EVALUATION = frozenset({"register", "package"})
 _PACKAGE = Path(__file__).parents[1]
-# what is imported from here may change what is said or logged, never a result; DVC tracks the values of params.yaml
+# may change messages and logs, but no result; DVC tracks the values of params.yaml itself
 _WITHOUT_EFFECT = frozenset({"cli.py", "errors.py", "files.py", "params.py", "tracking"})
 
 
 def collect_tags(folder: Path = Path(), environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What is known of the origin of a result made now: `git_commit`, `dvc_exp_name`, `dvc_exp_baseline`.
+    """Collect the tags of a run that starts now: `git_commit`, `dvc_exp_name`, `dvc_exp_baseline`, where known.
 
     Args:
         folder: a folder of the project.
-        environ: the environment; that of this process when None.
+        environ: environment variables; those of this process if None.
     """
     environ = os.environ if environ is None else environ
     tags = {tag: environ[variable] for variable, tag in _DVC_VARIABLES.items() if environ.get(variable)}
@@ -36,10 +36,24 @@ def collect_tags(folder: Path = Path(), environ: Mapping[str, str] | None = None
     return tags | ({"git_commit": commit} if commit else {})
 
 
-def describe_commit(folder: Path = Path()) -> str | None:
-    """The commit checked out in a folder, with `-dirty` where tracked files differ from it; None outside of git.
+def describe_origin(data_fingerprint: str, project: Path = Path()) -> dict[str, str]:
+    """Collect the tags of a registered version: `data_fingerprint`, and where known `git_commit` and `dvc_lock`.
 
-    What the pipeline itself rewrites, `dvc.lock` and `reports/`, does not count, and neither do untracked files.
+    Raises:
+        ArtifactError: `dvc.lock` is damaged.
+    """
+    found = {
+        "git_commit": describe_commit(project),
+        "data_fingerprint": data_fingerprint,
+        "dvc_lock": compute_lock_digest(project / LOCK_FILE),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def describe_commit(folder: Path = Path()) -> str | None:
+    """Return the commit of a folder, with `-dirty` if tracked files differ from it; None outside of git.
+
+    Changes of `dvc.lock` and `reports/`, which the pipeline rewrites, do not count, and neither do untracked files.
     """
     commit = _run_git(folder, "rev-parse", "HEAD")
     if not commit:
@@ -50,14 +64,15 @@ def describe_commit(folder: Path = Path()) -> str | None:
 
 
 def compute_lock_digest(path: Path = Path(LOCK_FILE)) -> str | None:
-    """Digest of the entries of `dvc.lock` for the stages before `register`; None where there is no such file.
+    """Compute the digest of the entries of `dvc.lock` for the stages before `register`; None without such a file.
 
     Raises:
-        ArtifactError: the file is not what DVC writes.
+        ArtifactError: the file is not a lock file of DVC.
     """
     try:
         lock = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-        stages = {name: entry for name, entry in lock["stages"].items() if _is_before_register(name)}
+        # stages with a matrix are named stage@variant
+        stages = {name: entry for name, entry in lock["stages"].items() if name.split("@")[0] not in _AFTER_EVALUATION}
     except FileNotFoundError:
         return None
     except (YAMLError, KeyError, TypeError, AttributeError) as error:
@@ -66,10 +81,10 @@ def compute_lock_digest(path: Path = Path(LOCK_FILE)) -> str | None:
 
 
 def find_code(stage: str) -> tuple[Path, ...]:
-    """The code that can change the result of a stage: its own module, and every folder that it imports from.
+    """Find the code that can change the result of a stage: its own module, and every folder that it imports from.
 
-    Imports are followed from module to module, those inside functions too; only the rooms without effect on results
-    are left out. `dvc.yaml` names the same paths as `deps`.
+    Imports are followed transitively, including those inside functions. `tracking` and the modules at the top level
+    are left out, since they cannot change a result. `dvc.yaml` names the same paths as `deps`.
 
     Returns:
         Paths below the package, such as `stages/train.py` and `network`, in alphabetical order.
@@ -80,14 +95,15 @@ def find_code(stage: str) -> tuple[Path, ...]:
 
 
 def compute_code_digest(stage: str) -> str:
-    """Digest of the code that can change the result of a stage: of every Python file in the paths of `find_code`."""
+    """Compute the digest of the code that can change the result of a stage: all Python files below `find_code`."""
     roots = [_PACKAGE / path for path in find_code(stage)]
     files = [file for root in roots for file in (sorted(root.rglob("*.py")) if root.is_dir() else [root])]
     return compute_fingerprint([[file.relative_to(_PACKAGE).as_posix(), compute_sha256(file)] for file in files])
 
 
 def _find_closure(path: Path) -> set[Path]:
-    """A module and all modules of the package that it imports, directly or not."""
+    """Find a module and all modules of the package that it imports, directly or not."""
+    # parsed, not imported: importing would take seconds and miss imports inside functions
     seen: set[Path] = set()
     waiting = [path]
     while waiting:
@@ -116,12 +132,8 @@ def _find_module(name: str) -> Iterator[Path]:
         yield from (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file())
 
 
-def _is_before_register(name: str) -> bool:
-    return name.split("@")[0] not in _AFTER_EVALUATION
-
-
 def _run_git(folder: Path, *arguments: str) -> str | None:
-    # --no-optional-locks: reading must not disturb a git command of the user
+    # without it, `git status` may hold the index lock while the user runs another git command
     command = ["git", "-C", str(folder), "--no-optional-locks", *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603

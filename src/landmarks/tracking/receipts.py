@@ -1,11 +1,12 @@
-"""The receipt of a run: all that the tracking store was told about a training, as a file. Needs no MLflow.
+"""Receipts: everything that was logged about a run, as a file. This module needs no MLflow.
 
-The store is only a view of receipts: deleted, or somewhere else, it is filled again from them (`landmarks sync`).
+The receipts are the source of truth, and the tracking store is a view of them. `landmarks sync` restores a store that
+was deleted, or fills another one.
 """
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ HISTORY_FILE = "history.csv"
 METRICS_FILE = "metrics.json"
 EVALUATION_PARAMS_FILE = "params.json"
 EPOCH = "epoch"
-_LONGEST_PARAM = 6000  # as many characters as MLflow keeps
+_LONGEST_PARAM = 6000  # characters, the limit of MLflow
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """The photos a run was given: a name for people, and the fingerprint of the shards."""
+    """The data set of a run: its name, and the fingerprint of the shards."""
 
     name: str
     fingerprint: str
@@ -33,18 +34,18 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Receipt:
-    """One run of one variant. The figures of each epoch stand in `history.csv` beside it.
+    """One run of one variant; `history.csv` beside it has the metrics of each epoch.
 
     Attributes:
-        run_id: of the run in the store that was first told; `sync` may have made another in another store.
-        experiment: groups the runs that are compared.
-        variant: also the name of the run.
+        run_id: of the run in the store where it was logged first; in other stores `sync` gives it another id.
+        experiment: MLflow experiment, which groups runs that are compared.
+        variant: `plain` or `augmented`; also the name of the run.
         params: as texts, by flat names such as `train.epochs`.
-        tags: where it came from: git commit, DVC experiment.
-        dataset: what it learned from.
+        tags: about the origin: git commit, DVC experiment.
+        dataset: the training data.
         metrics: of the whole training, such as `best_epoch`.
         started_ms: milliseconds since 1970.
-        ended_ms: the same.
+        ended_ms: milliseconds since 1970.
     """
 
     run_id: str
@@ -59,7 +60,7 @@ class Receipt:
 
 
 def describe_params(params: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters as texts, the way YAML writes them.
+    """Convert parameters to texts, as in YAML.
 
     >>> describe_params({"a": 5e-4, "b": None, "c": True, "d": "sgd", "e": (1, 2)})
     {'a': '0.0005', 'b': 'null', 'c': 'true', 'd': 'sgd', 'e': '[1, 2]'}
@@ -79,7 +80,7 @@ def read_receipt(path: Path) -> Receipt:
     """Read a receipt.
 
     Raises:
-        ArtifactError: the file is missing or is no receipt of a run.
+        ArtifactError: the file is missing, or a key is missing or unknown.
     """
     facts = read_json(path)
     try:
@@ -89,20 +90,18 @@ def read_receipt(path: Path) -> Receipt:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Read the figures of each epoch: one row per epoch, its number under `epoch`; empty cells are left out.
+    """Read the metrics of each epoch: one row per epoch, its number under `epoch`; empty cells are left out.
 
     Raises:
-        ArtifactError: the file is missing or is no such table.
+        ArtifactError: the file is missing, has no column `epoch`, or a cell is not a number.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            return list(_parse_rows(csv.DictReader(stream)))
+            return [
+                {EPOCH: int(row[EPOCH])} | {name: float(text) for name, text in row.items() if text and name != EPOCH}
+                for row in csv.DictReader(stream)
+            ]
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing. Run the stage that writes it: `dvc repro`.") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path} is not a table of figures per epoch ({error}). Run `dvc repro` again.") from error
-
-
-def _parse_rows(rows: Iterator[dict[str, str]]) -> Iterator[dict[str, float]]:
-    for row in rows:
-        yield {EPOCH: int(row[EPOCH])} | {name: float(text) for name, text in row.items() if text and name != EPOCH}
+        raise ArtifactError(f"{path} is not a table of metrics per epoch ({error}). Run `dvc repro` again.") from error

@@ -1,4 +1,4 @@
-"""Whether the tracking store holds what the receipts say, and logging again what it lacks or holds differently."""
+"""Reconcile runs in the tracking store with their receipts: log again what is missing or differs."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ from landmarks.tracking.runs import (
     find_run,
     list_files,
     log_dataset,
-    log_figures,
     log_folder,
     log_metrics,
     log_params,
+    log_run_metrics,
     name_epoch,
     name_final,
     name_scores,
@@ -33,48 +33,48 @@ from landmarks.tracking.runs import (
 Rows = Sequence[Mapping[str, float]]
 
 
-def agree_run(store: Store, receipt: Receipt, history: Rows, folder: Path) -> tuple[str, list[str]]:
-    """Make the store hold a training as its receipt, its history and its files say.
+def reconcile_run(store: Store, receipt: Receipt, history: Rows, folder: Path) -> tuple[str, list[str]]:
+    """Reconcile the run of a training with its receipt, its history and its files.
 
     Args:
-        store: as `tracking.open_store` gives it.
+        store: from `store.open_store`.
         receipt: of the training.
-        history: the figures of each epoch, as `receipts.read_history` gives them.
+        history: metrics of each epoch, from `receipts.read_history`.
         folder: the files of the training.
 
     Returns:
-        The id of the run in this store, and what was changed, in words.
+        The id of the run in this store, and descriptions of the changes.
     """
     open_experiment(store, receipt.experiment)
     run = find_run(store, receipt)
     if run is None:
         run_id = restore_run(store, receipt)
-        _agree_history(store, run_id, receipt, history)
+        _reconcile_history(store, run_id, receipt, history)
         log_folder(store, run_id, folder, TRAIN_FILES)
         return run_id, ["the run"]
     run_id = run.info.run_id
     changes = [
-        *_agree_facts(store, run, receipt),
-        *log_figures(store, run_id, name_final(receipt.metrics)),
-        *_agree_history(store, run_id, receipt, history),
-        *_agree_folder(store, run_id, folder, TRAIN_FILES),
+        *_reconcile_facts(store, run, receipt),
+        *log_run_metrics(store, run_id, name_final(receipt.metrics)),
+        *_reconcile_history(store, run_id, receipt, history),
+        *_reconcile_folder(store, run_id, folder, TRAIN_FILES),
     ]
     return run_id, changes
 
 
-def agree_evaluation(
+def reconcile_evaluation(
     store: Store, run_id: str, metrics: Mapping[str, float], folder: Path, params: Mapping[str, str]
 ) -> list[str]:
-    """Make a run hold an evaluation: its figures, its parameters as tags, its files. Return what was changed."""
+    """Reconcile a run with an evaluation: metrics, parameters (as tags) and files; return the names of the changes."""
     return [
-        *log_figures(store, run_id, name_scores(metrics)),
-        *_agree_tags(store, store.client.get_run(run_id), params),
-        *_agree_folder(store, run_id, folder, EVALUATE_FILES),
+        *log_run_metrics(store, run_id, name_scores(metrics)),
+        *_reconcile_tags(store, store.client.get_run(run_id), params),
+        *_reconcile_folder(store, run_id, folder, EVALUATE_FILES),
     ]
 
 
-def _agree_facts(store: Store, run: Any, receipt: Receipt) -> list[str]:
-    run_id, changes = run.info.run_id, _agree_tags(store, run, receipt.tags)
+def _reconcile_facts(store: Store, run: Any, receipt: Receipt) -> list[str]:
+    run_id, changes = run.info.run_id, _reconcile_tags(store, run, receipt.tags)
     if missing := {name: value for name, value in receipt.params.items() if name not in run.data.params}:
         log_params(store, run_id, missing)
         changes += sorted(missing)
@@ -84,34 +84,37 @@ def _agree_facts(store: Store, run: Any, receipt: Receipt) -> list[str]:
     if (run.info.status, run.info.end_time) != ("FINISHED", receipt.ended_ms):
         store.client.set_terminated(run_id, "FINISHED", receipt.ended_ms)
         changes.append("status")
+    # the source has the whole fingerprint, the digest of an MLflow data set only its beginning
     if not any(receipt.dataset.fingerprint in item.dataset.source for item in run.inputs.dataset_inputs):
         log_dataset(store, run_id, receipt.dataset)
         changes.append("data set")
     return changes
 
 
-def _agree_tags(store: Store, run: Any, tags: Mapping[str, str]) -> list[str]:
+def _reconcile_tags(store: Store, run: Any, tags: Mapping[str, str]) -> list[str]:
     other = {name: value for name, value in tags.items() if run.data.tags.get(name) != value}
     set_tags(store, run.info.run_id, other)
     return sorted(other)
 
 
-def _agree_history(store: Store, run_id: str, receipt: Receipt, history: Rows) -> list[str]:
+def _reconcile_history(store: Store, run_id: str, receipt: Receipt, history: Rows) -> list[str]:
     known = read_values(store, run_id)
     changed: set[str] = set()
     for position, row in enumerate(history, start=1):
         step = int(row[EPOCH])
-        figures = name_epoch({name: value for name, value in row.items() if name != EPOCH})
-        other = {name: value for name, value in figures.items() if known.get((name, step)) != value}
-        # a value that corrects another must be the later of the two
+        metrics = name_epoch({name: value for name, value in row.items() if name != EPOCH})
+        other = {name: value for name, value in metrics.items() if known.get((name, step)) != value}
+        # MLflow shows the value with the latest timestamp, so a correction needs a later one than the value it corrects
         is_correction = any((name, step) in known for name in other)
+        # the times of the epochs are not recorded; they are spread evenly over the run
         spread = receipt.started_ms + (receipt.ended_ms - receipt.started_ms) * position // len(history)
         log_metrics(store, run_id, other, step, now_ms() if is_correction else spread)
         changed |= other.keys()
     return sorted(changed)
 
 
-def _agree_folder(store: Store, run_id: str, folder: Path, path: str) -> list[str]:
+def _reconcile_folder(store: Store, run_id: str, folder: Path, path: str) -> list[str]:
+    """Log the files of a folder again if one is missing, or if the listing in the store has other digests."""
     wanted, present = list_files(folder), _list_artifacts(store, run_id, path)
     if {*wanted, LISTING_FILE} <= present and _read_listing(store, run_id, path) == wanted:
         return []

@@ -1,4 +1,4 @@
-"""Putting recognizers into the registry: files, version, tags and model card, and the proof that it all loads."""
+"""Register recognizers: upload files, create a version with tags and model card, and check that it loads."""
 
 import json
 import shutil
@@ -32,25 +32,25 @@ from landmarks.tracking.registry import (
 )
 from landmarks.tracking.runs import Store
 
-_LONGEST_DESCRIPTION = 5000  # characters that MLflow's databases keep
-# Between two runtimes with the same weights, by precision of the export; other weights differ in the first digits. What
-# 8-bit weights do to real photos is measured in `evaluate` and asked for at the gate.
+_LONGEST_DESCRIPTION = 5000  # characters, the limit of MLflow's databases
+# Between two runtimes with the same weights, by precision of the export; networks with other weights differ more. The
+# effect of 8-bit weights on real photos is measured by `evaluate` and limited by the gate.
 _LARGEST_DIFFERENCE = {"float32": 1e-3, "int8": 0.1}
 _CHECKED_PHOTOS = 4
 _REQUIREMENTS = ("keras", "tensorflow", "numpy")
 
 
 class _SavedNetwork:
-    """Stands for the Keras network of a bundle where MLflow asks a network to save itself: the file is there already.
+    """Gives MLflow the Keras file of a bundle in place of a network to save.
 
-    Keras would write another file of the same network, and the digest in `bundle.json` would not be its digest.
+    Keras would write the same network with other bytes, and the digest in `bundle.json` would not fit.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def save(self, filepath: str) -> None:
-        """Copy the file."""
+        """Copy the file, when MLflow calls this as the method of a network."""
         shutil.copyfile(self.path, filepath)
 
 
@@ -64,20 +64,20 @@ def log_model(
     tags: Mapping[str, str],
     card: str,
 ) -> RegisteredVersion:
-    """Register a recognizer directory, once: the version that holds it already is used again, and mended if need be.
+    """Register a recognizer directory; if a version has it already, complete and return that one.
 
     Args:
-        store: as `tracking.open_store` gives it.
-        recognizer: the directory.
-        model_name: the registered model; made where it does not exist.
+        store: from `store.open_store`.
+        recognizer: the recognizer directory.
+        model_name: name of the registered model; created if it does not exist.
         variant: name of the logged model.
         run_id: of the run that trained it, in this store.
-        tags: of the version; its fingerprint is added.
-        card: the model card; description of the version and file beside the model.
+        tags: of the version; the fingerprint is added.
+        card: the model card, for the description of the version and a file beside the model.
 
     Raises:
-        ArtifactError: the directory lacks a file, or the registered model does not load or answers otherwise than its
-            serving export. A version made for it is then gone again.
+        ArtifactError: the directory lacks a file, or the registered model does not load or does not answer as its
+            serving export. A version that was created for it is deleted.
     """
     fingerprint = compute_recognizer_fingerprint(recognizer)
     version = find_version(store, model_name, fingerprint)
@@ -86,20 +86,20 @@ def log_model(
         version = _create_version(store, model_name, model_id, run_id, {FINGERPRINT_TAG: fingerprint})
         try:
             check_model(store, version)
-        except BaseException:
+        except BaseException:  # also on Ctrl-C: a version without this check must not stay
             store.client.delete_model_version(model_name, version.version)
             store.client.delete_logged_model(model_id)
             raise
     else:
-        if not is_whole(store, version, recognizer):
+        if not is_complete(store, version, recognizer):
             _upload(store, recognizer, version.model_id, version.run_id, card)
         check_model(store, version)
-    agree_version(store, version, tags, card)
+    reconcile_version(store, version, tags, card)
     return get_version(store, model_name, version.version)
 
 
-def agree_version(store: Store, version: RegisteredVersion, tags: Mapping[str, str], card: str) -> list[str]:
-    """Give a version its tags and its description where they differ, and return the names of what differed."""
+def reconcile_version(store: Store, version: RegisteredVersion, tags: Mapping[str, str], card: str) -> list[str]:
+    """Set the tags and the description of a version if they differ, and return the names of the changes."""
     other = {name: value for name, value in tags.items() if version.tags.get(name) != value}
     for name, value in other.items():
         store.client.set_model_version_tag(version.name, version.version, name, value)
@@ -114,10 +114,10 @@ def agree_version(store: Store, version: RegisteredVersion, tags: Mapping[str, s
 
 
 def check_model(store: Store, version: RegisteredVersion) -> None:
-    """Load a registered version the way its users do, and compare its answers with those of its serving export.
+    """Load a registered version as users do, with `mlflow.keras`, and compare its answers with its serving export.
 
     Raises:
-        ArtifactError: it is not ready, does not load, or the two answer differently.
+        ArtifactError: it is not ready, does not load, or the answers differ.
     """
     from landmarks.recognizer.recognizer import Recognizer
 
@@ -133,15 +133,15 @@ def check_model(store: Store, version: RegisteredVersion) -> None:
     largest = _LARGEST_DIFFERENCE[network.bundle.precision]
     for output, values in expected.items():
         difference = float(np.abs(answers[output] - values).max())
-        if not difference <= largest:
+        if not difference <= largest:  # also true for NaN
             raise ArtifactError(
-                f"{name} answers otherwise than its serving export: {output} differ by {difference:.2g}, at most "
-                f"{largest} is accepted. Train again: the bundle is not of one piece."
+                f"{name} does not answer as its serving export: {output} differ by {difference:.2g}, at most {largest} "
+                "is accepted. The two files of the bundle do not belong together. Train again: `dvc repro`."
             )
 
 
-def is_whole(store: Store, version: RegisteredVersion, recognizer: Path) -> bool:
-    """Whether the files of a version are where they belong, with the sizes of those in the recognizer directory."""
+def is_complete(store: Store, version: RegisteredVersion, recognizer: Path) -> bool:
+    """Check whether a version has all files of a recognizer directory, with the same sizes."""
     wanted = {_place(path.relative_to(recognizer)): path.stat().st_size for path in _list_parts(recognizer)}
     folders = {str(Path(place).parent) for place in wanted}
     try:
@@ -159,7 +159,7 @@ def _list_parts(recognizer: Path) -> Iterator[Path]:
 
 
 def _place(part: Path) -> str:
-    """Where a file of a recognizer directory stands in the logged model: the Keras file is the model itself."""
+    """Return the path in the logged model of a file in a recognizer directory; the Keras file is the model itself."""
     return MODEL_FILE if part.name == KERAS_MODEL_FILE else f"{RECOGNIZER_FOLDER}/{part.as_posix()}"
 
 
@@ -196,16 +196,17 @@ def _save_model(store: Store, recognizer: Path, folder: Path, model_id: str, run
             artifact_path=folder.name, model_uuid=model_id, model_id=model_id, run_id=run_id
         ),
         signature=_describe_signature(store, recognizer),
-        # named here, because MLflow would find them by importing everything in another process, which takes 12 s
+        # listed here, because MLflow would infer them by importing TensorFlow in a subprocess, which takes 12 s
         pip_requirements=[f"{name}=={get_installed_version(name)}" for name in _REQUIREMENTS],
     )
 
 
 def _load_flavour(store: Store) -> Any:
-    """`mlflow.keras`, with Keras; what it needs warns of MLflow's own type hints when it is first imported."""
+    """Return `mlflow.keras`, without the warnings of its first import."""
     with warnings.catch_warnings():
+        # mlflow.pyfunc warns about type hints in MLflow's own code
         warnings.filterwarnings("ignore", ".*Any type hint", UserWarning)
-        _ = store.mlflow.pyfunc.FLAVOR_NAME  # only now it is imported
+        _ = store.mlflow.pyfunc.FLAVOR_NAME  # MLflow imports its modules lazily, at the first attribute
     return store.mlflow.keras
 
 
@@ -230,6 +231,7 @@ def _create_version(
     created = store.client.create_model_version(
         model_name, f"models:/{model_id}", run_id=run_id, tags=dict(tags), model_id=model_id
     )
+    # MLflow's own `register_model` sets this tag too; its pages link a logged model to its versions by it
     link = json.dumps([{"name": created.name, "version": created.version}])
     store.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
     return get_version(store, model_name, created.version)
@@ -247,7 +249,7 @@ def _answer_with_keras(store: Store, version: RegisteredVersion, pixels: Pixels)
 
 
 def _draw_pixels(size: int) -> Pixels:
-    """Pictures of noise, coarse and fine: uint8 (n, size, size, 3)."""
+    """Draw images with coarse and fine noise, uint8 (n, size, size, 3); uniform noise alone excites few features."""
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (_CHECKED_PHOTOS, 4, 4, 3), np.uint8)
     repeats = -(-size // 4)

@@ -1,12 +1,13 @@
-"""MLflow's model registry: recognizers as registered versions, found by alias, usable with or without this package.
+"""MLflow's model registry: recognizers as registered versions with aliases.
 
 A registered version is a model of MLflow's Keras flavour, so `mlflow.keras.load_model("models:/NAME@champion")` works
-anywhere. Beside it stands the rest of the recognizer directory, under `recognizer/`, and `model_card.md`.
+without this package. The rest of the recognizer directory is beside it under `recognizer/`, and so is `model_card.md`.
 """
 
+import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,19 +24,20 @@ FINGERPRINT_TAG = "fingerprint"
 RECOGNIZER_FOLDER = "recognizer"
 CARD_FILE = "model_card.md"
 MODEL_FILE = f"data/{KERAS_MODEL_FILE}"
+_ORIGIN_TAGS = ("variant", FINGERPRINT_TAG, "data_fingerprint", "git_commit", "dvc_lock")
 
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """One version of a registered model, as the registry tells it.
+    """One version of a registered model.
 
     Attributes:
         name: of the registered model.
         version: its number, as text.
         run_id: of the run that trained it, in this store.
-        model_id: of the logged model that holds its files.
+        model_id: of the logged model that has its files.
         tags: `variant`, `fingerprint`, `data_fingerprint`, `git_commit`, `dvc_lock` and scores.
-        aliases: that lead to it.
+        aliases: of this version.
         created_ms: milliseconds since 1970.
     """
 
@@ -48,11 +50,26 @@ class RegisteredVersion:
     created_ms: int
 
     def as_json(self) -> dict[str, Any]:
-        """The same as a dict of texts and numbers."""
+        """Return the attributes for a JSON document."""
         return asdict(self)
 
+    @property
+    def origin(self) -> dict[str, str | None]:
+        """The tags about the origin, by name; None where a tag is missing."""
+        return {name: self.tags.get(name) for name in _ORIGIN_TAGS}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The other tags whose values are finite numbers, by name in alphabetical order."""
+        found: dict[str, float] = {}
+        for name, text in sorted(self.tags.items()):
+            with suppress(ValueError):  # tags set by people may hold any text
+                if name not in _ORIGIN_TAGS and math.isfinite(number := float(text)):
+                    found[name] = number
+        return found
+
     def describe(self) -> str:
-        """One line for people."""
+        """Return a line for a terminal."""
         created = datetime.fromtimestamp(self.created_ms / 1000, UTC)
         scores = [f"{name} {float(self.tags[name]):.3f}" for name in ("top1", "top5") if name in self.tags]
         variant, aliases = self.tags.get("variant", ""), ", ".join(self.aliases)
@@ -62,7 +79,7 @@ class RegisteredVersion:
 
 
 def list_models() -> list[RegisteredVersion]:
-    """All registered versions, by name, the newest of each first.
+    """List all registered versions, by name, the newest of each first.
 
     Raises:
         LandmarksError: the registry cannot be used.
@@ -76,7 +93,7 @@ def list_models() -> list[RegisteredVersion]:
 
 
 def resolve_alias(model_name: str, alias: str) -> RegisteredVersion:
-    """The registered version behind an alias.
+    """Find the registered version with an alias.
 
     Raises:
         ArtifactError: there is no such model or alias.
@@ -113,7 +130,7 @@ def download_recognizer(version: RegisteredVersion, folder: Path) -> Path:
 
 
 def find_version(store: Store, model_name: str, fingerprint: str) -> RegisteredVersion | None:
-    """The version that holds a recognizer; of several the newest."""
+    """Find the version of a recognizer by its fingerprint; the newest of several."""
     found = store.client.search_model_versions(f"name = '{model_name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'")
     if not found:
         return None
@@ -121,11 +138,11 @@ def find_version(store: Store, model_name: str, fingerprint: str) -> RegisteredV
 
 
 def find_alias(store: Store, model_name: str, alias: str) -> RegisteredVersion | None:
-    """The version behind an alias; None where there is none."""
+    """Find the version with an alias; None if there is none."""
     try:
         found = store.client.get_model_version_by_alias(model_name, alias)
     except store.mlflow.MlflowException as error:
-        # MLflow calls a missing alias a wrong parameter
+        # MLflow reports a missing alias as an invalid parameter
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
@@ -133,13 +150,13 @@ def find_alias(store: Store, model_name: str, alias: str) -> RegisteredVersion |
 
 
 def get_version(store: Store, model_name: str, version: str) -> RegisteredVersion:
-    """A version by its number."""
+    """Read a version by its number."""
     found = store.client.get_model_version(model_name, version)
     return _read_version(found, store.client.get_registered_model(model_name))
 
 
 def set_alias(store: Store, version: RegisteredVersion, alias: str) -> None:
-    """Let an alias lead to a version."""
+    """Set an alias to a version; another version loses it."""
     store.client.set_registered_model_alias(version.name, alias, version.version)
 
 
@@ -165,13 +182,13 @@ def _download(store: Store, version: RegisteredVersion, path: str, folder: Path)
         reason = str(error).strip().splitlines()[-1].rstrip(".")
         raise ArtifactError(
             f"{path} of {version.name} version {version.version} cannot be fetched from {store.uri}: {reason}. "
-            "Run `landmarks sync` in the workspace it was registered from: that mends it."
+            "Run `landmarks sync` in the workspace that it was registered from; this uploads the file again."
         ) from error
 
 
 @contextmanager
 def use_store(store: Store) -> Iterator[None]:
-    """Let MLflow's own functions use a store; they know no other way than a setting of the process."""
+    """Let MLflow's own functions use a store; they can only be told by a setting of the process."""
     before = os.environ.get("MLFLOW_TRACKING_URI")
     store.mlflow.set_tracking_uri(store.uri)
     try:

@@ -1,4 +1,4 @@
-"""Runs in the tracking store: finding, reading and writing them. It needs no import of MLflow: the store brings it."""
+"""Find, read and write runs in the tracking store; `Store` brings the MLflow module, so nothing is imported here."""
 
 import json
 import tempfile
@@ -18,10 +18,10 @@ TRAIN_FILES, EVALUATE_FILES = "train", "evaluate"
 LISTING_FILE = "files.json"
 ARTIFACTS_FOLDER = "mlartifacts"
 SQLITE = "sqlite:///"
-# the page then shows trainings and their charts, not conversations with language models
+# makes MLflow's pages show trainings and their charts, not traces of language models
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-_BATCH = 100  # MLflow takes so many parameters or tags at once
-_DIGEST_LENGTH = 12  # enough to tell data sets apart on a page; the whole stands in the source
+_BATCH = 100  # limit of MLflow for parameters or tags in one request
+_DIGEST_LENGTH = 12  # MLflow limits digests to 36 characters; the source has the whole fingerprint
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Store:
     """An open tracking store.
 
     Attributes:
-        uri: where it is.
+        uri: its address.
         client: its `MlflowClient`.
-        mlflow: the module, for the classes of what is logged.
+        mlflow: the module, for the classes of logged entities.
     """
 
     uri: str
@@ -40,12 +40,12 @@ class Store:
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970."""
+    """Return the current time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
 def find_run(store: Store, receipt: Receipt) -> Any | None:
-    """The run of a receipt: by its id, or by the tag of one logged again. None where its parameters are others."""
+    """Find the run of a receipt, by its id or by the tag that `restore_run` sets; None if its parameters differ."""
     by_id = get_run(store, receipt.run_id)
     candidates = [by_id] if by_id else []
     experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
@@ -55,7 +55,7 @@ def find_run(store: Store, receipt: Receipt) -> Any | None:
 
 
 def get_run(store: Store, run_id: str) -> Any | None:
-    """A run by its id; None where the store has it not, or only in its bin."""
+    """Read a run by its id; None if it does not exist or is deleted."""
     try:
         run = store.client.get_run(run_id)
     except store.mlflow.MlflowException as error:
@@ -66,12 +66,12 @@ def get_run(store: Store, run_id: str) -> Any | None:
 
 
 def has_params(run: Any, receipt: Receipt) -> bool:
-    """Whether no parameter of the run contradicts the receipt; one may be missing."""
+    """Check that no parameter of a run differs from the receipt; parameters may be missing."""
     return all(receipt.params.get(name, value) == value for name, value in run.data.params.items())
 
 
 def create_run(store: Store, receipt: Receipt, tags: Mapping[str, str] | None = None) -> str:
-    """Make a run with the parameters, tags and data set of a receipt, and return its id."""
+    """Create a run with the parameters, tags and data set of a receipt, and return its id."""
     source = {"mlflow.source.name": f"landmarks train {receipt.variant}", "mlflow.source.type": "LOCAL"}
     if commit := receipt.tags.get("git_commit"):
         source["mlflow.source.git.commit"] = commit.removesuffix("-dirty")
@@ -88,49 +88,50 @@ def create_run(store: Store, receipt: Receipt, tags: Mapping[str, str] | None = 
 
 
 def restore_run(store: Store, receipt: Receipt) -> str:
-    """Make a finished run of a receipt, tagged with the id the receipt has, and return its own id."""
+    """Create a finished run from a receipt, tagged with the run id of the receipt, and return its own id."""
     run_id = create_run(store, receipt, {RECEIPT_TAG: receipt.run_id})
-    log_figures(store, run_id, name_final(receipt.metrics))
+    log_run_metrics(store, run_id, name_final(receipt.metrics))
     store.client.set_terminated(run_id, "FINISHED", receipt.ended_ms)
     return run_id
 
 
 def open_experiment(store: Store, name: str) -> str:
-    """The id of an experiment; made where it does not exist, taken out of the bin where it is there."""
+    """Return the id of an experiment; create it if it does not exist, restore it if it is deleted."""
     found = store.client.get_experiment_by_name(name)
     if found is None:
-        experiment_id: str = store.client.create_experiment(
-            name, artifact_location=_choose_artifact_location(store.uri), tags=_EXPERIMENT_TAGS
-        )
-        return experiment_id
+        location = None  # a server chooses its own
+        if store.uri.startswith(SQLITE):
+            # beside the database: MLflow's default is relative to the working directory
+            location = (Path(store.uri.removeprefix(SQLITE)).resolve().parent / ARTIFACTS_FOLDER).as_uri()
+        return str(store.client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
     if found.lifecycle_stage != "active":
         store.client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
 
 
 def log_params(store: Store, run_id: str, params: Mapping[str, str]) -> None:
-    """Log parameters; one that has a value already must not get another."""
+    """Log parameters; MLflow refuses to change the value of a parameter."""
     entity = store.mlflow.entities.Param
     for batch in _split(sorted(params.items())):
         store.client.log_batch(run_id, params=[entity(name, value) for name, value in batch])
 
 
 def set_tags(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
-    """Set tags of a run."""
+    """Set tags of a run, in batches."""
     entity = store.mlflow.entities.RunTag
     for batch in _split(sorted(tags.items())):
         store.client.log_batch(run_id, tags=[entity(name, value) for name, value in batch])
 
 
 def log_metrics(store: Store, run_id: str, metrics: Mapping[str, float], step: int, timestamp: int) -> None:
-    """Log figures of one step."""
+    """Log metrics of one step."""
     entity = store.mlflow.entities.Metric
     for batch in _split(sorted(metrics.items())):
         store.client.log_batch(run_id, metrics=[entity(name, float(value), timestamp, step) for name, value in batch])
 
 
-def log_figures(store: Store, run_id: str, metrics: Mapping[str, float]) -> list[str]:
-    """Log figures that have one value each, unless the run has that value already; return the names logged."""
+def log_run_metrics(store: Store, run_id: str, metrics: Mapping[str, float]) -> list[str]:
+    """Log metrics that have one value per run, unless the run has that value already; return the names logged."""
     known = store.client.get_run(run_id).data.metrics
     new = {name: float(value) for name, value in metrics.items() if known.get(name) != value}
     log_metrics(store, run_id, new, 0, now_ms())
@@ -138,17 +139,17 @@ def log_figures(store: Store, run_id: str, metrics: Mapping[str, float]) -> list
 
 
 def name_epoch(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The figures of an epoch, by their names in the store."""
+    """Map the metrics of an epoch to their names in the store."""
     return {EPOCH_PREFIX + name: value for name, value in metrics.items()}
 
 
 def name_final(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The figures of a whole training, by their names in the store."""
+    """Map the metrics of a whole training to their names in the store."""
     return {FINAL_PREFIX + name: value for name, value in metrics.items()}
 
 
 def name_scores(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The figures of an evaluation, by their names in the store; the ends of intervals stand apart.
+    """Map the metrics of an evaluation to their names in the store; bounds of intervals have a prefix of their own.
 
     >>> name_scores({"top1": 0.5, "top1_low": 0.4})
     {'test/top1': 0.5, 'test_intervals/top1_low': 0.4}
@@ -160,7 +161,7 @@ def name_scores(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def log_dataset(store: Store, run_id: str, dataset: DatasetInfo) -> None:
-    """Log what a run learned from as its input."""
+    """Log the data set of a run as its input."""
     entities = store.mlflow.entities
     source = {"fingerprint": dataset.fingerprint}
     profile = source | {"photos": dataset.photos, "labels": dataset.labels}
@@ -176,7 +177,7 @@ def log_dataset(store: Store, run_id: str, dataset: DatasetInfo) -> None:
 
 
 def log_folder(store: Store, run_id: str, folder: Path, path: str) -> None:
-    """Log the files of a folder, the receipt left out, and last their listing: it tells that all are there."""
+    """Log the files of a folder without the receipt, and last a listing with their digests, which marks completion."""
     for file, _ in sorted(list_files(folder).items()):
         parent = Path(path, file).parent.as_posix()
         store.client.log_artifact(run_id, str(folder / file), parent)
@@ -186,23 +187,16 @@ def log_folder(store: Store, run_id: str, folder: Path, path: str) -> None:
 
 
 def list_files(folder: Path) -> dict[str, str]:
-    """The digests of the files of a folder that go into the store."""
+    """Compute the digests of the files of a folder that are logged, by relative path."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != RECEIPT_FILE)
     return {path.relative_to(folder).as_posix(): compute_sha256(path) for path in files}
 
 
 def read_values(store: Store, run_id: str) -> dict[tuple[str, int], float]:
-    """The value of each figure at each step, the one logged last; system metrics are left out."""
+    """Read the last value of each metric at each step; system metrics are left out."""
     names = [name for name in store.client.get_run(run_id).data.metrics if not name.startswith("system/")]
     history = [metric for name in names for metric in store.client.get_metric_history(run_id, name)]
     return {(metric.key, metric.step): metric.value for metric in sorted(history, key=lambda m: m.timestamp)}
-
-
-def _choose_artifact_location(uri: str) -> str | None:
-    """Beside an SQLite database; a server chooses for itself."""
-    if not uri.startswith(SQLITE):
-        return None
-    return (Path(uri.removeprefix(SQLITE)).resolve().parent / ARTIFACTS_FOLDER).as_uri()
 
 
 def _split(items: Sequence[tuple[str, Any]]) -> Iterator[Sequence[tuple[str, Any]]]:

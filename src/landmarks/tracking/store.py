@@ -1,8 +1,8 @@
-"""MLflow tracking: one run per training, with its parameters, its figures, its data set and its pictures.
+"""MLflow tracking: one run per training, with its parameters, metrics, data set and charts.
 
-Names of metrics in the store: `epoch/` and the columns of `history.csv`, `final/` for figures of the whole training,
-`test/` and the names in `metrics.json`, `test_intervals/` for the ends of intervals among them. The page that compares
-runs makes a section of each, in this order. Files stand under `train/` and `evaluate/`.
+Metrics have prefixes: `epoch/` for the columns of `history.csv`, `final/` for the whole training, `test/` for the names
+in `metrics.json`, and `test_intervals/` for the bounds of their intervals. MLflow's page that compares runs has a
+section for each, in this order. Files are under `train/` and `evaluate/`.
 """
 
 import logging
@@ -24,9 +24,9 @@ from landmarks.tracking.runs import (
     create_run,
     find_run,
     get_run,
-    log_figures,
     log_folder,
     log_metrics,
+    log_run_metrics,
     name_epoch,
     name_final,
     name_scores,
@@ -48,7 +48,8 @@ _SETTINGS = {
 
 
 def load_mlflow() -> Any:
-    """Import MLflow, which takes more than a second, with its telemetry and its chatter off."""
+    """Import MLflow, which takes more than a second, without telemetry and progress messages."""
+    # MLflow reads these when it is imported
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     import mlflow
@@ -57,38 +58,34 @@ def load_mlflow() -> Any:
 
 
 def find_store_uri() -> str:
-    """MLFLOW_TRACKING_URI, or `mlflow.db` in the working directory."""
+    """Return MLFLOW_TRACKING_URI, or `mlflow.db` in the working directory."""
     return os.environ.get("MLFLOW_TRACKING_URI") or SQLITE + str(Path(DEFAULT_DATABASE).resolve())
 
 
 def open_store() -> Store:
-    """Connect to the tracking store and its registry; a database that does not exist is made.
+    """Connect to the tracking store and its registry; create a database that does not exist.
 
     Raises:
-        LandmarksError: there is no answer, or the database is none of MLflow's.
+        LandmarksError: the server does not answer, or the database is not one of MLflow.
     """
     mlflow = load_mlflow()
     uri = find_store_uri()
     try:
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
-        client.search_experiments(max_results=1)
-    except Exception as error:  # what comes depends on the database's driver
+        client.search_experiments(max_results=1)  # a client connects at the first request only
+    except Exception as error:  # the type depends on the driver of the database
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = (
             f"The tracking store {uri} cannot be used: {reason} Check MLFLOW_TRACKING_URI, or move the damaged "
             "database away and run `landmarks sync`."
         )
-        raise LandmarksError(_hide_password(message, uri)) from error
+        password = urlsplit(uri).password
+        raise LandmarksError(message.replace(password, "***") if password else message) from error
     return Store(uri, client, mlflow)
 
 
-def _hide_password(text: str, uri: str) -> str:
-    password = urlsplit(uri).password
-    return text.replace(password, "***") if password else text
-
-
 class TrackedRun:
-    """A run that is being written. It ends by `finish` or `fail`."""
+    """A run in progress; end it with `finish` or `fail`."""
 
     def __init__(self, store: Store, draft: Receipt, monitor: Any) -> None:
         self._store = store
@@ -98,30 +95,30 @@ class TrackedRun:
 
     @property
     def run_id(self) -> str:
-        """Name of the run in the store."""
+        """Id of the run in the store."""
         return self._draft.run_id
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Add the figures of an epoch. An epoch that is repeated after a kill adds only what came out differently."""
+        """Log the metrics of an epoch; after a restart, a repeated epoch logs only values that differ."""
         new = {name: value for name, value in name_epoch(metrics).items() if self._known.get((name, epoch)) != value}
         log_metrics(self._store, self.run_id, new, epoch, now_ms())
         self._known |= {(name, epoch): value for name, value in new.items()}
 
     def finish(self, metrics: Mapping[str, float], artifacts: Path) -> Receipt:
-        """Add the figures of the whole training and the files of a folder, and close the run.
+        """Log the metrics of the whole training and the files of a folder, and end the run.
 
         Returns:
-            The receipt, which is to be kept as `run.json` in that folder.
+            The receipt, which the caller writes to that folder as `run.json`.
         """
         self._monitor.finish()
-        log_figures(self._store, self.run_id, name_final(metrics))
+        log_run_metrics(self._store, self.run_id, name_final(metrics))
         log_folder(self._store, self.run_id, artifacts, TRAIN_FILES)
         receipt = replace(self._draft, metrics=dict(metrics), ended_ms=now_ms())
         self._store.client.set_terminated(self.run_id, "FINISHED", receipt.ended_ms)
         return receipt
 
     def fail(self) -> None:
-        """Close the run as failed."""
+        """End the run as failed."""
         self._monitor.finish()
         self._store.client.set_terminated(self.run_id, "FAILED")
 
@@ -134,15 +131,15 @@ def start_run(
     dataset: DatasetInfo,
     run_id: str | None = None,
 ) -> TrackedRun:
-    """Begin a run, or go on with one that was cut off.
+    """Start a run, or resume one that was interrupted.
 
     Args:
-        experiment: groups the runs that are compared; made where it does not exist.
+        experiment: MLflow experiment; created if it does not exist.
         variant: the name of the run.
         params: by flat names such as `train.epochs`.
-        tags: more than the git commit and the DVC experiment, which are added.
-        dataset: what the run learns from.
-        run_id: of the run to go on with; where the store does not have it, a new one begins.
+        tags: in addition to the git commit and the DVC experiment.
+        dataset: the training data.
+        run_id: of the run to resume; if the store does not have it, a new run starts.
 
     Raises:
         LandmarksError: the store cannot be used.
@@ -163,16 +160,15 @@ def start_run(
 def log_evaluation(
     receipt: Receipt, metrics: Mapping[str, float], reports: Path, params: Mapping[str, Any] | None = None
 ) -> None:
-    """Add the figures and the files of an evaluation to the run that trained the model.
+    """Log the metrics and the files of an evaluation to the run that trained the model.
 
-    The run is the one the receipt names, or the one `sync` made of that receipt in this store; where there is none, it
-    is made now.
+    This is the run of the receipt, or the one that `sync` restored from it. If the store has neither, it is restored.
 
     Args:
         receipt: of the training.
         metrics: of the test split, by the names in `metrics.json`.
-        reports: folder of tables and pictures.
-        params: of the evaluation; they become tags, because MLflow keeps the first value of a parameter for ever.
+        reports: folder of tables and charts.
+        params: of the evaluation; logged as tags, because MLflow refuses to change the value of a parameter.
 
     Raises:
         LandmarksError: the store cannot be used.
@@ -180,7 +176,7 @@ def log_evaluation(
     store = open_store()
     run = find_run(store, receipt)
     run_id = run.info.run_id if run else restore_run(store, receipt)
-    log_figures(store, run_id, name_scores(metrics))
+    log_run_metrics(store, run_id, name_scores(metrics))
     set_tags(store, run_id, describe_params(params or {}))
     log_folder(store, run_id, reports, EVALUATE_FILES)
 

@@ -1,4 +1,4 @@
-"""sync: the tracking store is made to agree with the receipts in the workspace. The receipts are what counts."""
+"""sync: reconcile the tracking store with the receipts in the workspace, which are the source of truth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,8 +17,9 @@ from landmarks.tracking.candidates import (
     describe_candidate,
     log_again,
     read_candidates,
+    register_candidate,
 )
-from landmarks.tracking.registration import agree_version, is_whole, log_model
+from landmarks.tracking.registration import is_complete, reconcile_version
 from landmarks.tracking.registry import (
     RegisteredVersion,
     find_alias,
@@ -36,14 +37,14 @@ _COMPARISON = (
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What `sync` did.
+    """Result of `sync`.
 
     Attributes:
-        store: where the runs are.
-        runs: how many receipts of runs there are.
-        changes: what was logged again, in words.
-        problems: what could not be, and why.
-        experiment_id: of the runs; None where there are none.
+        store: address of the store.
+        runs: number of receipts of runs.
+        changes: descriptions of what was logged again.
+        problems: descriptions of what could not be logged again, and why.
+        experiment_id: of the runs; None without runs.
     """
 
     store: str
@@ -53,7 +54,7 @@ class SyncReport:
     experiment_id: str | None = None
 
     def describe(self) -> str:
-        """The same in sentences, a line for each."""
+        """Return a text for a terminal, one line per change and problem."""
         state = "was brought up to date" if self.changes else "agrees"
         head = f"The tracking store {self.store} {state} with the receipts of {self.runs} runs."
         changes = [f"  logged again: {change}" for change in self.changes]
@@ -63,10 +64,10 @@ class SyncReport:
 
 
 def sync(models: Path, reports: Path) -> SyncReport:
-    """Log again what the tracking store lacks or holds differently: runs, figures, files and registered versions.
+    """Log again what is missing or differs in the tracking store: runs, metrics, files and registered versions.
 
-    Runs are found by the id in their receipt, or by the tag that an earlier `sync` gave them. An alias that exists is
-    never moved. Where the store agrees already nothing is written.
+    Runs are found by the id in their receipt, or by the tag that an earlier `sync` set. Existing aliases are not moved.
+    Nothing is written to a store that agrees with the receipts.
 
     Args:
         models: with the recognizer directories.
@@ -85,13 +86,13 @@ def sync(models: Path, reports: Path) -> SyncReport:
         changes += [f"{variant}: {change}" for change in changed]
     problems: list[str] = []
     if (reports / REGISTRATION_FILE).is_file():
-        changed, problems = _agree_registration(store, reports / REGISTRATION_FILE, candidates, run_ids)
+        changed, problems = _reconcile_registration(store, reports / REGISTRATION_FILE, candidates, run_ids)
         changes += changed
     experiments = {store.client.get_run(run_id).info.experiment_id for run_id in run_ids.values()}
     return SyncReport(store.uri, len(candidates), tuple(changes), tuple(problems), max(experiments, default=None))
 
 
-def _agree_registration(
+def _reconcile_registration(
     store: Store, path: Path, candidates: Mapping[str, Candidate], run_ids: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
     receipt = read_json(path)
@@ -99,12 +100,12 @@ def _agree_registration(
     problems: list[str] = []
     found: dict[str, RegisteredVersion] = {}
     try:
-        # in the order in which they were made, so that an empty registry gives them the same numbers
+        # in order of creation, so that an empty registry gives them the same numbers
         for variant, facts in sorted(receipt["versions"].items(), key=lambda item: int(item[1]["version"])):
             version = find_version(store, receipt["model_name"], facts["fingerprint"])
             candidate = _match(candidates.get(variant), facts)
             if candidate:
-                version, changed = _agree_version(store, candidate, version, receipt, run_ids[variant])
+                version, changed = _reconcile_version(store, candidate, version, receipt, run_ids[variant])
                 changes += [f"{variant}: {change}" for change in changed]
             if version:
                 found[variant] = version
@@ -117,7 +118,7 @@ def _agree_registration(
 
 
 def _match(candidate: Candidate | None, facts: Mapping[str, Any]) -> Candidate | None:
-    """The candidate as it was registered, where the workspace still has that very model."""
+    """Return the candidate with the scores of its registration, if the workspace still has the registered model."""
     if candidate is None:
         return None
     try:
@@ -127,17 +128,14 @@ def _match(candidate: Candidate | None, facts: Mapping[str, Any]) -> Candidate |
     return replace(candidate, metrics=facts["scores"]) if fingerprint == facts["fingerprint"] else None
 
 
-def _agree_version(
+def _reconcile_version(
     store: Store, candidate: Candidate, version: RegisteredVersion | None, receipt: Mapping[str, Any], run_id: str
 ) -> tuple[RegisteredVersion, list[str]]:
     name = receipt["model_name"]
-    tags = build_tags(candidate, receipt["tags"])
-    card = describe_candidate(candidate, name, receipt["tags"])
-    if version and is_whole(store, version, candidate.recognizer):
-        return version, agree_version(store, version, tags, card)
-    logged = log_model(
-        store, candidate.recognizer, model_name=name, variant=candidate.variant, run_id=run_id, tags=tags, card=card
-    )
+    if version and is_complete(store, version, candidate.recognizer):
+        tags = build_tags(candidate, receipt["tags"])
+        return version, reconcile_version(store, version, tags, describe_candidate(candidate, name, receipt["tags"]))
+    logged = register_candidate(store, candidate, name, run_id, receipt["tags"])
     return logged, [f"version {logged.version} of {name}"]
 
 
