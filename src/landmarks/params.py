@@ -1,6 +1,6 @@
-"""The parameters of every stage, read from `params.yaml` and checked before anything runs.
+"""The parameters of every stage, read from `params.yaml` and validated before anything runs.
 
-`params.yaml` is the only home of a value: no field here has a default.
+Values are only in `params.yaml`: no field here has a default.
 """
 
 import os
@@ -21,23 +21,23 @@ PARAMS_PATH = Path("params.yaml")
 EXPERIMENTS_PATH = Path("experiments")
 DEFAULT_EXPERIMENT = "default"
 
-_ARCFACE_DIM = 512
+_ARCFACE_DIM = 512  # usual length of ArcFace embeddings
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Item = TypeVar("Item")
-Listed = Annotated[tuple[Item, ...], pydantic.Strict(False)]  # YAML has lists where we keep tuples
+Listed = Annotated[tuple[Item, ...], pydantic.Strict(False)]  # strict mode would refuse YAML's lists for tuples
 
 
 class Section(BaseModel):
-    """A part of `params.yaml`: frozen, closed to unknown keys, and strict: `12` is no text and `true` no number."""
+    """A section of `params.yaml`: frozen, without unknown keys, and strict: `12` is not a text, `true` not a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class DemoParams(Section):
-    """The invented landmarks that `acquire.source: demo` draws."""
+    """The synthetic landmarks of `acquire.source: demo`."""
 
     seed: Count
     landmarks: Annotated[int, Field(ge=2, le=24)]
@@ -47,7 +47,7 @@ class DemoParams(Section):
 
 
 class AcquireParams(Section):
-    """Where the photos and their tables are."""
+    """The photos and their tables."""
 
     source: Literal["demo", "folder", "archive"]
     photos: str = Field(description="Root of the photo folder, or the Kaggle zip; empty for the demo.")
@@ -56,28 +56,30 @@ class AcquireParams(Section):
     distractors_csv: str = Field(
         description="Distractors (non-landmark photos): id,category, or Google's test solution; a blank file for none."
     )
-    attribution_csv: str = Field(description="Who made the photos: id,url,author,license,title; a blank file for none.")
+    attribution_csv: str = Field(
+        description="Attribution of photos: id,url,author,license,title; a blank file for none."
+    )
     demo: DemoParams
 
 
 class ValidateParams(Section):
-    """What the data has to satisfy before it is used."""
+    """The expectations of the raw data."""
 
-    sample_photos: Count = Field(description="How many photos are decoded as a sample.")
+    sample_photos: Count = Field(description="Number of photos that are decoded as a sample.")
     max_unreadable_fraction: Fraction = Field(description="Of that sample.")
     min_landmark_id: int
     max_landmark_id: int
 
 
 class SelectParams(Section):
-    """Which landmarks and photos are used, and how they are split. Empty bounds are null."""
+    """Selection of landmarks and photos, and their split; null is no bound."""
 
-    min_images: Positive | None = Field(description="Photos a landmark needs at least, inclusive.")
-    max_images: Positive | None = Field(description="Photos a landmark may have at most, inclusive.")
-    top_k: Positive | None = Field(description="Keep only so many landmarks, those with the most photos.")
+    min_images: Positive | None = Field(description="Minimum number of photos of a landmark, inclusive.")
+    max_images: Positive | None = Field(description="Maximum number of photos of a landmark, inclusive.")
+    top_k: Positive | None = Field(description="Keep only this number of landmarks, those with the most photos.")
     landmark_ids: Listed[int] | None = Field(description="Keep only these landmarks.")
-    max_images_per_landmark: Positive | None = Field(description="Keep at most so many photos of each landmark.")
-    fraction: Annotated[float, Field(gt=0, le=1)] = Field(description="Keep this part of all photos.")
+    max_images_per_landmark: Positive | None = Field(description="Keep at most this number of photos per landmark.")
+    fraction: Annotated[float, Field(gt=0, le=1)] = Field(description="Keep this fraction of all photos.")
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Count
@@ -94,24 +96,24 @@ class SelectParams(Section):
 
 
 class PrepareParams(Section):
-    """How photos become shards of equal square images."""
+    """The shards of equal square images."""
 
     image_size: Annotated[int, Field(ge=32, le=1024, description="Side of the network's input in pixels.")]
-    fit: Literal["crop", "stretch"] = Field(description="Cut the centred square, or squeeze the whole photo into it.")
+    fit: Literal["crop", "stretch"] = Field(description="Crop the central square, or stretch the photo to a square.")
     photos_per_shard: Positive
     max_unreadable_fraction: Fraction
-    max_pixels: Positive = Field(description="Photos with more pixels are refused, not decoded.")
-    near_duplicate_bits: Annotated[int, Field(ge=0, le=64, description="Most differing bits of two 64-bit hashes.")]
+    max_pixels: Positive = Field(description="Photos with more pixels are not decoded.")
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=64, description="Maximum Hamming distance of 64-bit hashes.")]
 
 
 class ArcFaceParams(Section):
-    """The cosine classifier with an additive angular margin; `network.head: arcface` alone."""
+    """The ArcFace head, a cosine classifier with an additive angular margin; only for `network.head: arcface`."""
 
-    scale: Annotated[float, Field(gt=0, description="Logits are this times the cosine.")]
+    scale: Annotated[float, Field(gt=0, description="Factor from cosines to logits.")]
     min_margin_radians: Annotated[float, Field(ge=0, le=1.5, description="Of the landmark with the most photos.")]
     max_margin_radians: Annotated[float, Field(ge=0, le=1.5, description="Of the landmark with the fewest photos.")]
     margin_warmup_epochs: Annotated[float, Field(ge=0, description="Epochs over which the margins grow from zero.")]
-    subcenters: Annotated[int, Field(ge=1, description="Directions a landmark may have; the closest counts.")]
+    subcenters: Annotated[int, Field(ge=1, description="Centres per landmark; the closest one counts.")]
 
     @pydantic.model_validator(mode="after")
     def _order_margins(self) -> "ArcFaceParams":
@@ -123,18 +125,18 @@ class ArcFaceParams(Section):
 
 
 class NetworkParams(Section):
-    """The shape of the ResNet-50 and its head."""
+    """The architecture: ResNet-50 and its head."""
 
     scaling: Literal["symmetric", "unit"] = Field(
-        description="Of the colours: to -1..1, or to 0..1; published weights bring their own."
+        description="Of pixel values: to -1..1, or to 0..1; with published weights, their own scaling is used."
     )
     stem: Literal["standard", "small"] = Field(
-        description="standard: 7x7 at stride 2, then pooling; small: 3x3 at stride 1, then pooling, four times as slow."
+        description="standard: 7x7 at stride 2, then pooling; small: 3x3 at stride 1, then pooling, 4 times the cost."
     )
     pooling: Literal["average", "gem", "flatten"]
     gem_power: Annotated[float, Field(ge=1, le=10, description="1 is the average, higher is closer to the maximum.")]
     embedding_dim: Positive | None = Field(
-        description="Length of the layer before the head; null: the pooled features with softmax, 512 with arcface."
+        description="Length of a layer before the head; null: no such layer with softmax, 512 with arcface."
     )
     head: Literal["softmax", "arcface"]
     arcface: ArcFaceParams
@@ -142,12 +144,12 @@ class NetworkParams(Section):
     batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)]
     zero_init_residual: bool = Field(description="Start every residual branch at zero (Goyal et al. 2017).")
     flip_tta: bool = Field(
-        description="Test-time augmentation: answer with the mean over a photo and its mirror image, at twice the work."
+        description="Test-time augmentation: average over a photo and its mirror image, at twice the cost."
     )
 
     @property
     def reduced_dim(self) -> int | None:
-        """Length of the layer between the pooled features and the head, where there is one."""
+        """Length of the layer between the pooled features and the head; None without such a layer."""
         return self.embedding_dim or (_ARCFACE_DIM if self.head == "arcface" else None)
 
     @pydantic.model_validator(mode="after")
@@ -158,20 +160,20 @@ class NetworkParams(Section):
 
 
 class AugmentationParams(Section):
-    """Random changes to training photos; used by the variant `augmented` alone."""
+    """Augmentation of training photos, for the variant `augmented`."""
 
-    flip: bool = Field(description="Mirror half of the photos left to right.")
+    flip: bool = Field(description="Flip half of the photos horizontally.")
     min_crop_area_fraction: Annotated[float, Field(gt=0, le=1)]
     max_aspect_ratio: Annotated[float, Field(ge=1, le=2)]
     center_crop: Annotated[float, Field(ge=0.5, le=1)] = Field(
-        description="Test-time augmentation: part of a photo's sides that is seen, enlarged as random crops enlarge."
+        description="Test-time augmentation: crop this central part of each side, and resize it to the full size."
     )
-    brightness: Fraction = Field(description="Largest change, as a fraction of the full range.")
-    contrast: Annotated[float, Field(ge=0, lt=1)] = Field(description="Largest relative change.")
-    saturation: Annotated[float, Field(ge=0, lt=1)] = Field(description="Largest relative change.")
-    mixup_fraction: Fraction = Field(description="Of the batches, this part is blended pairwise.")
-    mixup_alpha: Annotated[float, Field(gt=0)] = Field(description="Shape of the Beta distribution of the shares.")
-    cutmix_fraction: Fraction = Field(description="Of the batches, this part gets rectangles of other photos.")
+    brightness: Fraction = Field(description="Maximum change, as a fraction of the full range.")
+    contrast: Annotated[float, Field(ge=0, lt=1)] = Field(description="Maximum relative change.")
+    saturation: Annotated[float, Field(ge=0, lt=1)] = Field(description="Maximum relative change.")
+    mixup_fraction: Fraction = Field(description="Fraction of the batches with mixup.")
+    mixup_alpha: Annotated[float, Field(gt=0)] = Field(description="Parameter of the Beta distribution of the shares.")
+    cutmix_fraction: Fraction = Field(description="Fraction of the batches with CutMix.")
 
     @pydantic.model_validator(mode="after")
     def _leave_room(self) -> "AugmentationParams":
@@ -184,14 +186,14 @@ class AugmentationParams(Section):
 
 
 class ResizingStep(Section):
-    """A part of the training with smaller photos."""
+    """A step of progressive resizing."""
 
-    until: Annotated[float, Field(gt=0, lt=1, description="End of this part, as a fraction of the epochs.")]
+    until: Annotated[float, Field(gt=0, lt=1, description="End of this step, as a fraction of the epochs.")]
     image_size: Annotated[int, Field(ge=32, le=1024, description="In pixels.")]
 
 
 class TrainParams(Section):
-    """The recipe: optimizer, schedule and when to stop."""
+    """The recipe: optimizer, schedule, regularisation and early stopping."""
 
     initial_weights: str = Field(description="none, imagenet, or the path of a weight file.")
     epochs: Positive
@@ -202,17 +204,17 @@ class TrainParams(Section):
     weight_decay: Annotated[float, Field(ge=0, description="Per step: L2 for sgd, decoupled for adamw.")]
     warmup_epochs: Annotated[float, Field(ge=0)]
     decay: Literal["cosine", "constant"]
-    resizing: Listed[ResizingStep] = Field(description="Smaller photos at first; then those of the shards.")
+    resizing: Listed[ResizingStep] = Field(description="Progressive resizing: smaller photos in the first epochs.")
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        description="Decay per step of the exponential moving average (EMA) of the weights, which is kept; null: none."
+        description="Decay per step of the exponential moving average (EMA) of the weights; null: no EMA."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    class_weighting: Literal["none", "sqrt", "inverse"] = Field(description="Weight of a class by its photo count.")
-    early_stopping_patience: Positive | None = Field(description="Epochs without a better monitored value.")
+    class_weighting: Literal["none", "sqrt", "inverse"] = Field(description="Weight of a landmark by its photo count.")
+    early_stopping_patience: Positive | None = Field(description="Epochs without improvement; null: no early stopping.")
     early_stopping_monitor: Literal["val_loss", "val_accuracy"]
-    inference_accuracy_photos: Positive = Field(description="Training photos measured in inference mode.")
+    inference_accuracy_photos: Positive = Field(description="Training photos for the accuracy in inference mode.")
     precision: Literal["auto", "float32", "bfloat16"]
-    devices: Literal["auto", "one", "mirrored"] = Field(description="auto mirrors where there are several GPUs.")
+    devices: Literal["auto", "one", "mirrored"] = Field(description="auto: mirrored if there are several GPUs.")
     seed: Count
 
     @pydantic.model_validator(mode="after")
@@ -224,38 +226,38 @@ class TrainParams(Section):
 
 
 class ExportParams(Section):
-    """The network that is served: the precision of its weights."""
+    """The LiteRT export: the precision of its weights, and the limits of parity with the Keras network."""
 
     precision: Literal["auto", "float32", "int8"] = Field(
-        description="int8: 8-bit weights; auto: those, where the answers stay as they are."
+        description="int8: 8-bit weights; auto: int8 if it is within the limits, else float32."
     )
-    min_agreement: Fraction = Field(description="int8: part of the photos it must name as the Keras network does.")
-    max_top1_change: Fraction = Field(description="int8: largest change of top-1.")
-    min_float_agreement: Fraction = Field(description="float32: as min_agreement; of few photos one may differ.")
-    min_float_cosine: Fraction = Field(description="float32: lowest cosine of the two embeddings of a photo.")
+    min_agreement: Fraction = Field(description="int8: minimum fraction of photos with the same predicted landmark.")
+    max_top1_change: Fraction = Field(description="int8: maximum change of top-1.")
+    min_float_agreement: Fraction = Field(description="float32: as min_agreement; one photo may always differ.")
+    min_float_cosine: Fraction = Field(description="float32: minimum cosine of the two embeddings of a photo.")
 
 
 class IndexParams(Section):
-    """The gallery of similar photos, and the operating point: from which score on a photo shows a landmark."""
+    """The gallery, and the operating point of OOD detection."""
 
     precision_target: Annotated[float, Field(gt=0, le=1)] = Field(
-        description="Of the val photos above the threshold, this part shows a landmark, both kinds counting the same."
+        description="Fraction of landmarks among val photos above the threshold, with equal weight of both kinds."
     )
-    distractor_penalty: bool = Field(description="Whether known distractors tell what others look like.")
+    distractor_penalty: bool = Field(description="Use similarity to known distractors, and a probe, as evidence.")
     pca_dimensions: Positive | None = Field(
-        description="Length of the embeddings that are compared, after PCA over the gallery; null: not shortened."
+        description="Length of the embeddings in the gallery after PCA; null: no PCA."
     )
-    thumbnails: bool = Field(description="Keep small pictures of the gallery photos, for the service to show.")
+    thumbnails: bool = Field(description="Store thumbnails of the gallery photos, for the service.")
 
 
 class EvaluateParams(Section):
-    """How the test split is measured."""
+    """The evaluation on the test split."""
 
     bootstrap_samples: Annotated[int, Field(ge=100)]
     calibration_bins: Annotated[int, Field(ge=2)]
-    gallery_photos: Positive = Field(description="Photos in each gallery of answers.")
+    gallery_photos: Positive = Field(description="Photos in the charts of correct and of wrong answers.")
     confusions: Positive = Field(description="Rows of the table of most frequent confusions.")
-    queries: Positive = Field(description="Test photos on the page of neighbours.")
+    queries: Positive = Field(description="Test photos in the chart of neighbours.")
     seed: Count
 
 
@@ -265,13 +267,13 @@ class RegisterParams(Section):
     model_name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     metric: Literal["top1", "top5", "macro_recall"]
     min_score: Fraction
-    max_regression: Fraction = Field(description="How much worse than the present champion is accepted, in the metric.")
+    max_regression: Fraction = Field(description="Maximum loss of the metric against the current champion.")
 
 
 class PackageParams(Section):
     """The deployable service."""
 
-    alias: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="Which registered version.")
+    alias: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = Field(description="Alias of the registered version.")
 
 
 class ServiceParams(Section):
@@ -282,10 +284,10 @@ class ServiceParams(Section):
     default_k: Positive
     max_k: Positive
     max_batch_photos: Positive
-    max_waiting: Positive = Field(description="Requests being answered at once; those above are told to come again.")
-    max_waiting_bytes: Positive = Field(description="Of all bodies in memory; what comes above is told the same.")
-    receive_seconds: Annotated[float, Field(gt=0, description="In which a body has to arrive.")]
-    answer_seconds: Annotated[float, Field(gt=0, description="In which a request is answered, or told to come again.")]
+    max_waiting: Positive = Field(description="Maximum number of concurrent requests; others get status 503.")
+    max_waiting_bytes: Positive = Field(description="Maximum size of all bodies in memory; others get status 503.")
+    receive_seconds: Annotated[float, Field(gt=0, description="Time limit to receive a body.")]
+    answer_seconds: Annotated[float, Field(gt=0, description="Time limit to answer, after which the status is 503.")]
 
     @pydantic.model_validator(mode="after")
     def _fit_together(self) -> "ServiceParams":
@@ -299,21 +301,21 @@ class ServiceParams(Section):
 
 
 class DriftParams(Section):
-    """When `landmarks drift` calls photos that were served different from the test photos."""
+    """The two-sample tests of `landmarks drift`, served photos against test photos."""
 
-    min_photos: Annotated[int, Field(ge=10, description="That a comparison needs on either side.")]
-    max_scores: Positive = Field(description="Compared on either side, drawn at random from more.")
-    max_embeddings: Positive = Field(description="The same of embeddings; all pairs are computed.")
-    significance: Annotated[float, Field(gt=0, lt=1, description="Of all tests together.")]
-    min_score_effect: Fraction = Field(description="Kolmogorov-Smirnov distance that counts.")
-    neighbours: Annotated[int, Field(ge=1, le=10, description="Most similar photos of each, by embedding.")]
-    min_embedding_effect: Fraction = Field(description="Part of them from the same side, beyond chance.")
-    resamples: Annotated[int, Field(ge=100, description="Of permutation and bootstrap.")]
+    min_photos: Annotated[int, Field(ge=10, description="Minimum number of photos in each sample.")]
+    max_scores: Positive = Field(description="Maximum number of scores in each sample, drawn at random.")
+    max_embeddings: Positive = Field(description="Maximum number of embeddings; all pairs are computed.")
+    significance: Annotated[float, Field(gt=0, lt=1, description="Level of significance of all tests together.")]
+    min_score_effect: Fraction = Field(description="Minimum Kolmogorov-Smirnov distance.")
+    neighbours: Annotated[int, Field(ge=1, le=10, description="Nearest neighbours of each embedding.")]
+    min_embedding_effect: Fraction = Field(description="Minimum excess of neighbours from the same sample.")
+    resamples: Annotated[int, Field(ge=100, description="Resamples of permutation test and bootstrap.")]
     seed: Count
 
 
 class TrackingParams(Section):
-    """Where runs are grouped; the store itself comes from MLFLOW_TRACKING_URI."""
+    """The MLflow experiment; the address of the store is in MLFLOW_TRACKING_URI."""
 
     experiment: Annotated[str, Field(min_length=1)]
 
@@ -345,28 +347,29 @@ class Params(Section):
 
 
 def read_params(path: Path = PARAMS_PATH) -> Params:
-    """Read and check a params file.
+    """Read and validate a params file.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or a value is unknown, of the wrong type or out of range.
+        ParamsError: the file is missing or not YAML, a key is missing or unknown, or a value has the wrong type or is
+            out of range.
     """
     return _check(_read_yaml(path), path)
 
 
 def build_params(values: dict[str, Any]) -> Params:
-    """Check params given as a nested dict.
+    """Validate params in a nested dict.
 
     Raises:
-        ParamsError: a value is unknown, of the wrong type or out of range.
+        ParamsError: a key is missing or unknown, or a value has the wrong type or is out of range.
     """
     return _check(values, Path("the given values"))
 
 
 def write_experiment(names: Sequence[str], folder: Path = EXPERIMENTS_PATH, path: Path = PARAMS_PATH) -> Params:
-    """Merge `<folder>/<name>.yaml` over the default params, one name after the other, and write the result to `path`.
+    """Override the default params with `<folder>/<name>.yaml` for each name in turn, and write the result to `path`.
 
-    An experiment with `base: OTHER` is merged after that other one. Comments are kept. Environment variables in texts
-    (`${LANDMARKS_SAMPLES}/...`) are replaced by their values.
+    An experiment with `base: OTHER` overrides that other one. Comments are kept. Environment variables in texts
+    (`${LANDMARKS_SAMPLES}/...`) are expanded.
 
     Raises:
         ParamsError: an experiment is unknown or is its own base, a variable is not set, or the result is not valid.
@@ -383,7 +386,7 @@ def write_experiment(names: Sequence[str], folder: Path = EXPERIMENTS_PATH, path
 
 
 def flatten_params(section: Section, prefix: str) -> dict[str, Any]:
-    """One level of names such as `train.epochs`, as MLflow wants them."""
+    """Flatten a section to names such as `train.epochs`, for MLflow."""
     flat: dict[str, Any] = {}
     for name, value in section:
         key = f"{prefix}.{name}"
@@ -400,7 +403,7 @@ def _simplify(value: Any) -> Any:
 
 
 def list_experiments(folder: Path = EXPERIMENTS_PATH) -> list[str]:
-    """Names that `write_experiment` accepts."""
+    """List the names that `write_experiment` accepts."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
@@ -412,7 +415,7 @@ def _find_experiment(name: str, folder: Path) -> Path:
 
 
 def _read_experiment(name: str, folder: Path, above: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """The values of an experiment, after those of its base; `above` are the experiments whose base it is."""
+    """Read the values of an experiment after those of its base; `above` are the experiments that lead to it."""
     if name in above:
         raise ParamsError(f"An experiment is its own base: {', '.join((*above, name))}. Remove a `base:` of these.")
     values: dict[str, Any] = _expand(_read_yaml(_find_experiment(name, folder)), name)
@@ -421,7 +424,7 @@ def _read_experiment(name: str, folder: Path, above: tuple[str, ...] = ()) -> li
 
 
 def _yaml() -> YAML:
-    yaml = YAML()  # YAML 1.2: 1e-3 is a number here, where PyYAML reads a text
+    yaml = YAML()  # YAML 1.2, where 1e-3 is a number; PyYAML (YAML 1.1) reads a text
     yaml.width = 120
     yaml.preserve_quotes = True
     return yaml
@@ -441,21 +444,21 @@ def _read_yaml(path: Path) -> Any:
 
 def _check(values: dict[str, Any], path: Path) -> Params:
     try:
-        return Params.model_validate(_free(values))
+        return Params.model_validate(_convert_booleans(values))
     except pydantic.ValidationError as error:
         lines = [
             f"  {'.'.join(map(str, problem['loc'])) or 'params'}: {problem['msg']} (received {problem['input']!r:.80})"
             for problem in error.errors()
         ]
-        raise ParamsError("\n".join([f"{path} is not valid:", *lines, "Mend these values and try again."])) from None
+        raise ParamsError("\n".join([f"{path} is not valid:", *lines, "Fix these values and try again."])) from None
 
 
-def _free(value: Any) -> Any:
-    """The same without ruamel's truth values, which are numbers to Python; those with an anchor are such."""
+def _convert_booleans(value: Any) -> Any:
+    """Convert ruamel's booleans to `bool`: those with an anchor are subclasses of `int`, which strict mode refuses."""
     if isinstance(value, dict):
-        return {key: _free(item) for key, item in value.items()}
+        return {key: _convert_booleans(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_free(item) for item in value]
+        return [_convert_booleans(item) for item in value]
     return bool(value) if isinstance(value, ScalarBoolean) else value
 
 
