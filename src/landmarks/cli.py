@@ -1,6 +1,6 @@
-"""The command line: one command per stage, and the commands people use between them.
+"""The command line: one command per stage, and commands for users.
 
-Nothing heavy is imported before a command needs it, so that `landmarks --help` answers at once.
+Commands import what they need themselves, so that `landmarks --help` is fast.
 """
 
 import functools
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -23,13 +23,13 @@ REPORTS = Path("reports")
 MODELS = Path("models")
 WORK = Path(".work")
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-DRIFTED = 3  # exit code
+DRIFTED = 3  # exit code; 1 is an error, and click uses 2 for wrong arguments
 VARIANTS = click.Choice(["plain", "augmented"])
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 class _Commands(click.Group):
-    """Prints the errors we raise on purpose in one piece, without a traceback, and keeps the order of definition."""
+    """Prints errors of this package without a traceback, and lists commands in the order of their definition."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
@@ -38,21 +38,17 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except LandmarksError as error:
-            _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
-    sys.exit(1)
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__)
 def main() -> None:
-    """Learn to name the landmark in a photo: from raw photos to a deployed service.
+    """Landmark recognition, from raw photos to a deployed service.
 
     The first nine commands are the stages of the pipeline, in order. `dvc repro` runs those whose inputs or parameters
-    changed; call one by hand to see it alone. Their parameters stand in params.yaml.
+    changed; a command runs one stage by hand. Their parameters are in params.yaml.
 
     \b
     A first run:        dvc repro
@@ -60,17 +56,18 @@ def main() -> None:
     Name a landmark:    landmarks classify PHOTO
     """  # noqa: D301 - click wants the character
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # of itself TensorFlow uses oneDNN on new processors only; elsewhere its gradients of small convolutions are slow
+    # by default TensorFlow uses oneDNN on recent CPUs only; without it, gradients of small convolutions are slow
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def _stage(run: Callable[..., Path]) -> click.Command:
-    """Make a command of the pipeline: `run` gets params.yaml too and returns what it wrote; one process at a time."""
+    """Make a command of a stage: `run` gets `params` too, and returns the path that it wrote."""
 
     @functools.wraps(run)
     def command(**arguments: Any) -> None:
         params = read_params()
         name = " ".join(filter(None, [run.__name__, arguments.get("variant")]))
+        # two processes of one stage would write the same outputs
         with hold_lock(WORK / f"{name.replace(' ', '-')}.lock", f"running `landmarks {name}`"):
             click.echo(f"Wrote {run(params=params, **arguments)}")
 
@@ -80,7 +77,7 @@ def _stage(run: Callable[..., Path]) -> click.Command:
 @_stage
 @click.argument("out", type=FOLDER, default="data/raw")
 def acquire(out: Path, params: Params) -> Path:
-    """Find the photos and read their tables (or draw the demo)."""
+    """Read the tables and locate the photos, or draw the demo."""
     from landmarks.stages.acquire import acquire as run
 
     return run(out, params.acquire)
@@ -90,7 +87,7 @@ def acquire(out: Path, params: Params) -> Path:
 @click.argument("raw", type=FOLDER, default="data/raw")
 @click.argument("out", type=FOLDER, default="data/validated")
 def validate(raw: Path, out: Path, params: Params) -> Path:
-    """Check tables and photos with Great Expectations; stop the pipeline when they are wrong."""
+    """Check tables and photos with Great Expectations; fail if an expectation does not hold."""
     from landmarks.stages.validate import validate as run
 
     return run(raw, out, REPORTS, params.validate_)
@@ -109,9 +106,9 @@ def select(validated: Path, out: Path, params: Params) -> Path:
 @_stage
 @click.argument("selected", type=FOLDER, default="data/selected")
 @click.argument("out", type=FOLDER, default="data/shards")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; one per core where not given.")
+@click.option("--workers", type=click.IntRange(min=1), help="Number of processes; by default one per core.")
 def prepare(selected: Path, out: Path, workers: int | None, params: Params) -> Path:
-    """Turn photos into shards of equal square images."""
+    """Decode and resize photos into TFRecord shards of equal square images."""
     from landmarks.stages.prepare import prepare as run
 
     return run(selected, out, REPORTS / "preparation", params.prepare, work=WORK / "prepare", workers=workers)
@@ -122,7 +119,7 @@ def prepare(selected: Path, out: Path, workers: int | None, params: Params) -> P
 @click.argument("shards", type=FOLDER, default="data/shards")
 @click.argument("models", type=FOLDER, default=MODELS)
 def train(variant: str, shards: Path, models: Path, params: Params) -> Path:
-    """Train the ResNet-50, plain or augmented; goes on where a killed training stopped."""
+    """Train the ResNet-50, plain or augmented; a killed training resumes after its last epoch."""
     from landmarks.stages.train import train as run
 
     out, reports = models / variant / "network", REPORTS / "train" / variant
@@ -134,7 +131,7 @@ def train(variant: str, shards: Path, models: Path, params: Params) -> Path:
 @click.argument("shards", type=FOLDER, default="data/shards")
 @click.argument("models", type=FOLDER, default=MODELS)
 def index(variant: str, shards: Path, models: Path, params: Params) -> Path:
-    """Export the network for serving, embed the training photos, and calibrate "no landmark" on val."""
+    """Export the network for serving, embed the training photos, and calibrate OOD detection on val."""
     from landmarks.stages.index import index as run
 
     return run(shards, models / variant / "network", models / variant, params.index, params.export)
@@ -145,7 +142,7 @@ def index(variant: str, shards: Path, models: Path, params: Params) -> Path:
 @click.argument("shards", type=FOLDER, default="data/shards")
 @click.argument("models", type=FOLDER, default=MODELS)
 def evaluate(variant: str, shards: Path, models: Path, params: Params) -> Path:
-    """Measure the test split, draw what a person wants to see, and log it to the training's run."""
+    """Evaluate on the test split, draw charts, and log both to the run of the training."""
     from landmarks.stages.evaluate import evaluate as run
 
     receipts, out = REPORTS / "train" / variant, REPORTS / "evaluate" / variant
@@ -162,7 +159,7 @@ def register(params: Params) -> Path:
 
 @_stage
 def package(params: Params) -> Path:
-    """Pack the registered champion as a Bento that can be deployed."""
+    """Package the registered champion as a Bento for deployment."""
     from landmarks.stages.package import package as run
 
     return run(REPORTS, params)
@@ -171,12 +168,12 @@ def package(params: Params) -> Path:
 @main.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per photo.")
-@click.option("-k", default=5, type=click.IntRange(min=1), help="Landmarks to name per photo.")
-@click.option("--model", type=FOLDER, help="Recognizer directory; the champion where not given.")
+@click.option("-k", default=5, type=click.IntRange(min=1), help="Number of landmarks per photo.")
+@click.option("--model", type=FOLDER, help="Recognizer directory; by default the champion.")
 def classify(paths: tuple[Path, ...], as_json: bool, k: int, model: Path | None) -> None:
-    """Name the landmarks in photos: files, or folders with all photos below them.
+    """Recognize the landmarks in photos: files, or folders with all photos below them.
 
-    A file that cannot be read is reported and the rest go on; the exit code is then 1.
+    A photo that cannot be read is reported, and the others are still answered; the exit code is then 1.
     """
     recognizer = _load_recognizer(model)
     failures = 0
@@ -198,8 +195,8 @@ def classify(paths: tuple[Path, ...], as_json: bool, k: int, model: Path | None)
 @main.command()
 @click.argument("photo", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per similar photo.")
-@click.option("-k", default=10, type=click.IntRange(min=1), help="Photos to show.")
-@click.option("--model", type=FOLDER, help="Recognizer directory; the champion where not given.")
+@click.option("-k", default=10, type=click.IntRange(min=1), help="Number of similar photos.")
+@click.option("--model", type=FOLDER, help="Recognizer directory; by default the champion.")
 def search(photo: Path, as_json: bool, k: int, model: Path | None) -> None:
     """Show the training photos most similar to a photo."""
     for neighbour in _load_recognizer(model).search([_read_photo(photo)], k)[0]:
@@ -214,25 +211,24 @@ def search(photo: Path, as_json: bool, k: int, model: Path | None) -> None:
 @main.command()
 @click.argument("photos", type=click.Path(path_type=Path, exists=True))
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--retrieval", is_flag=True, help="Write similar gallery photos in place of landmarks.")
+@click.option("--retrieval", is_flag=True, help="Write similar gallery photos instead of landmarks.")
 @click.option("--threshold", type=float, help="Leave the cell empty below this confidence.")
-@click.option("--model", type=FOLDER, help="Recognizer directory; the champion where not given.")
+@click.option("--model", type=FOLDER, help="Recognizer directory; by default the champion.")
 def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, model: Path | None) -> None:
-    """Answer a folder of test photos in a file that Kaggle takes.
+    """Write a Kaggle submission for a folder of test photos.
 
-    PHOTOS is searched with everything below it, so Kaggle's test/a/b/c/<id>.jpg and a flat folder both work. The id of
-    a photo is its file name without the suffix. OUT gets one row for every photo:
+    PHOTOS is searched recursively, so Kaggle's test/a/b/c/<id>.jpg and a flat folder both work. The id of a photo is
+    its file name without the suffix. OUT gets one row for every photo:
 
     \b
     id,landmarks                      with --retrieval:  id,images
     00016575233bc956,138982 0.8731                       00016575233bc956,17660ef415d37059 92b6290d571448f6
 
-    that is, the most likely landmark with the confidence in it, or up to 100 similar photos of the gallery, closest
-    first. A photo that cannot be read gets an empty cell and is named on stderr. OUT is written at the end, whole or
-    not at all.
+    that is, the most likely landmark with its confidence, or up to 100 similar photos of the gallery, closest first. A
+    photo that cannot be read gets an empty cell and is reported on stderr. OUT is written atomically at the end.
 
-    GAP puts all predictions in order by score and loses nothing by doubtful ones at the end, so --threshold only makes
-    the file smaller. `landmarks score` measures the result where the solution is known.
+    GAP sorts all predictions by score, and predictions at the end cannot lower it. So --threshold only makes the file
+    smaller. `landmarks score` scores the result if the solution is known.
 
     \b
     landmarks submit /data/test submission.csv
@@ -256,20 +252,20 @@ def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, mo
 @main.command()
 @click.argument("submission", type=click.Path(path_type=Path))
 @click.argument("solution", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="All figures as one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="All metrics as one JSON object.")
 def score(submission: Path, solution: Path, as_json: bool) -> None:
     """Score a Kaggle submission against its solution.
 
-    The header of SOLUTION tells what is scored:
+    The header of SOLUTION determines the task:
 
     \b
-    id,landmarks,Usage   recognition: GAP, GAP without the photos of no landmark, top-1
-    id,images,Usage      retrieval: mAP@100, precision and recall, the place of the first hit
+    id,landmarks,Usage   recognition: GAP, GAP without distractors (non-landmark photos), top-1
+    id,images,Usage      retrieval: mAP@100, precision and recall, position of the first hit
 
     as published with Google Landmarks v2: recognition_solution_v2.1.csv and retrieval_solution_v2.1.csv. There are
-    figures for the rows of Usage Public, of Private, and for all; rows that are Ignored do not count. GAP puts all
-    predictions in order by score, so a confident wrong answer costs more than a doubtful one; a photo of no landmark
-    should have a low score or an empty cell.
+    metrics for the rows with Usage Public, for those with Private, and for all; rows with Ignored do not count. GAP
+    sorts all predictions by score, so a wrong answer with a high score costs more. Distractors should have a low score
+    or an empty cell.
 
     \b
     landmarks score submission.csv recognition_solution_v2.1.csv
@@ -292,10 +288,10 @@ def models(as_json: bool) -> None:
 
 @main.command()
 def sync() -> None:
-    """Make the tracking store agree with the receipts in this workspace.
+    """Reconcile the tracking store with the receipts in this workspace.
 
-    Runs, metrics and models the store lacks are logged again from the artefacts. Needed after the store was deleted,
-    after `dvc pull`, and after DVC restored an earlier result.
+    Runs, metrics and models that are missing or differ are logged again from the files. Run it after the store was
+    deleted, after `dvc pull`, and after DVC restored an earlier result.
     """
     from landmarks.tracking.sync import sync as run
 
@@ -304,13 +300,13 @@ def sync() -> None:
 
 @main.command()
 @click.argument("log", type=click.Path(path_type=Path))
-@click.option("--out", type=FOLDER, default=REPORTS / "drift", help="Gets drift.json and drift.png.")
-@click.option("--reference", type=FOLDER, help="Evaluation to compare with; the champion's where not given.")
+@click.option("--out", type=FOLDER, default=REPORTS / "drift", help="Folder for drift.json and drift.png.")
+@click.option("--reference", type=FOLDER, help="Evaluation to compare with; by default that of the champion.")
 def drift(log: Path, out: Path, reference: Path | None) -> None:
-    """Say whether the photos in the request log LOG still look like the test photos.
+    """Test whether the photos in the request log LOG have drifted from the test photos.
 
-    Scores and embeddings are compared with those of evaluation. The exit code is 0 when they look alike, 3 when they
-    drifted, and 1 when they cannot be compared.
+    Scores and embeddings are compared with those of the evaluation. The exit code is 0 without drift, 3 with drift, and
+    1 if they cannot be compared.
     """
     from landmarks.drift.report import describe
     from landmarks.drift.report import drift as run
@@ -324,10 +320,11 @@ def drift(log: Path, out: Path, reference: Path | None) -> None:
 @main.command()
 @click.argument("names", nargs=-1)
 def params(names: tuple[str, ...]) -> None:
-    """Write params.yaml for data sets and recipes: experiments/NAME.yaml over the defaults, one after the other.
+    """Write params.yaml: the defaults, overridden by experiments/NAME.yaml for each name in turn.
 
-    Without NAMES the known experiments are listed; `landmarks params default` restores the defaults, `landmarks params
-    landmarks81 study` trains as the study did on that data set. One with `base: photos` begins with that recipe.
+    Without NAMES the experiments are listed. `landmarks params default` restores the defaults; `landmarks params
+    landmarks81 study` trains with the recipe of the study on that data set. An experiment with `base: photos` starts
+    from that recipe.
     """
     if not names:
         click.echo("\n".join(list_experiments()))
@@ -338,7 +335,7 @@ def params(names: tuple[str, ...]) -> None:
 
 @main.command()
 def summary() -> None:
-    """Say what the last run of the pipeline came to, and what to do next."""
+    """Show the results of the last run of the pipeline, and the next commands."""
     from landmarks.tracking.summary import describe_results
 
     click.echo(describe_results(REPORTS, Path("data/raw")))
@@ -371,26 +368,24 @@ def _read_photo(path: Path) -> bytes:
 
 
 def _print_recognition(path: Path, answer: Any) -> None:
-    verdict = "" if answer.is_landmark else f" no landmark, {_describe_evidence(answer)}"
-    _print(f"{path}:{verdict}")
+    if answer.is_landmark:
+        _print(f"{path}:")
+    else:
+        nearest = answer.nearest
+        similar = f"{nearest.name} ({nearest.image_id}), similarity {nearest.similarity:.2f}" if nearest else "none"
+        score, threshold = _format_apart(answer.landmark_score, answer.threshold)
+        _print(f"{path}: no landmark, landmark score {score} below {threshold}, nearest photo: {similar}")
     for prediction in answer.predictions:
         click.echo(f"  {prediction.score:6.1%}  {prediction.name} ({prediction.landmark_id})")
 
 
 def _print(text: str, err: bool = False) -> None:
-    """Print what names a file; bytes of its name that are not UTF-8 appear as JSON writes them."""
+    """Print a text with a file name; bytes of the name that are not UTF-8 are escaped as in JSON."""
     click.echo(text.encode("utf-8", "backslashreplace").decode(), err=err)
 
 
-def _describe_evidence(answer: Any) -> str:
-    nearest = answer.nearest
-    similar = f"{nearest.name} ({nearest.image_id}), similarity {nearest.similarity:.2f}" if nearest else "none"
-    score, threshold = _write_apart(answer.landmark_score, answer.threshold)
-    return f"landmark score {score} below {threshold}, nearest photo: {similar}"
-
-
-def _write_apart(score: float, threshold: float) -> tuple[str, str]:
-    """Two numbers with as many decimals as it takes to see that they differ, at least two."""
+def _format_apart(score: float, threshold: float) -> tuple[str, str]:
+    """Format two numbers with at least two decimals, and with as many as it takes to tell them apart."""
     for decimals in range(2, 9):
         written = f"{score:.{decimals}f}", f"{threshold:.{decimals}f}"
         if written[0] != written[1]:

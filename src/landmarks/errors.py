@@ -1,12 +1,12 @@
-"""The exceptions this package raises on purpose.
+"""The exceptions of this package.
 
-A message says what was wrong, what was received and what to do. The command line prints it without a
-traceback and exits with code 1; the service answers it with a 4xx status.
+A message says what was wrong, what was received and what to do. The command line prints it without a traceback and
+exits with code 1; the service answers with a 4xx status.
 """
 
 
 class LandmarksError(Exception):
-    """Anything that the caller can put right."""
+    """Base class: anything that the caller can fix."""
 
 
 class ParamsError(LandmarksError):
@@ -18,16 +18,16 @@ class DataError(LandmarksError):
 
 
 class ScoringError(DataError, ValueError):
-    """Answers cannot be scored: the file or the numbers are malformed, or the figure is not defined for them."""
+    """Predictions cannot be scored: the file or the numbers are malformed, or the metric is not defined for them."""
 
 
 class ImageError(LandmarksError):
-    """One image cannot be decoded within the limits."""
+    """An image cannot be decoded within the limits."""
 
 
 class ArtifactError(LandmarksError):
-    """Something a stage wrote is missing, damaged or of another version."""
+    """A file that a stage wrote is missing, damaged or of another version."""
 
 
 class GateError(LandmarksError):
-    """A model did not reach what its registration asks for; nothing was changed."""
+    """A model did not pass the gate to the registry; the registry is unchanged."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, folders swapped in at the end, digests and locks."""
+"""Atomic writes of files and folders, digests and locks."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 def compute_sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
+    """Compute the SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK_BYTES):
@@ -26,7 +26,7 @@ def compute_sha256(path: Path) -> str:
 
 
 def compute_tree_sha256(folder: Path) -> str:
-    """Hex digest of a folder: the relative path and content of every file below it, in path order."""
+    """Compute the SHA-256 of a folder, in hex: of the relative path and content of every file, in order of paths."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{compute_sha256(path)}\n".encode())
@@ -34,14 +34,15 @@ def compute_tree_sha256(folder: Path) -> str:
 
 
 def compute_fingerprint(value: Any) -> str:
-    """Hex digest of any JSON-like value, independent of the order of its keys."""
+    """Compute the SHA-256 of a JSON-like value, in hex, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; it becomes `path` when the block ends well and vanishes when not."""
+    """Yield a temporary path that replaces `path` at the end of the `with` block, or is deleted on an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # beside `path`, because a rename is atomic only within one file system
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -52,7 +53,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside `path`; it becomes `path` when the block ends well and vanishes when not."""
+    """Yield an empty folder that replaces `path` at the end of the `with` block, or is deleted on an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("tmp", "old"))
     for left_over in (temporary, old):
@@ -66,12 +67,12 @@ def replace_folder(path: Path) -> Iterator[Path]:
 
 
 def _swap(path: Path, new: Path, old: Path) -> None:
-    """Put `new` in the place of `path`, which is away for no longer than two renames take."""
+    """Replace `path` by `new` with two renames, since a rename cannot replace a folder that is not empty."""
     try:
         path.rename(old)
     except FileNotFoundError:
         pass
-    except OSError:  # some overlays cannot rename what is in a lower layer
+    except OSError:  # overlay file systems of containers cannot rename folders of a lower layer
         shutil.rmtree(path, ignore_errors=True)
     try:
         new.rename(path)
@@ -93,7 +94,7 @@ def write_json(path: Path, value: Any) -> Path:
     """Write a JSON file atomically, indented and with sorted keys, and return its path.
 
     Raises:
-        ValueError: a number is NaN or infinite; JSON has no word for these.
+        ValueError: a number is NaN or infinite, which JSON cannot express.
     """
     return write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
 
@@ -114,7 +115,7 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def hold_lock(path: Path, doing: str) -> Iterator[None]:
-    """Let one process at a time do something; `doing` names it in the error.
+    """Hold a lock file inside a `with` block; `doing` describes the work in the error.
 
     Raises:
         LandmarksError: another process holds the lock.
