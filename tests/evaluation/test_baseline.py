@@ -39,7 +39,7 @@ def test_colour_and_bytes_are_seen_and_equal_kinds_are_not() -> None:
     assert 0.25 < same < 0.75
 
 
-def test_a_missing_kind_gives_no_figure() -> None:
+def test_without_one_kind_of_photos_there_is_no_auroc() -> None:
     some, none = describe_photos(make_photos(3, (9, 9, 9), 3, 0)), describe_photos([])
     assert none.shape == (0, 112)
     for place in range(4):

@@ -1,4 +1,4 @@
-"""Every figure of merit against a slow, obvious oracle."""
+"""Every metric against a slow, obvious oracle."""
 
 import math
 

@@ -33,7 +33,7 @@ def test_it_agrees_with_a_general_optimiser(weighted: bool) -> None:
     np.testing.assert_allclose(model.score(features), scaled @ found[:-1] + found[-1], atol=1e-3)
 
 
-def test_separable_kinds_are_separated_with_finite_weights() -> None:
+def test_separable_classes_are_separated_with_finite_weights() -> None:
     features = np.array([[0.0], [1.0], [10.0], [11.0]])
     model = fit_logistic(features, np.array([False, False, True, True]), 0.01)
     assert np.isfinite(model.weights).all()

@@ -9,7 +9,7 @@ ALIKE = {"photos": 1000, "differing": 0, "min_cosine": 1.0, "top1_change": 0.0}
 
 
 @pytest.mark.parametrize(
-    ("precision", "found", "fault"),
+    ("precision", "found", "deviation"),
     [
         ("float32", {"differing": 5}, None),
         ("float32", {"differing": 6}, "6 of 1000 photos get another landmark, at least 99.50% must get the same"),
@@ -24,7 +24,7 @@ ALIKE = {"photos": 1000, "differing": 0, "min_cosine": 1.0, "top1_change": 0.0}
     ],
 )
 def test_an_export_is_served_only_where_it_answers_alike(
-    precision: str, found: dict[str, float], fault: str | None
+    precision: str, found: dict[str, float], deviation: str | None
 ) -> None:
     received = Parity(**(ALIKE | found)).find_deviation(precision, EXPORT)  # type: ignore[arg-type]
-    assert (received is None) if fault is None else (fault in (received or ""))
+    assert (received is None) if deviation is None else (deviation in (received or ""))

@@ -195,7 +195,7 @@ def test_gem_pooling_lies_between_average_and_maximum() -> None:
 
 
 @pytest.mark.parametrize("subcenters", [1, 3])
-def test_the_cosine_head_gives_scaled_cosines_of_the_closest_direction(subcenters: int) -> None:
+def test_the_arcface_head_gives_scaled_cosines_of_the_closest_center(subcenters: int) -> None:
     classifier = build_classifier(32, 4, make_cosine_params(subcenters=subcenters, scale=10.0))
     photos = make_photos(3, 32)
     directions = classifier.get_layer("directions")
@@ -249,18 +249,18 @@ def test_an_open_image_size_takes_weights_to_a_fixed_one() -> None:
 
 
 @pytest.mark.slow
-def test_a_mirroring_recognizer_answers_with_the_mean_of_both(tmp_path: Path) -> None:
+def test_flip_tta_answers_with_the_mean_of_both(tmp_path: Path) -> None:
     classifier = build_classifier(32, 5, make_params(embedding_dim=8))
-    plain, mirroring = build_recognizer(classifier), build_recognizer(classifier, flip_tta=True)
+    plain, averaged = build_recognizer(classifier), build_recognizer(classifier, flip_tta=True)
     photos = make_photos(3, 32)
     one, other = plain(photos), plain(photos[:, :, ::-1])
-    both = mirroring(photos)
+    both = averaged(photos)
     np.testing.assert_allclose(both["probabilities"], (one["probabilities"] + other["probabilities"]) / 2, atol=1e-5)
     rows = keras.Model(classifier.input, classifier.get_layer("rows").output)
     summed = np.asarray(rows(photos)) + np.asarray(rows(photos[:, :, ::-1]))
     expected = summed / np.linalg.norm(summed, axis=1, keepdims=True)
     np.testing.assert_allclose(both["embedding"], expected, atol=1e-5)
-    bundle = write_small_bundle(tmp_path, mirroring)
+    bundle = write_small_bundle(tmp_path, averaged)
     assert_served_alike(bundle, photos, both)
     again = keras.saving.load_model(bundle / "model.keras", safe_mode=True)(photos[:, :, ::-1])
     np.testing.assert_allclose(again["probabilities"], both["probabilities"], atol=1e-5)
@@ -268,7 +268,7 @@ def test_a_mirroring_recognizer_answers_with_the_mean_of_both(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_recognizer_may_look_at_the_enlarged_center_alone(tmp_path: Path) -> None:
+def test_center_crop_answers_for_the_enlarged_center(tmp_path: Path) -> None:
     classifier = build_classifier(32, 5, OURS)
     photos = make_photos(3, 32)
     center = tf.image.resize(photos[:, 2:30, 2:30].astype(np.float32), (32, 32))

@@ -205,7 +205,7 @@ def test_a_kill_while_the_checkpoint_is_replaced_loses_nothing_saved_before(tmp_
     assert [path.name for path in tmp_path.glob("*epoch-*")] == ["epoch-0003"]
 
 
-def test_the_averages_of_directions_of_unit_length_have_unit_length() -> None:
+def test_the_ema_of_unit_vectors_has_unit_length() -> None:
     kernel = keras.Variable(np.eye(2, dtype=np.float32), name="kernel")
     kernel.constraint = keras.constraints.UnitNorm(axis=0)
     average = EMA([kernel], 0.5)
@@ -352,7 +352,7 @@ def test_two_devices_train_as_one(trained_on: Callable[[bool], dict[str, np.ndar
     assert max(float(np.abs(one[name] - two[name]).max()) for name in one) < 1e-5
 
 
-def test_averaged_weights_are_those_of_the_formula(tmp_path: Path) -> None:
+def test_the_ema_follows_its_formula(tmp_path: Path) -> None:
     seen: list[list[np.ndarray]] = []
 
     class Remember(keras.callbacks.Callback):  # type: ignore[misc]

@@ -191,12 +191,12 @@ def test_pixels_of_another_shape_or_type_are_refused(recognizer: Recognizer, pix
         recognizer.network.run(pixels)
 
 
-def test_a_score_equal_to_the_threshold_is_believed(folder: Path, recognizer: Recognizer) -> None:
+def test_a_score_equal_to_the_threshold_shows_a_landmark(folder: Path, recognizer: Recognizer) -> None:
     photo = encode_png(make_pixels(BLUE, 5))
     score = recognizer.classify([photo])[0].landmark_score
-    for threshold, believed in ((score, True), (float(np.nextafter(score, 2)), False)):
+    for threshold, is_landmark in ((score, True), (float(np.nextafter(score, 2)), False)):
         change_json(folder / "index/index.json", threshold=threshold)
-        assert Recognizer.load(folder).classify([photo])[0].is_landmark is believed
+        assert Recognizer.load(folder).classify([photo])[0].is_landmark is is_landmark
 
 
 def test_an_answer_tells_its_evidence(recognizer: Recognizer) -> None:
