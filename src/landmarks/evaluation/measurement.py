@@ -130,6 +130,7 @@ def measure_recognizer(
     own = (right.observe, wrong.observe, queries.observe, search.observe, embeddings.observe, describe(Split.TEST))
     test = predict(recognizer, shards, Split.TEST, *own, *observers)
     distractors = predict(recognizer, shards, Split.DISTRACTORS_TEST, describe(Split.DISTRACTORS_TEST))
+    # the baseline needs no outputs of the network, so val is only decoded
     for split in (Split.VAL, Split.DISTRACTORS_VAL):
         features[split] = [describe_photos(pixels for _, _, pixels in read_split(shards, split))]
     tables = evaluate(
@@ -204,7 +205,7 @@ class _SpeedMeter:
         if self.images_per_second:  # the first batch is enough
             return
         seconds = []
-        for _run in range(1 + _TIMED_RUNS):
+        for _run in range(1 + _TIMED_RUNS):  # the first one warms up
             started = time.perf_counter()
             self._network.run(pixels)
             seconds.append(time.perf_counter() - started)
