@@ -1,1 +1,1 @@
-"""The page: a thin client of the service, which it knows by its address alone."""
+"""The web page: a thin client of the service, which it reaches only by HTTP."""

@@ -1,4 +1,4 @@
-"""One photo and its answer as HTML. Every text from outside is escaped here; pictures are data addresses."""
+"""One photo and its answer as HTML. All external text is escaped here; images are data URLs."""
 
 from collections.abc import Mapping
 from html import escape
@@ -49,7 +49,7 @@ STYLE = """<style>
 
 
 def draw_card(file_name: str, preview: str | None, answer: Answer) -> str:
-    """A photo, what it shows, how sure that is, and the photos most like it."""
+    """Draw a photo with its predictions, their scores, and the most similar photos."""
     shown = _draw_known(answer) if answer.is_landmark else _draw_none(answer)
     return (
         f'<article class="lm lm-card"><div class="lm-top"><div>{_draw_photo(file_name, preview)}</div>'
@@ -58,7 +58,8 @@ def draw_card(file_name: str, preview: str | None, answer: Answer) -> str:
 
 
 def draw_footer(facts: Mapping[str, Any]) -> str:
-    """Which model answers, since when; says less where the service says less."""
+    """Draw the name, version and date of the model; facts that the service does not send are left out."""
+    # services of earlier versions use other keys
     version = facts.get("version", facts.get("model_version"))
     name = facts.get("name", facts.get("model_name"))
     alias = f" ({facts['alias']})" if facts.get("alias") else ""

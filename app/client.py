@@ -1,7 +1,7 @@
-"""The service as the page sees it: an address that answers HTTP.
+"""HTTP client of the service, for the page.
 
-The page imports nothing of the package that the service is made of. What it reads is what the service documents; a key
-that an older service does not send is None here.
+The page imports nothing from the package `landmarks` and relies only on the documented API. A key that an older service
+does not send is None here.
 """
 
 import base64
@@ -17,21 +17,21 @@ import httpx
 ADDRESS_VARIABLE = "LANDMARKS_SERVICE_URL"
 KEY_VARIABLE = "LANDMARKS_API_KEY"
 DEFAULT_ADDRESS = "http://127.0.0.1:3000"
-_BUSY = (429, 503)
+_BUSY = (429, 503)  # BentoML's own limit answers 429
 _WAITS_SECONDS = (0.5, 1.0, 2.0, 4.0)
 _MOST_THUMBNAIL_BYTES = 200_000
 
 
 class ServiceError(Exception):
-    """The service does not answer, or not as the service of landmarks does. Nothing is wrong with the photo."""
+    """The service does not answer, or what answers is not this service. Nothing is wrong with the photo."""
 
 
 class BusyError(ServiceError):
-    """The service has more to do than it can, and still had after several tries."""
+    """The service is overloaded, also after several retries."""
 
 
 class RefusedError(Exception):
-    """The service cannot do anything with this photo; the text says why."""
+    """The service refuses this photo; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A known photo that looks like the one sent; `thumbnail` is a data address, or None."""
+    """A similar photo of the gallery; `thumbnail` is a data URL, or None."""
 
     name: str
     landmark_id: int
@@ -59,7 +59,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Answer:
-    """All that the service says of a photo. `landmark_score` is what it holds against `threshold`."""
+    """The answer for a photo. The service compares `landmark_score` with `threshold`, the operating point."""
 
     predictions: tuple[Prediction, ...]
     is_landmark: bool
@@ -69,51 +69,51 @@ class Answer:
 
 
 class Service:
-    """Asks the service. Safe to use from several threads."""
+    """Client of the service; it is safe to use from several threads."""
 
     def __init__(self, address: str, key: str | None = None) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self.address = address.rstrip("/")
-        # trust_env: an address on this machine must not go through a proxy
+        # trust_env=False: requests to this machine must not go through a proxy from the environment
         self._client = httpx.Client(base_url=self.address, headers=headers, timeout=60, trust_env=False)
 
     @classmethod
     def from_environment(cls) -> Self:
-        """The service that the environment names."""
+        """Connect to the address, and with the key, from the environment."""
         return cls(os.environ.get(ADDRESS_VARIABLE, DEFAULT_ADDRESS), os.environ.get(KEY_VARIABLE))
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         self._client.close()
 
     def is_ready(self) -> bool:
-        """Whether the service takes photos now."""
+        """Return whether the service accepts photos now."""
         try:
             return self._client.get("/readyz", timeout=3).is_success
         except httpx.HTTPError:
             return False
 
     def describe_model(self) -> Mapping[str, Any]:
-        """What the service says of its model; nothing where it says nothing.
+        """Return the service's description of its model; empty if it has none.
 
         Raises:
-            ServiceError: it does not answer.
+            ServiceError: the service does not answer.
         """
         response = self._send("GET", "/model")
         facts = _read_json(response) if response.is_success else {}
         return facts if isinstance(facts, Mapping) else {}
 
     def ask(self, photo: bytes, k: int = 5, neighbours: int = 6) -> Answer:
-        """Name the landmark in a photo, and find the photos most like it.
+        """Name the landmark in a photo, and find the most similar photos.
 
         Raises:
-            RefusedError: the photo cannot be read, is too large, or the key is wrong.
-            ServiceError: the service does not answer; `BusyError` where it has too much to do.
+            RefusedError: the photo cannot be read or is too large.
+            ServiceError: the service does not answer, or the key is wrong; `BusyError` if it is overloaded.
         """
         recognition = self._post("/classify", photo, k)
         found = self._post("/search", photo, neighbours)
         try:
-            best, *others = recognition["predictions"]
+            best, *others = recognition["predictions"]  # an answer without predictions raises ValueError here
             return Answer(
                 tuple(_read_prediction(item) for item in (best, *others)),
                 bool(recognition["is_landmark"]),
@@ -164,7 +164,8 @@ class Service:
         )
 
     def _fetch_thumbnail(self, path: object) -> str | None:
-        """The picture as a data address: the browser may not reach the service. Only the service itself is asked."""
+        """Fetch a thumbnail as a data URL, from the service only; the browser may not be able to reach the service."""
+        # a URL of another host would receive the key
         if not isinstance(path, str) or urlsplit(path).scheme or urlsplit(path).netloc:
             return None
         try:

@@ -1,14 +1,14 @@
-"""Names of landmarks: as people read them, and where Wikimedia Commons keeps their photos."""
+"""Names of landmarks: in readable form, and as links to Wikimedia Commons."""
 
 from urllib.parse import quote, unquote
 
 _CATEGORY = "Category:"
-# Special:Search goes straight to a page of that title and searches where there is none
+# Special:Search redirects to the page with that title, and searches if there is none
 _COMMONS = "https://commons.wikimedia.org/wiki/Special:Search/"
 
 
 def read_name(name: str, landmark_id: int) -> str:
-    """The name as people write it; the data set writes names as addresses of Wikimedia's categories.
+    """Convert a name to readable text; the data set has names as URLs of Wikimedia categories.
 
     >>> read_name("Sparkassen-Arena,_G%C3%B6ttingen", 1)
     'Sparkassen-Arena, Göttingen'
@@ -22,7 +22,7 @@ def read_name(name: str, landmark_id: int) -> str:
 
 
 def link_commons(name: str) -> str | None:
-    """The category of Wikimedia Commons; None where the landmark has no name.
+    """Return the URL of the category on Wikimedia Commons; None if the landmark has no name.
 
     >>> link_commons("Sparkassen-Arena,_G%C3%B6ttingen")
     'https://commons.wikimedia.org/wiki/Special:Search/Category:Sparkassen-Arena%2C_G%C3%B6ttingen'

@@ -1,4 +1,4 @@
-"""The page. `make app` starts it: `python -m streamlit run app/page.py`."""
+"""The web page. `make app` starts it with `python -m streamlit run app/page.py`."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ KINDS = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "avi
 ICON = Path(__file__).with_name("icon.svg")
 _ASKED_AT_ONCE = 4
 _CARDS_ON_A_PAGE = 10
-_MODEL_SECONDS = 30
+_MODEL_SECONDS = 30  # the footer may be out of date for this long after another model is served
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo somebody gave, told apart from others by its content."""
+    """An uploaded photo, identified by the digest of its content."""
 
     name: str
     content: bytes
@@ -31,7 +31,7 @@ class Photo:
 
 
 def main() -> None:
-    """Draw the page from top to bottom, as Streamlit does after every click."""
+    """Draw the whole page; Streamlit calls this again after every click."""
     st.set_page_config(page_title="Which landmark is this?", page_icon=str(ICON), layout="centered")
     st.html(STYLE)
     st.title("Which landmark is this?", anchor=False)
@@ -70,6 +70,7 @@ def _connect() -> Service:
     return Service.from_environment()
 
 
+# `_service` has an underscore so that Streamlit does not try to hash it
 @st.cache_data(ttl=_MODEL_SECONDS, show_spinner=False)
 def _describe_model(_service: Service) -> Mapping[str, Any]:
     try:
@@ -79,7 +80,7 @@ def _describe_model(_service: Service) -> Mapping[str, Any]:
 
 
 def _answer(service: Service, photos: Sequence[Photo]) -> list[tuple[Photo, Answer | str]]:
-    """Ask about photos that were not asked about before; those the service could not take now are left out."""
+    """Ask about the photos without a stored answer; photos that the service could not answer now are left out."""
     known: dict[str, Answer | str] = st.session_state.setdefault("answers", {})
     wanted = {photo.digest: photo for photo in photos if photo.digest not in known}
     if wanted:
@@ -158,6 +159,7 @@ def _show_table(results: Sequence[tuple[Photo, Answer | str]], facts: Mapping[st
 
 
 def _escape_markdown(text: str) -> str:
+    # file names come from outside, and would be drawn as Markdown
     return "".join(f"\\{letter}" if letter in "\\`*_{}[]()<>#+-.!|~$:" else letter for letter in text)
 
 

@@ -1,4 +1,4 @@
-"""Small pictures of large photos, for the page alone."""
+"""Previews of uploaded photos, for the page only."""
 
 import base64
 import io
@@ -10,11 +10,12 @@ _MOST_PIXELS = 50_000_000
 
 
 def make_preview(photo: bytes) -> str | None:
-    """A JPEG of at most 720 pixels a side as a data address; None where the photo cannot be drawn."""
+    """Return a JPEG of at most 720 pixels per side as a data URL; None if the photo cannot be shown."""
     try:
         with Image.open(io.BytesIO(photo)) as image:
             if image.width * image.height > _MOST_PIXELS:
                 return None
+            # decodes a JPEG at a reduced size, close to the one needed
             image.draft("RGB", (_SIDE, _SIDE))
             upright = ImageOps.exif_transpose(image)
             upright.thumbnail((_SIDE, _SIDE))

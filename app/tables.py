@@ -1,4 +1,4 @@
-"""Many photos in one table: as shown, and as a CSV file."""
+"""The answers for many photos as one table: on the page, and as a CSV file."""
 
 import csv
 import io
@@ -21,16 +21,16 @@ COLUMNS = (
     "model",
 )
 NO_LANDMARK = "no landmark"
-# what a spreadsheet takes for a formula
+# first characters of what a spreadsheet takes for a formula
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def tabulate(results: Sequence[tuple[str, Answer | str]], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per photo: the answer with the best guess and its figures, or why there is none.
+    """Build one row per photo: the answer with the most likely landmark and its scores, or the error.
 
     Args:
-        results: file name, and the answer or the reason.
-        facts: of the model.
+        results: file name, and the answer or the error message.
+        facts: the service's description of its model.
     """
     name, version = (facts.get(key, facts.get(f"model_{key}", "")) for key in ("name", "version"))
     model = f"{name} {version}".strip()
@@ -38,7 +38,7 @@ def tabulate(results: Sequence[tuple[str, Answer | str]], facts: Mapping[str, An
 
 
 def write_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """The table as CSV in UTF-8, marked as such: spreadsheets guess wrong otherwise."""
+    """Write the table as CSV in UTF-8 with a byte order mark; without it, spreadsheets guess the encoding wrong."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
