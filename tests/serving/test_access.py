@@ -90,7 +90,7 @@ def test_origins(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("origin", ["a.example.org", "https://a.example.org/", "https://", "ftp://a", "https://a b"])
 def test_what_is_no_origin(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
     monkeypatch.setenv(ORIGINS_VARIABLE, f"https://b.example.org,{origin}")
-    with pytest.raises(ArtifactError, match=r"LANDMARKS_CORS_ORIGINS names .* which is no origin"):
+    with pytest.raises(ArtifactError, match=r"LANDMARKS_CORS_ORIGINS names .* which is not an origin"):
         read_origins()
 
 

@@ -57,7 +57,7 @@ def test_embed_gives_the_vector_that_search_compares(client: Client) -> None:
 
 def test_embed_takes_no_k(client: Client) -> None:
     check_problem(client.post("/embed", files={"image": RED}, data={"k": "1"}), 400, "Unknown field 'k'")
-    check_problem(client.post("/embed?k=1", files={"image": RED}), 400, "Unknown parameter 'k'")
+    check_problem(client.post("/embed?k=1", files={"image": RED}), 400, "Unknown query parameter 'k'")
     check_problem(client.post("/embed", json={"image": encode(RED), "k": 1}), 400, "Unknown field 'k'")
 
 
@@ -67,7 +67,7 @@ def test_a_json_batch_answers_the_good_photos_in_their_places(client: Client) ->
     assert results[0] == client.post("/classify?k=1", content=RED, headers=RAW).json()
     assert "is not base64: '%%%'" in results[1]["error"]
     assert "not a photo" in results[2]["error"]
-    assert "texts in base64" in results[3]["error"]
+    assert "photos as base64 strings" in results[3]["error"]
 
 
 def test_a_batch_takes_no_raw_body(client: Client) -> None:
@@ -78,17 +78,17 @@ def test_a_batch_takes_no_raw_body(client: Client) -> None:
     ("sent", "words"),
     [
         ({}, "'image' is missing"),
-        ({"image": None}, "texts in base64"),
-        ({"image": ["x"]}, "texts in base64"),
-        ({"image": "http://127.0.0.1:1/x.png"}, "Addresses are not fetched"),
-        ({"image": "data:image/png;base64,AAAA"}, "Addresses are not fetched"),
+        ({"image": None}, "photos as base64 strings"),
+        ({"image": ["x"]}, "photos as base64 strings"),
+        ({"image": "http://127.0.0.1:1/x.png"}, "URLs are not fetched"),
+        ({"image": "data:image/png;base64,AAAA"}, "URLs are not fetched"),
         ({"image": "AAA"}, "not base64"),
         ({"image": ""}, "empty"),
         ({"photo": "AAAA"}, "Unknown field 'photo'"),
         ([], "Send a JSON object"),
         ("image", "Send a JSON object"),
         (7, "Send a JSON object"),
-        ({"image": {"a": {"b": {}}}}, "texts in base64"),
+        ({"image": {"a": {"b": {}}}}, "photos as base64 strings"),
     ],
 )
 def test_json_that_is_no_request(client: Client, sent: object, words: str) -> None:
@@ -134,8 +134,10 @@ def test_k_may_stand_only_once(client: Client) -> None:
 
 
 def test_unknown_parameters_in_the_address(client: Client) -> None:
-    check_problem(client.post("/classify?top=3", content=RED, headers=RAW), 400, "Unknown parameter 'top'")
-    check_problem(client.post("/classify?" + "k=1&" * 50, content=RED, headers=RAW), 400, "more than 20 parameters")
+    check_problem(client.post("/classify?top=3", content=RED, headers=RAW), 400, "Unknown query parameter 'top'")
+    check_problem(
+        client.post("/classify?" + "k=1&" * 50, content=RED, headers=RAW), 400, "more than 20 query parameters"
+    )
 
 
 def test_no_address_is_opened_wherever_it_stands(client: Client) -> None:

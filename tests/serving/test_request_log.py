@@ -96,7 +96,7 @@ def test_what_is_too_much_is_lost_and_said(
         os.set_blocking(stream.fileno(), False)
         written = (stream.read() or b"").count(b"\n")
     assert 10 <= written < 100
-    assert f"{100 - written} photos are missing" in caplog.text
+    assert f"{100 - written} photos were dropped" in caplog.text
 
 
 def test_a_disk_that_fails_does_not_end_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -179,7 +179,9 @@ def test_a_damaged_model(
 
 def test_what_is_no_origin(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANDMARKS_CORS_ORIGINS", "https://example.org/page")
-    assert "LANDMARKS_CORS_ORIGINS names 'https://example.org/page', which is no origin" in _fail_to_serve(workspace)
+    assert "LANDMARKS_CORS_ORIGINS names 'https://example.org/page', which is not an origin" in _fail_to_serve(
+        workspace
+    )
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_an_address_is_not_fetched(client: Client, path: str, as_file: bool) -> 
     if as_file and path == "/classify_batch":
         assert list(answer.json()["results"][0]) == ["error"]
     else:
-        check_problem(answer, 400, "photo" if as_file else "Addresses are not fetched")
+        check_problem(answer, 400, "photo" if as_file else "URLs are not fetched")
 
 
 def test_a_missing_field(client: Client) -> None:
@@ -232,7 +232,7 @@ def test_a_fault_of_ours_shows_nothing_of_itself(receipt: PackageReceipt, caplog
 
     with anyio.from_thread.start_blocking_portal() as portal:
         answer = Client(build_app(fail, receipt), portal).post("/classify", files={"image": RED})
-    check_problem(answer, 500, "the log of the service says what")
+    check_problem(answer, 500, "The log of the service has the details")
     assert "/tmp/secret" in caplog.text
 
 

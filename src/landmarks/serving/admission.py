@@ -1,4 +1,4 @@
-"""Admission control: how much may be under way at once. What comes above that is refused, and may come again."""
+"""Admission control: limits on concurrent requests and on the memory of their bodies, answered with status 503."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +10,11 @@ _BUSY = "The service is busy. Try again in a second."
 
 
 class AdmissionControl:
-    """Bounds the requests that are being answered, and the bytes of all bodies in memory.
+    """Limits the requests that are being answered, and the bytes of all bodies in memory.
 
-    A body that is still coming in takes bytes but no slot, so slow clients keep nobody else out. When the bytes run
-    out, the upload that began last is dropped: were it the one that asks for more, many at once would all fail.
-    Used in the event loop alone.
+    A body that is being received takes bytes but no slot, so slow clients do not block others. When the bytes run out,
+    the upload that began last is dropped. Dropping the upload that asks for more would fail many parallel uploads at
+    once, each of them half received. There are no locks: use it only in the event loop.
     """
 
     def __init__(self, limits: ServiceParams) -> None:
@@ -24,7 +24,7 @@ class AdmissionControl:
 
     @contextmanager
     def acquire(self) -> Iterator[None]:
-        """Hold a slot while the block runs, and release it then.
+        """Hold a slot while the block runs.
 
         Raises:
             RequestError: all slots are taken.
@@ -39,7 +39,7 @@ class AdmissionControl:
 
     @contextmanager
     def open_upload(self) -> Iterator["Upload"]:
-        """Take in a body, whose bytes count until the block ends."""
+        """Start an upload; its bytes are reserved until the block ends."""
         upload = Upload(self)
         self._incoming.append(upload)
         try:
@@ -48,7 +48,8 @@ class AdmissionControl:
             self.release(upload)
 
     def acquire_bytes(self, upload: "Upload", count: int) -> bool:
-        """Reserve bytes for an upload; False when it had to be dropped."""
+        """Reserve bytes for an upload; return False if it had to be dropped."""
+        # ends when enough bytes are free, or when this upload itself has been dropped
         while count > self._bytes and upload in self._incoming:
             self.release(self._incoming[-1])
         if upload not in self._incoming:
@@ -57,23 +58,23 @@ class AdmissionControl:
         return True
 
     def complete(self, upload: "Upload") -> bool:
-        """Let an upload keep its bytes to the end, now that all of it is there; False when it was dropped before."""
+        """Protect a complete upload from being dropped; return False if it was dropped before."""
         if upload not in self._incoming:
             return False
         self._incoming.remove(upload)
         return True
 
     def release(self, upload: "Upload") -> None:
-        """Give the bytes of an upload back."""
+        """Return the bytes of an upload to the pool."""
         if upload in self._incoming:
             self._incoming.remove(upload)
         self._bytes += upload.counted
-        upload.counted = 0
+        upload.counted = 0  # `open_upload` releases dropped uploads a second time, which must return nothing
         upload.body.clear()
 
 
 class Upload:
-    """A body that comes in while there is memory for it. `counted` bytes of it are reserved."""
+    """A body that is being received; `counted` bytes are reserved for it."""
 
     def __init__(self, admission: AdmissionControl) -> None:
         self._admission = admission
@@ -81,16 +82,16 @@ class Upload:
         self.counted = 0
 
     def add(self, block: bytes) -> None:
-        """Keep more of the body, unless it was dropped."""
+        """Append a block to the body; the block is discarded if the upload was dropped."""
         if self._admission.acquire_bytes(self, len(block)):
             self.counted += len(block)
             self.body += block
 
     def take_body(self) -> bytes:
-        """Hand over the whole body.
+        """Return the whole body; its bytes stay reserved.
 
         Raises:
-            RequestError: there was too little memory for it.
+            RequestError: the upload was dropped, because memory ran out.
         """
         if not self._admission.complete(self):
             raise RequestError(_BUSY, 503)

@@ -1,4 +1,4 @@
-"""The FastAPI application that BentoML mounts: checks requests, computes off the event loop, answers JSON."""
+"""The FastAPI application that BentoML mounts: it checks requests, computes outside the event loop and answers JSON."""
 
 import asyncio
 import inspect
@@ -15,7 +15,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
-from landmarks.recognizer.recognizer import Neighbour, Recognition
+from landmarks.recognizer.recognizer import Recognition
 from landmarks.serving.access import check_key, read_key
 from landmarks.serving.admission import AdmissionControl
 from landmarks.serving.backend import Backend
@@ -40,33 +40,33 @@ from landmarks.serving.schemas import (
 
 TITLE = "landmarks"
 DESCRIPTION = (
-    "Names the landmark in a photo, says when a photo shows none that it knows, and finds similar photos. "
-    f"Errors are answered as `{PROBLEM_TYPE}` (RFC 9457), with the id of the request, which the header `X-Request-ID` "
-    "of every answer tells too. No address in a request is ever fetched. "
-    "Where the service has a key, send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
+    "Names the landmark in a photo, detects photos that show no known landmark, and finds similar photos. "
+    f"Errors are problem details (`{PROBLEM_TYPE}`, RFC 9457) with the request id, which is also in the header "
+    "`X-Request-ID` of every answer. The service never fetches a URL from a request. "
+    "If the service has a key, send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
 )
 _CACHE = "private, max-age=86400"
-_DECIMALS = 7  # of an embedding: more say nothing in float32
+_DECIMALS = 7  # of an embedding; float32 has about 7 digits
 _REF = "#/components/schemas/{model}"
 _REQUEST_ID = {
     "name": REQUEST_ID,
     "in": "header",
     "schema": {"type": "string"},
-    "description": "Names the request in its answer and in the log: up to 64 letters, digits and `._-`.",
+    "description": "Request id, used in the answer and in the log: up to 64 letters, digits and `._-`.",
 }
 _PROBES = {
-    "livez": "Whether the process is alive",
-    "readyz": "Whether the model is loaded and requests are taken",
-    "metrics": "Figures in the text format of Prometheus",
+    "livez": "Check that the process is alive",
+    "readyz": "Check that the model is loaded and requests are accepted",
+    "metrics": "Read metrics in the text format of Prometheus",
 }
 
 
 class _Application(FastAPI):
-    """Describes what FastAPI cannot know of: the key, problems, and the probes that BentoML answers."""
+    """Adds to the OpenAPI document what FastAPI does not know: the key, problem details, and BentoML's probes."""
 
     def openapi(self) -> dict[str, Any]:
-        """Build the OpenAPI document, once."""
-        document = super().openapi()
+        """Return the OpenAPI document."""
+        document = super().openapi()  # FastAPI builds it once and then returns the same object
         if "security" not in document:
             document["security"] = [{}, {"bearer": []}, {"key": []}]
             document["paths"] |= {f"/{name}": {"get": _describe_probe(name)} for name in _PROBES}
@@ -80,11 +80,11 @@ class _Application(FastAPI):
 
 
 def build_app(get_backend: Callable[[], Backend], receipt: PackageReceipt) -> FastAPI:
-    """Make the application.
+    """Build the application.
 
     Args:
-        get_backend: gives the model; called for each request, because the application is there before the model is.
-        receipt: what is served, and within which limits.
+        get_backend: returns the backend; called for each request, since the application exists before the model.
+        receipt: the packaged model and the limits of the service.
     """
     key = read_key()
 
@@ -100,10 +100,10 @@ def build_app(get_backend: Callable[[], Backend], receipt: PackageReceipt) -> Fa
         generate_unique_id_function=lambda route: route.name,
         exception_handlers=HANDLERS,
         openapi_url="/docs.json",
-        # FastAPI's own pages load their scripts from another site
+        # FastAPI's own pages load scripts from another site
         docs_url=None,
         redoc_url=None,
-        # BentoML traces requests already
+        # BentoML already traces requests
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     PhotoEndpoints(get_backend, receipt.service).add_to(app)
@@ -113,7 +113,7 @@ def build_app(get_backend: Callable[[], Backend], receipt: PackageReceipt) -> Fa
 
 
 class PhotoEndpoints:
-    """The endpoints that take photos; their docstrings are their descriptions."""
+    """The endpoints that take photos; their docstrings are their descriptions in the API."""
 
     def __init__(self, get_backend: Callable[[], Backend], limits: ServiceParams) -> None:
         self._get_backend = get_backend
@@ -123,13 +123,13 @@ class PhotoEndpoints:
         self._parsers = anyio.CapacityLimiter(os.cpu_count() or 1)
 
     def add_to(self, app: FastAPI) -> None:
-        """Route them."""
+        """Add the routes to an application."""
         problems = {
-            400: "Something is missing or wrong, or a photo cannot be read.",
-            408: f"The body took more than {self._limits.receive_seconds:g} seconds.",
-            413: f"The body has more than {self._limits.max_body_bytes} bytes.",
-            415: "The body is of another content type.",
-            503: "Too many requests are under way.",
+            400: "A field or parameter is missing or invalid, or a photo cannot be read.",
+            408: f"The body did not arrive within {self._limits.receive_seconds:g} seconds.",
+            413: f"The body is larger than {self._limits.max_body_bytes} bytes.",
+            415: "The content type is not supported.",
+            503: "Too many requests are in progress, or the answer took too long.",
         }
         for handler in (self.classify, self.classify_batch, self.search, self.embed):
             path, field = f"/{handler.__name__}", self._fields[handler.__name__]
@@ -144,10 +144,11 @@ class PhotoEndpoints:
     async def classify(self, request: Request) -> Recognition:
         """Name the landmark in a photo.
 
-        Landmarks from most to least likely, and whether the photo shows a landmark at all: the estimated chance of
-        that, `landmark_score`, must reach the threshold. `confidence` is the estimated chance that the first prediction
-        is right. Both weigh the first prediction, the most similar photo of the gallery, the part of the most similar
-        ones that agree, and how similar the photo is to known distractors (non-landmark photos).
+        Returns landmarks from most to least likely, and whether the photo shows a landmark at all: `landmark_score`,
+        the estimated probability of that, must be at least `threshold`. `confidence` is the estimated probability that
+        the first prediction is correct. Both are computed from the first prediction, the most similar photo of the
+        gallery, the fraction of the most similar photos that show the first prediction, and the similarity to known
+        distractors (non-landmark photos).
         """
         async with self._admit(request, "classify") as asked:
             return await self._recognize(asked.photo, asked.k, "/classify")
@@ -155,7 +156,8 @@ class PhotoEndpoints:
     async def classify_batch(self, request: Request) -> BatchAnswer:
         """Name the landmarks in several photos.
 
-        One result per photo, in their order. A photo that cannot be read gets its own error; the others are answered.
+        Returns one result per photo, in the order of the photos. The result of a photo that cannot be read is an error;
+        the other photos are answered.
         """
         async with self._admit(request, "classify_batch") as asked:
             tries = (self._try_to_recognize(photo, asked.k, "/classify_batch") for photo in asked.photos)
@@ -164,19 +166,26 @@ class PhotoEndpoints:
     async def search(self, request: Request) -> SearchAnswer:
         """Find similar photos.
 
-        The photos of the gallery that are most similar to this one, by cosine similarity, closest first.
+        Returns the most similar photos of the gallery by cosine similarity, best first.
         """
         async with self._admit(request, "search") as asked:
             backend = self._get_backend()
             found = await backend.answer(asked.photo, "/search", neighbours=asked.k)
             return SearchAnswer(
-                tuple(_add_thumbnail(neighbour, backend.has_thumbnails) for neighbour in found.neighbours)
+                tuple(
+                    SimilarPhoto(
+                        **vars(neighbour),
+                        thumbnail=f"thumbnails/{neighbour.image_id}" if backend.has_thumbnails else None,
+                    )
+                    for neighbour in found.neighbours
+                )
             )
 
     async def embed(self, request: Request) -> EmbedAnswer:
-        """Turn a photo into a vector.
+        """Compute the embedding of a photo.
 
-        The embedding that `search` compares: of unit length, so that the inner product of two is their cosine.
+        Returns the vector that `search` compares. It has unit length, so the inner product of two embeddings is their
+        cosine similarity.
         """
         async with self._admit(request, "embed") as asked:
             found = await self._get_backend().answer(asked.photo, "/embed")
@@ -184,12 +193,13 @@ class PhotoEndpoints:
 
     @asynccontextmanager
     async def _admit(self, request: Request, endpoint: str) -> AsyncIterator[PhotoRequest]:
-        """Read a request, and hold a slot while it is being answered."""
+        """Read a request, and hold a slot while it is answered."""
         limits = self._limits
         with self._admission.open_upload() as upload:
             body = await receive_body(request, limits, upload)
             content_type = request.headers.get("content-type", "")
             parts = (request.url.query, content_type, body, self._fields[endpoint], limits)
+            # only now, so that slow uploads hold no slot
             with self._admission.acquire():
                 try:
                     async with asyncio.timeout(limits.answer_seconds):
@@ -211,30 +221,25 @@ class PhotoEndpoints:
             return PhotoError(str(error))
 
 
-def _add_thumbnail(neighbour: Neighbour, has_thumbnails: bool) -> SimilarPhoto:
-    thumbnail = f"thumbnails/{neighbour.image_id}" if has_thumbnails else None
-    return SimilarPhoto(**vars(neighbour), thumbnail=thumbnail)
-
-
 def _add_facts(app: FastAPI, get_backend: Callable[[], Backend], receipt: PackageReceipt) -> None:
     to_json = pydantic.TypeAdapter(LandmarksAnswer).dump_json
 
     async def landmarks() -> Response:
-        """List what the model can name."""
+        """List the landmarks that the model can name."""
         backend = get_backend()
-        # many landmarks make many bytes
+        # FastAPI would serialise the list, which may be long, in the event loop
         data = await anyio.to_thread.run_sync(lambda: to_json(backend.list_landmarks()))
         return Response(data, media_type="application/json")
 
     async def model() -> ModelAnswer:
-        """Tell which model answers."""
+        """Describe the model."""
         return get_backend().describe_model(receipt)
 
     async def thumbnails(request: Request) -> Response:
-        """Show a small picture of a photo of the gallery."""
+        """Return the thumbnail of a gallery photo."""
         data = await anyio.to_thread.run_sync(get_backend().find_thumbnail, request.path_params["image_id"])
         if data is None:
-            raise RequestError("There is no thumbnail of such a photo.", 404)
+            raise RequestError("There is no thumbnail for this photo.", 404)
         headers = {"cache-control": _CACHE, "etag": f'"{zlib.crc32(data):08x}"'}
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
@@ -251,7 +256,7 @@ def _add_facts(app: FastAPI, get_backend: Callable[[], Backend], receipt: Packag
             responses=_describe_answers(answer, {}),
             openapi_extra={"parameters": [_REQUEST_ID]},
         )(handler)
-        # BentoML's client sends nothing but POST
+        # BentoML's client sends only POST
         app.api_route(path, methods=["HEAD", "POST"], include_in_schema=False, response_model=None)(handler)
     path = "/thumbnails/{image_id}"
     form = {"type": "string", "pattern": "^[0-9A-Za-z_-]+$"}
@@ -261,10 +266,10 @@ def _add_facts(app: FastAPI, get_backend: Callable[[], Backend], receipt: Packag
         **_describe(thumbnails),
         response_class=Response,
         responses={
-            200: {"description": "The picture.", "content": picture},
-            304: {"description": "It is the one that the client has, by its `ETag`."},
+            200: {"description": "The thumbnail.", "content": picture},
+            304: {"description": "The copy of the client is current, according to its `ETag`."},
             401: _describe_problem("The key of the service is missing or wrong."),
-            404: _describe_problem("There is no such photo, or no thumbnails."),
+            404: _describe_problem("The photo is unknown, or the model has no thumbnails."),
         },
         openapi_extra={"parameters": [image_id, _REQUEST_ID]},
     )(thumbnails)
@@ -272,7 +277,7 @@ def _add_facts(app: FastAPI, get_backend: Callable[[], Backend], receipt: Packag
 
 
 def _describe(handler: Callable[..., Any], more: str = "") -> dict[str, Any]:
-    """The docstring of a handler, as the summary and the description of its endpoint."""
+    """Split the docstring of a handler into the summary and the description of its endpoint."""
     summary, _, description = inspect.cleandoc(handler.__doc__ or "").partition("\n\n")
     return {"summary": summary.removesuffix("."), "description": "\n\n".join(filter(None, (description, more)))}
 
@@ -290,7 +295,7 @@ def _describe_problem(description: str) -> dict[str, Any]:
 
 
 def _describe_probe(name: str) -> dict[str, Any]:
-    answer = {"description": "It is so.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    answer = {"description": "The answer.", "content": {"text/plain": {"schema": {"type": "string"}}}}
     return {"operationId": name, "summary": _PROBES[name], "responses": {"200": answer}, "security": []}
 
 

@@ -1,4 +1,4 @@
-"""The model behind the application: decodes off the event loop, and lets photos that come together share a run."""
+"""The model behind the application: it decodes photos outside the event loop and runs them in batches."""
 
 import asyncio
 import dataclasses
@@ -22,17 +22,17 @@ from landmarks.serving.receipt import PackageReceipt
 from landmarks.serving.request_log import RequestLog
 from landmarks.serving.schemas import API_VERSION, KnownLandmark, LandmarksAnswer, ModelAnswer
 
-_LARGE_PIXELS = 4_000_000
+_LARGE_PIXELS = 4_000_000  # photos above this are decoded one at a time
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is wanted of one decoded photo.
+    """One decoded photo and what to compute for it.
 
     Attributes:
         pixels: uint8 (image_size, image_size, 3).
-        landmarks: how many landmarks to name; 0 for none.
-        neighbours: how many similar photos to find; 0 for none.
+        landmarks: number of landmarks to name; 0 for no recognition.
+        neighbours: number of similar photos to find; 0 for no search.
     """
 
     pixels: Pixels
@@ -42,12 +42,12 @@ class Query:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """What was found in one photo.
+    """Result for one photo.
 
     Attributes:
-        embedding: float32 (d,), of unit length, or zeros where the network finds nothing.
-        recognition: None where no landmarks were wanted.
-        neighbours: closest first.
+        embedding: float32 (d,), of unit length, or zeros if the network finds nothing in the photo.
+        recognition: None if no landmarks were requested.
+        neighbours: the similar photos, best first.
     """
 
     embedding: Floats
@@ -56,7 +56,7 @@ class QueryResult:
 
 
 class Backend:
-    """A recognizer that many requests use at once. Used in the event loop."""
+    """A recognizer shared by concurrent requests. Use it in the event loop."""
 
     def __init__(self, recognizer: Recognizer, limits: ServiceParams, log: RequestLog | None = None) -> None:
         self.recognizer = recognizer
@@ -67,12 +67,13 @@ class Backend:
         self._one_thread = anyio.CapacityLimiter(1)
 
     async def answer(self, photo: bytes, endpoint: str, landmarks: int = 0, neighbours: int = 0) -> QueryResult:
-        """Find in an encoded photo what is wanted of it, and note it in the request log where there is one.
+        """Answer for one encoded photo, and write it to the request log if there is one.
 
         Raises:
-            ImageError: the photo cannot be decoded, or similar ones are wanted and it shows nothing.
+            ImageError: the photo cannot be decoded, or similar photos are requested and its embedding is zero.
         """
         pixels = await self._decode(photo)
+        # the request log holds the first prediction, whatever the endpoint
         query = Query(pixels, max(landmarks, 1) if self.log else landmarks, neighbours)
         result = await asyncio.wrap_future(self._batches.submit(query))
         if isinstance(result, ImageError):
@@ -82,7 +83,8 @@ class Backend:
         return result
 
     async def _decode(self, photo: bytes) -> Pixels:
-        # large ones take hundreds of megabytes while they are decoded: one at a time, and in nobody else's way
+        # a large photo takes hundreds of megabytes while it is decoded: one at a time, and in a thread of their own, so
+        # that small photos do not wait
         limiter = self._one_thread if _is_large(photo) else self._threads
         return await anyio.to_thread.run_sync(decode_image, photo, self._format, limiter=limiter)
 
@@ -93,7 +95,7 @@ class Backend:
         )
 
     def describe_model(self, receipt: PackageReceipt) -> ModelAnswer:
-        """Tell which model this is, and where it comes from."""
+        """Describe the model and its origin."""
         return ModelAnswer(
             name=receipt.model_name,
             version=receipt.model_version,
@@ -110,24 +112,24 @@ class Backend:
 
     @property
     def has_thumbnails(self) -> bool:
-        """Whether the gallery has small pictures of its photos."""
+        """Whether the gallery has thumbnails."""
         return self.recognizer.gallery.thumbnails is not None
 
     def find_thumbnail(self, image_id: str) -> bytes | None:
-        """Find the small JPEG of a gallery photo; None where there is no such photo, or no thumbnails."""
+        """Return the thumbnail of a gallery photo as JPEG; None if the photo is unknown or there are no thumbnails."""
         return self.recognizer.gallery.find_thumbnail(image_id)
 
     def close(self) -> None:
-        """Answer what is waiting, write the rest of the log, and stop."""
-        self._batches.close()
+        """Answer the waiting queries, write the rest of the request log, and stop the threads."""
+        self._batches.close()  # before the log, which records its last answers
         if self.log:
             self.log.close()
 
 
 def run_queries(recognizer: Recognizer, queries: Sequence[Query]) -> list[QueryResult | ImageError]:
-    """Answer a batch with one run of the network and one search, each photo as if it were alone.
+    """Answer a batch of queries with one run of the network and one search.
 
-    The error of one photo is its own result.
+    The result of a query does not depend on the other queries. An error of one photo is returned as its result.
     """
     probabilities, embeddings = recognizer.network.run(np.stack([query.pixels for query in queries]))
     recognitions = _recognize(recognizer, queries, probabilities, embeddings)
@@ -146,7 +148,7 @@ def _recognize(
     rows = [row for row, query in enumerate(queries) if query.landmarks]
     if not rows:
         return {}
-    most = max(queries[row].landmarks for row in rows)
+    most = max(queries[row].landmarks for row in rows)  # one call for all; each query then takes what it asked for
     found = recognizer.classify_outputs(probabilities[rows], embeddings[rows], most)
     return {
         row: dataclasses.replace(item, predictions=item.predictions[: queries[row].landmarks])

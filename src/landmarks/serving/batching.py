@@ -1,4 +1,4 @@
-"""Requests that come at the same time share one run of the network."""
+"""Dynamic batching: concurrent requests share one run of the network."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -11,18 +11,18 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Runs a function over whatever is waiting, all of it at once, in one thread of its own.
+    """Runs a function on batches of the waiting items, in a thread of its own.
 
-    A batch is what came while the one before it ran. So nobody waits for company: a single client is served at once,
-    and the more clients there are, the larger the batches become.
+    A batch holds the items that arrived while the previous batch ran. No item waits for a batch to fill up: a single
+    client is answered immediately, and batches grow with the load.
     """
 
     def __init__(self, run: Callable[[Sequence[Item]], Sequence[Result]], most: int) -> None:
         """Start the thread.
 
         Args:
-            run: gives one result for each item, in their order, whatever else is in the batch.
-            most: items in one batch.
+            run: returns one result per item, in their order; a result must not depend on the rest of the batch.
+            most: maximum number of items in a batch.
         """
         self._run = run
         self._most = most
@@ -31,13 +31,13 @@ class Batcher(Generic[Item, Result]):
         self._thread.start()
 
     def submit(self, item: Item) -> "Future[Result]":
-        """Put an item into the next batch; where it is cancelled before that, it is left out."""
+        """Queue an item for the next batch; it is skipped if its future is cancelled before that."""
         future: Future[Result] = Future()
         self._waiting.put((item, future))
         return future
 
     def close(self) -> None:
-        """Answer what is waiting, then stop."""
+        """Run the waiting items, then stop the thread."""
         self._waiting.put(None)
         self._thread.join()
 
@@ -49,7 +49,7 @@ class Batcher(Generic[Item, Result]):
                     entry = self._waiting.get_nowait()
                 except Empty:
                     break
-                if entry is None:
+                if entry is None:  # from `close`: this batch is the last
                     goes_on = False
                 else:
                     batch.append(entry)
@@ -61,10 +61,10 @@ class Batcher(Generic[Item, Result]):
         try:
             results = self._run([item for item, _ in batch]) if batch else ()
             answers = list(zip(batch, results, strict=True))
-        except Exception as error:  # noqa: BLE001  # it belongs to whoever waits for the result
+        except Exception as error:  # noqa: BLE001  # raised where the result is awaited, and must not end this thread
             if len(batch) == 1:
                 batch[0][1].set_exception(error)
-            else:  # only those that cause it are to suffer from it
+            else:  # one by one, so that only the items that cause the error fail
                 for entry in batch:
                     self._answer([entry])
             return

@@ -1,7 +1,7 @@
-"""Reading a request: its body within the limits, then the photos and `k`, before anything is computed.
+"""Reading requests: the body within its limits, then the photos and `k`, before anything is computed.
 
-FastAPI would parse a body before anything bounds it, and write uploads to the disk. So bodies are read here, in memory,
-and this is the only module that knows how photos arrive; `schemas.describe_request` says it to OpenAPI.
+FastAPI parses a body before any limit applies, and writes large uploads to disk. So bodies are read here, in memory. No
+other module knows how photos arrive; `schemas.describe_request` describes it in the OpenAPI document.
 """
 
 import asyncio
@@ -25,20 +25,20 @@ from landmarks.serving.problems import RequestError, shorten
 from landmarks.serving.schemas import JSON, MULTIPART, PhotoError, PhotoField
 
 _RAW = re.compile(r"image/[^/]+|application/octet-stream")
-_MOST_PARTS = 1000  # parts of a few bytes take thousands of times as long as bytes of one part
+_MOST_PARTS = 1000  # a byte in a tiny part takes thousands of times as long to parse as a byte of a photo
 _JSON_MARKS = (b"[", b"{", b":", b",")
 
 
 @dataclass(frozen=True)
 class PhotoRequest:
-    """Encoded photos, or why one cannot be one, and how many answers are wanted of each."""
+    """The encoded photos of a request, errors in place of unreadable ones, and the number of answers per photo."""
 
     photos: tuple[bytes | PhotoError, ...]
     k: int
 
     @property
     def photo(self) -> bytes:
-        """The photo, where the endpoint takes one."""
+        """The photo of an endpoint that takes exactly one."""
         (photo,) = self.photos
         assert isinstance(photo, bytes)
         return photo
@@ -47,11 +47,11 @@ class PhotoRequest:
 async def receive_body(request: Request, limits: ServiceParams, upload: Upload) -> bytes:
     """Read a body within the limits of size, time and memory.
 
-    A client that is still sending when the answer comes and the connection closes sees a broken connection in place
-    of the answer. So what exceeds a limit is read and dropped, up to the limit again.
+    If the connection closes while the client is still sending, the client sees a broken connection instead of the
+    answer. So the part above the size limit is read and discarded, up to twice the limit.
 
     Raises:
-        RequestError: the body is too large, too slow, or there is no memory for it now.
+        RequestError: the body is too large or too slow, or memory ran out.
     """
     try:
         async with asyncio.timeout(limits.receive_seconds):
@@ -62,6 +62,7 @@ async def receive_body(request: Request, limits: ServiceParams, upload: Upload) 
 
 
 async def _read_stream(request: Request, max_bytes: int, upload: Upload) -> None:
+    # a body announced as more than twice the limit is refused unread
     announced = request.headers.get("content-length", "")
     received = int(announced) if announced.isdecimal() and int(announced) > 2 * max_bytes else 0
     if not received:
@@ -72,28 +73,28 @@ async def _read_stream(request: Request, max_bytes: int, upload: Upload) -> None
             elif received > 2 * max_bytes:
                 break
     if received > max_bytes:
-        raise RequestError(f"The body is larger than {max_bytes} bytes. Send a smaller photo or fewer of them.", 413)
+        raise RequestError(f"The body is larger than {max_bytes} bytes. Send a smaller photo or fewer photos.", 413)
 
 
 def parse_request(query: str, content_type: str, body: bytes, field: PhotoField, limits: ServiceParams) -> PhotoRequest:
-    """Take the photos and `k` out of a request: from a form, from JSON, or a photo as the body itself.
+    """Read the photos and `k` from a request: from a form, from JSON, or from a photo as the body itself.
 
     Args:
-        query: the part of the address behind the question mark.
-        content_type: as the header says.
-        body: all of it.
-        field: what the endpoint takes.
-        limits: of `k`.
+        query: query string of the URL.
+        content_type: value of the header.
+        body: the complete body.
+        field: the field that the endpoint takes.
+        limits: default and maximum of `k`.
 
     Raises:
-        RequestError: the body is of another content type or damaged, or something in it is missing or wrong.
+        RequestError: the content type is not supported, the body is damaged, or a field is missing or invalid.
     """
     sent_k = _parse_query(query, field)
     sent = _parse_body(content_type, body, field)
     allowed = {field.name, "k"} if field.takes_k else {field.name}
     if unknown := [name for name, _ in sent if name not in allowed]:
-        wanted = " and, if wanted, 'k'" if field.takes_k else ""
-        raise RequestError(f"Unknown field {shorten(unknown[0])}. Send the field {field.name!r}{wanted}.")
+        optional = " and optionally 'k'" if field.takes_k else ""
+        raise RequestError(f"Unknown field {shorten(unknown[0])}. Send the field {field.name!r}{optional}.")
     photos = tuple(value for name, value in sent if name == field.name)
     if not photos:
         raise RequestError(f"The field {field.name!r} is missing.")
@@ -106,16 +107,18 @@ def parse_request(query: str, content_type: str, body: bytes, field: PhotoField,
 
 
 def read_k(values: Sequence[Any], limits: ServiceParams) -> int:
-    """Read the number of answers wanted from all that was sent as `k`: nothing, or a whole number, perhaps as text.
+    """Read the number of answers per photo from all values sent as `k`: none, or a whole number, possibly as text.
 
     Raises:
-        RequestError: there are several, or it is not a whole number from 1 to `limits.max_k`.
+        RequestError: there are several values, or the value is not a whole number from 1 to `limits.max_k`.
     """
     if not values:
         return limits.default_k
     value = values[0]
+    # int() alone takes signs, underscores and digits of other scripts too, and raises on thousands of digits
     if len(values) == 1 and isinstance(value, str) and re.fullmatch(f"[0-9]{{1,{len(str(limits.max_k))}}}", value):
         value = int(value)
+    # not isinstance: JSON's `true` is an int as well
     if len(values) == 1 and type(value) is int and 1 <= value <= limits.max_k:
         return value
     shown = str(value) if isinstance(value, str | int | float) else type(value).__name__
@@ -127,15 +130,15 @@ def _parse_query(query: str, field: PhotoField) -> list[str]:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
     except ValueError:
-        raise RequestError("The address has more than 20 parameters.") from None
+        raise RequestError("The URL has more than 20 query parameters.") from None
     for name, _ in pairs:
         if name != "k" or not field.takes_k:
-            raise RequestError(f"Unknown parameter {shorten(name)} in the address.")
+            raise RequestError(f"Unknown query parameter {shorten(name)}.")
     return [value for _, value in pairs]
 
 
 def _parse_body(content_type: str, body: bytes, field: PhotoField) -> list[tuple[str, Any]]:
-    """The fields of a body by name; photos as bytes, or as the error that each of them has."""
+    """Read the fields of a body as (name, value); a photo is bytes, or its error."""
     media_type = content_type.split(";")[0].strip().lower()
     if media_type == MULTIPART:
         return parse_form(content_type, body, field)
@@ -149,10 +152,10 @@ def _parse_body(content_type: str, body: bytes, field: PhotoField) -> list[tuple
 
 
 def parse_form(content_type: str, body: bytes, field: PhotoField) -> list[tuple[str, Any]]:
-    """Parse a multipart body in memory; what has a filename, even an empty one, is a file.
+    """Parse a multipart body in memory; a part with a filename, even an empty one, is a file.
 
     Raises:
-        RequestError: it is damaged or cut off, has too many parts, or a text in place of a photo.
+        RequestError: the body is damaged or truncated, has too many parts, or holds text instead of a photo.
     """
     _, options = parse_options_header(content_type)
     sent: list[tuple[str, Any]] = []
@@ -167,8 +170,7 @@ def parse_form(content_type: str, body: bytes, field: PhotoField) -> list[tuple[
             content = part.file_object.read()
         elif name == field.name:
             raise RequestError(
-                f"The field {name!r} must hold a file (a part with a filename); received text. "
-                "Addresses are not fetched."
+                f"The field {name!r} must hold a file (a part with a filename); received text. URLs are not fetched."
             )
         else:
             content = part.value or b""
@@ -181,15 +183,16 @@ def parse_form(content_type: str, body: bytes, field: PhotoField) -> list[tuple[
             add,
             on_end=lambda: ends.append(True),
             boundary=options.get(b"boundary", b""),
-            # larger files go to the disk
+            # python-multipart writes larger files to disk
             config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},
         )
         parser.write(body)
         parser.finalize()
     except FormParserError:
         raise RequestError(f"The body is not valid {MULTIPART}: it is damaged or has no boundary.") from None
+    # finalize() takes a body without its last boundary, and drops the part that it was in
     if not ends:
-        raise RequestError(f"The body is not valid {MULTIPART}: it is cut off.")
+        raise RequestError(f"The body is not valid {MULTIPART}: it is truncated.")
     return sent
 
 
@@ -197,12 +200,13 @@ def parse_json(body: bytes, field: PhotoField) -> list[tuple[str, Any]]:
     """Parse a JSON object that holds photos in base64.
 
     Raises:
-        RequestError: it is no such object.
+        RequestError: the body is not such an object, or has too many photos.
     """
-    # an object of the expected form has few of these; millions of them make objects 20 times the size of the body
+    # counted before parsing: millions of them become Python objects 20 times the size of the body
     if sum(body.count(mark) for mark in _JSON_MARKS) > 2 * field.most + 16:
         raise RequestError(f"The body is not of the form {field.json_form}, or has too many photos.")
     try:
+        # field names and base64 are ASCII; one emoji would make the text take four bytes per character
         value = json.loads(body.decode("ascii"), object_pairs_hook=_refuse_repeats, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise RequestError(f"The body is not valid JSON of the form {field.json_form}.") from None
@@ -216,24 +220,23 @@ def parse_json(body: bytes, field: PhotoField) -> list[tuple[str, Any]]:
 
 
 def _decode_photo(value: Any, field: PhotoField) -> bytes | PhotoError:
-    """Decode base64 of RFC 4648, section 4."""
+    """Decode base64 as in RFC 4648, section 4."""
     if not isinstance(value, str):
-        return PhotoError(f"The field {field.name!r} must hold photos as texts in base64.")
+        return PhotoError(f"The field {field.name!r} must hold photos as base64 strings.")
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         return PhotoError(
-            f"The field {field.name!r} is not base64: {shorten(value)}. "
-            "Addresses are not fetched, `data:` ones included."
+            f"The field {field.name!r} is not base64: {shorten(value)}. URLs are not fetched, including `data:` URLs."
         )
 
 
 def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("duplicate key")
     return found
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

@@ -1,4 +1,4 @@
-"""BentoML: its model store, and the Bento that holds a recognizer with all that serving needs."""
+"""Packaging with BentoML: import a recognizer into the model store, and build a Bento with all that serving needs."""
 
 import os
 import shutil
@@ -24,40 +24,43 @@ from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt
 
 BENTOFILE = "bentofile.yaml"
 _VERSION_DIGITS = 12
+# the service runs the exported network, not the Keras model
 _NOT_SERVED = shutil.ignore_patterns(KERAS_MODEL_FILE)
 
 
 def find_recognizer(model_name: str, version: str, run_id: str) -> str | None:
-    """The tag in BentoML's model store of a registered version, or None when it was not imported yet."""
+    """Return the tag of a registered version in BentoML's model store; None if it has not been imported."""
     tag = _name_model(model_name, version, run_id)
     try:
         labels = bentoml.models.get(tag).info.labels
     except NotFound:
         return None
+    # the tag has only the first digits of the run id
     return tag if labels.get("run_id") == run_id else None
 
 
 def import_recognizer(folder: Path, model_name: str, version: str, run_id: str, labels: dict[str, str]) -> str:
-    """Put a recognizer directory into BentoML's model store, once per registered version and run.
+    """Copy a recognizer directory into BentoML's model store, once per registered version and run.
 
     Args:
-        folder: the recognizer directory of docs/pipeline.md.
-        model_name: the registered model.
+        folder: the recognizer directory, as in docs/pipeline.md.
+        model_name: name of the registered model.
         version: its version in the registry.
-        run_id: the run that trained it.
-        labels: more to remember with it; `registry_version` and `run_id` are added.
+        run_id: run that trained it.
+        labels: labels of the stored model; `registry_version` and `run_id` are added.
 
     Returns:
-        The tag, with its version: the same for the same registered version and run.
+        The tag with its version. It is the same for the same registered version and run.
 
     Raises:
-        ArtifactError: the folder is no recognizer directory.
+        ArtifactError: the folder is not a recognizer directory.
     """
     if tag := find_recognizer(model_name, version, run_id):
         return tag
     for part in (f"{BUNDLE_FOLDER}/{BUNDLE_FILE}", f"{INDEX_FOLDER}/{INDEX_FILE}"):
         if not (folder / part).is_file():
-            raise ArtifactError(f"{folder} is no recognizer directory: {part} is missing. Register the model again.")
+            raise ArtifactError(f"{folder} is not a recognizer directory: {part} is missing. Register the model again.")
+    # a tag of our own: BentoML's import functions make a new one at every call
     tag = _name_model(model_name, version, run_id)
     labels = {**labels, "registry_version": version, "run_id": run_id}
     with _keep_private(), bentoml.models.create(tag, labels=labels) as model:
@@ -78,25 +81,25 @@ def build_bento(
 ) -> PackageReceipt:
     """Build the Bento of an imported recognizer, once per content.
 
-    The version of the Bento is made here, from the registered version and a digest of all that goes in. So the receipt
-    inside the Bento can name the Bento, and packaging the same things twice gives one Bento.
+    The version of the Bento is computed here, from the registered version and a digest of the content. So the receipt
+    inside the Bento can name the Bento, and packaging the same content twice gives one Bento.
 
     Args:
-        model_tag: as `import_recognizer` gave it.
-        model_name: the registered model; the Bento has its name.
+        model_tag: tag from `import_recognizer`.
+        model_name: name of the registered model, and of the Bento.
         version: its version in the registry.
-        run_id: the run that trained it.
-        alias: the registry's alias that led to it.
-        origin: what else is known of where it comes from.
-        service: the limits of the service.
-        project: the folder of `bentofile.yaml`.
+        run_id: run that trained it.
+        alias: alias in the registry that was resolved to this version.
+        origin: further facts about the origin of the model.
+        service: limits of the service.
+        project: folder of `bentofile.yaml`.
 
     Returns:
-        The receipt, `tag` filled in.
+        The receipt, with the tag of the Bento.
 
     Raises:
-        ArtifactError: the project lacks a file that `bentofile.yaml` names, a package is not installed, or BentoML
-            cannot build.
+        ArtifactError: `bentofile.yaml` or a file that it includes is missing, a package is not installed or has
+            another version, or BentoML cannot build.
     """
     options = _pin_packages(_read_options(project))
     facts = {"model_name": model_name, "model_version": version, "run_id": run_id, "alias": alias}
@@ -110,7 +113,7 @@ def build_bento(
 
 
 def has_bento(tag: str) -> bool:
-    """Whether the Bento of this tag is in the store."""
+    """Return whether the Bento with this tag is in the store."""
     try:
         bentoml.bentos.get(tag)
     except NotFound:
@@ -119,10 +122,12 @@ def has_bento(tag: str) -> bool:
 
 
 def pin_requirements(requirements: Iterable[str]) -> list[str]:
-    """The packages named, and all that they need here, each as `name==version` of what is installed.
+    """Pin packages and all their dependencies to the installed versions, as `name==version`.
+
+    BentoML's own lock would write the address of a package index into the Bento.
 
     Raises:
-        ArtifactError: one is not installed.
+        ArtifactError: a package is not installed, or its version does not meet a requirement.
     """
     pinned: dict[str, str] = {}
     waiting = [Requirement(text) for text in requirements]
@@ -146,9 +151,11 @@ def _installed_version(wanted: Requirement) -> str:
     try:
         version = distribution(wanted.name).version
     except PackageNotFoundError:
-        raise ArtifactError(f"{wanted.name} is not installed, but the service needs it. Install it here.") from None
+        raise ArtifactError(f"{wanted.name} is not installed, but the service needs it. Install it first.") from None
     if not wanted.specifier.contains(version, prereleases=True):
-        raise ArtifactError(f"{wanted.name} {version} is installed, but the service needs {wanted}. Install that.")
+        raise ArtifactError(
+            f"{wanted.name} {version} is installed, but the service needs {wanted}. Install that version."
+        )
     return version
 
 
@@ -170,7 +177,7 @@ def _read_options(project: Path) -> dict[str, Any]:
 
 def _pin_packages(options: dict[str, Any]) -> dict[str, Any]:
     python = options["python"]
-    # BentoML adds its own pin
+    # BentoML adds the pin of itself
     pins = [pin for pin in pin_requirements(python["packages"]) if not pin.startswith("bentoml==")]
     return options | {"python": python | {"packages": pins}}
 
@@ -178,7 +185,7 @@ def _pin_packages(options: dict[str, Any]) -> dict[str, Any]:
 def _list_sources(project: Path, options: dict[str, Any]) -> Iterator[Path]:
     for name in options["include"]:
         path = project / name
-        if name == RECEIPT_PATH.as_posix():
+        if name == RECEIPT_PATH.as_posix():  # written by `_build`, since it names the Bento
             continue
         if not path.exists():
             raise ArtifactError(f"{path} is missing, but {BENTOFILE} includes it. Run from the project's root.")
@@ -190,7 +197,7 @@ def _digest_sources(project: Path, options: dict[str, Any]) -> list[list[str]]:
 
 
 def _build(receipt: PackageReceipt, options: dict[str, Any], project: Path) -> None:
-    """Build in a folder of its own, which holds only what goes in: BentoML walks all of its build context."""
+    """Build in a temporary folder that holds only the included files, because BentoML walks its whole build context."""
     with tempfile.TemporaryDirectory(prefix="landmarks-bento-") as scratch, _keep_private():
         context = Path(scratch)
         for path in _list_sources(project, options):
@@ -211,7 +218,7 @@ def _build(receipt: PackageReceipt, options: dict[str, Any], project: Path) -> N
 
 @contextmanager
 def _keep_private() -> Iterator[None]:
-    """Keep BentoML from reporting to its makers what is done here."""
+    """Keep BentoML from sending usage statistics while the block runs."""
     before = os.environ.get("BENTOML_DO_NOT_TRACK")
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
     try:

@@ -1,4 +1,4 @@
-"""`reports/package.json`: what was packaged. It travels inside the Bento and tells the service what to load."""
+"""The receipt of a package, `reports/package.json`. The Bento includes it, and the service reads its model from it."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ RECEIPT_PATH = Path("reports/package.json")
 
 
 class Origin(Section):
-    """Where a registered version comes from, as its tags in the registry tell it; null for what they do not.
+    """Origin of a registered version, from its tags in the registry; null if a tag is missing.
 
-    `registered` is ISO 8601 in UTC; `metrics` are those of the test split.
+    `registered` is a time in UTC, ISO 8601; `metrics` are those on the test split.
     """
 
     variant: str | None
@@ -27,7 +27,7 @@ class Origin(Section):
 
 
 class PackageReceipt(Section):
-    """One packaged model: the Bento, the model inside it, where that came from, and the limits of its service."""
+    """Content of the receipt: the Bento, the model inside it and its origin, and the limits of the service."""
 
     tag: str
     model_tag: str
@@ -40,10 +40,10 @@ class PackageReceipt(Section):
 
 
 def read_receipt(path: Path = RECEIPT_PATH) -> PackageReceipt:
-    """Read what was packaged.
+    """Read the receipt of a package.
 
     Raises:
-        ArtifactError: the file is missing or is no such receipt.
+        ArtifactError: the file is missing or is not a receipt.
     """
     if not path.is_file():
         raise ArtifactError(
@@ -52,7 +52,7 @@ def read_receipt(path: Path = RECEIPT_PATH) -> PackageReceipt:
     try:
         return PackageReceipt.model_validate(read_json(path))
     except pydantic.ValidationError as error:
-        fields = ", ".join(".".join(map(str, problem["loc"])) or "all of it" for problem in error.errors())
+        fields = ", ".join(".".join(map(str, problem["loc"])) or "whole file" for problem in error.errors())
         raise ArtifactError(
-            f"{path} is not the receipt of a package (wrong: {fields}). Run `landmarks package` again."
+            f"{path} is not the receipt of a package (invalid: {fields}). Run `landmarks package` again."
         ) from None

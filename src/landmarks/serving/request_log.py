@@ -1,4 +1,4 @@
-"""What was served, as JSON lines, for `landmarks drift`: never the photo, never who sent it."""
+"""The request log: answers as JSON lines for `landmarks drift`, without the photos and without their senders."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ from landmarks.recognizer.recognizer import Recognition
 from landmarks.schema.network_format import Floats
 
 PATH_VARIABLE = "LANDMARKS_REQUEST_LOG"
-_MOST_WAITING = 2000  # lines; what comes above that is lost and counted
+_MOST_WAITING = 2000  # photos; further ones are dropped and counted
 _DECIMALS = 4
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Served:
-    """One photo that was answered."""
+    """The answer for one photo."""
 
     time: datetime
     endpoint: str
@@ -35,7 +35,7 @@ class Served:
 class RequestLog:
     """Appends one line per photo, in a thread of its own; requests never wait for the disk.
 
-    The file is opened anew for every few lines, so it may be moved away at any time: the next line starts a new one.
+    The file is reopened for every write, so it may be moved at any time: the next write creates a new one.
     """
 
     def __init__(self, path: Path, model_version: str) -> None:
@@ -44,7 +44,7 @@ class RequestLog:
         Raises:
             ArtifactError: the file cannot be written.
         """
-        try:
+        try:  # at start, so that a wrong path is not found only after the first answers
             path.parent.mkdir(parents=True, exist_ok=True)
             path.open("ab").close()
         except OSError as error:
@@ -60,14 +60,14 @@ class RequestLog:
         self._thread.start()
 
     def add(self, endpoint: str, recognition: Recognition, embedding: Floats) -> None:
-        """Note a photo that was answered; where too many are waiting, it is lost."""
+        """Queue the answer for a photo; it is dropped and counted if the queue is full."""
         try:
             self._waiting.put_nowait(Served(datetime.now(UTC), endpoint, recognition, embedding))
         except Full:
             self._lost += 1
 
     def close(self) -> None:
-        """Write what is waiting, then stop."""
+        """Write the queued lines, then stop the thread."""
         self._waiting.put(None)
         self._thread.join()
 
@@ -79,11 +79,11 @@ class RequestLog:
             lines = [self._write_line(item) for item in batch if item is not None]
             self._append("".join(lines).encode())
             if self._lost:
-                _log.warning("the request log is behind: %d photos are missing in it", self._lost)
+                _log.warning("the request log is behind: %d photos were dropped", self._lost)
                 self._lost = 0
 
     def _take(self) -> Iterator[Served | None]:
-        """The next entry, and all that wait behind it, up to the end."""
+        """Wait for an entry, then yield it and all that are queued, up to the final None."""
         item = self._waiting.get()
         yield item
         while item is not None:
@@ -95,7 +95,7 @@ class RequestLog:
 
     def _append(self, data: bytes) -> None:
         try:
-            # one write, so that the lines of several workers do not mix
+            # one write in append mode, so that the lines of several workers do not mix
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 os.write(descriptor, data)

@@ -1,4 +1,4 @@
-"""What may be sent to the service, and what it answers beside `Recognition`."""
+"""Requests of the service as OpenAPI, and the types of its answers, except `Recognition`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,9 +24,9 @@ class PhotoField:
     """The field of a form or of a JSON object that holds the photos of a request.
 
     Attributes:
-        name: of the field.
-        most: photos in one request. A single photo may be the body itself, too.
-        takes_k: whether `k` may be sent with it.
+        name: name of the field.
+        most: maximum number of photos in a request. If it is 1, the photo may also be the body itself.
+        takes_k: whether the endpoint takes `k`.
     """
 
     name: str
@@ -35,13 +35,13 @@ class PhotoField:
 
     @property
     def json_form(self) -> str:
-        """How a JSON body should look."""
+        """The form of a JSON body, for error messages."""
         photo = '"<base64>"' if self.most == 1 else '["<base64>", ...]'
         k = ', "k": 3' if self.takes_k else ""
         return f'{{"{self.name}": {photo}{k}}}'
 
     def describe(self, photo: Mapping[str, Any]) -> dict[str, Any]:
-        """Describe an object with this field as JSON Schema, a photo being what the argument says."""
+        """Describe an object with this field as JSON Schema; `photo` is the schema of a photo."""
         photos = {"type": "array", "items": photo, "minItems": 1, "maxItems": self.most}
         return {
             "type": "object",
@@ -52,7 +52,7 @@ class PhotoField:
 
 
 def list_photo_fields(limits: ServiceParams) -> dict[str, PhotoField]:
-    """What each endpoint that takes photos takes, by its name."""
+    """Return the field of each endpoint that takes photos, by the name of the endpoint."""
     return {
         "classify": PhotoField("image", 1),
         "classify_batch": PhotoField("images", limits.max_batch_photos),
@@ -68,12 +68,12 @@ def describe_k(limits: ServiceParams) -> dict[str, Any]:
         "minimum": 1,
         "maximum": limits.max_k,
         "default": limits.default_k,
-        "description": "How many answers per photo.",
+        "description": "Number of answers per photo.",
     }
 
 
 def describe_request(field: PhotoField, limits: ServiceParams) -> dict[str, Any]:
-    """Describe a request as OpenAPI: `k` as a parameter, since a raw photo has no place for it, and the bodies."""
+    """Describe a request as OpenAPI: its bodies, and `k` as a parameter, since a raw photo has no place for it."""
     photo = {
         "type": "string",
         "description": f"A photo of at most {limits.max_pixels} pixels: JPEG, PNG, GIF, WebP or BMP.",
@@ -86,11 +86,12 @@ def describe_request(field: PhotoField, limits: ServiceParams) -> dict[str, Any]
     }
     if field.most == 1:
         bodies |= {media_type: {"schema": binary} for media_type in RAW_TYPES}
+    # not in the schemas of the bodies too: generated clients would send it twice, which is refused
     k = {
         "name": "k",
         "in": "query",
         "schema": describe_k(limits),
-        "description": "How many answers per photo. A form or a JSON object may hold it as a field instead.",
+        "description": "Number of answers per photo. A form or a JSON object may have it as a field instead.",
         "example": 3,
     }
     return {
@@ -100,7 +101,7 @@ def describe_request(field: PhotoField, limits: ServiceParams) -> dict[str, Any]
 
 
 def show_commands(path: str, field: PhotoField) -> str:
-    """Show the ways to send a photo as commands, in Markdown."""
+    """Return example commands for all ways to send a photo, in Markdown."""
     address = f"http://127.0.0.1:3000{path}{'?k=3' if field.takes_k else ''}"
     photos = f'"{_EXAMPLE_PHOTO}"' if field.most == 1 else f'["{_EXAMPLE_PHOTO}"]'
     commands = [
@@ -117,13 +118,13 @@ class Problem:
     """Why a request was not answered: problem details, RFC 9457.
 
     Attributes:
-        type: `about:blank`, since the status says what kind of problem it is.
-        title: the HTTP status in words.
-        status: the HTTP status.
-        detail: what was wrong, and what to do.
-        instance: path that was asked.
-        request_id: names the request here, in the header `X-Request-ID` and in the log of the service.
-        error: the same as `detail`, for clients of API versions before 1.2.
+        type: `about:blank`, since the status is the type of the problem.
+        title: reason phrase of the HTTP status.
+        status: HTTP status.
+        detail: what is wrong, and what to do.
+        instance: path of the request.
+        request_id: id of the request, also in the header `X-Request-ID` and in the log of the service.
+        error: same as `detail`, for clients of API versions before 1.2.
     """
 
     type: str = "about:blank"
@@ -137,42 +138,42 @@ class Problem:
 
 @dataclass(frozen=True)
 class PhotoError:
-    """Why one photo of several was not answered."""
+    """Reason why one photo of a batch was not answered."""
 
     error: str
 
 
 @dataclass(frozen=True)
 class BatchAnswer:
-    """One result per photo, in the order they came in."""
+    """One result per photo, in the order of the photos."""
 
     results: tuple[Recognition | PhotoError, ...]
 
 
 @dataclass(frozen=True)
 class SimilarPhoto(Neighbour):
-    """A photo of the gallery; `thumbnail` is where a small picture of it is found, below the service's address."""
+    """A photo of the gallery; `thumbnail` is the path of its thumbnail, relative to the address of the service."""
 
     thumbnail: str | None = field(kw_only=True)
 
 
 @dataclass(frozen=True)
 class SearchAnswer:
-    """The most similar photos of the gallery, closest first."""
+    """The most similar photos of the gallery, best first."""
 
     neighbours: tuple[SimilarPhoto, ...]
 
 
 @dataclass(frozen=True)
 class EmbedAnswer:
-    """The photo as a vector of unit length, or of zeros where the network finds nothing in it."""
+    """The embedding of the photo: a vector of unit length, or zeros if the network finds nothing in the photo."""
 
     embedding: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class KnownLandmark:
-    """A landmark that the model can name, and how many photos it was trained on."""
+    """A landmark that the model can name, and the number of its training photos."""
 
     landmark_id: int
     name: str
@@ -181,25 +182,25 @@ class KnownLandmark:
 
 @dataclass(frozen=True)
 class LandmarksAnswer:
-    """All landmarks that the model can name, by landmark_id."""
+    """All landmarks that the model can name, ordered by landmark_id."""
 
     landmarks: tuple[KnownLandmark, ...]
 
 
 class ModelAnswer(Origin):
-    """Which model answers, and the line back to the run that trained it; null where it is not known.
+    """The served model and its origin; unknown values are null.
 
     Attributes:
-        name: of the registered model.
-        version: its number in the registry.
-        alias: that led to it when it was packed.
-        run_id: of the run that trained it.
-        bento: tag of the package that is served.
-        api_version: of these answers.
-        landmarks: how many it can name.
-        gallery_photos: how many it can find.
-        image_size: side of the square it sees, in pixels.
-        threshold: least score of a landmark.
+        name: name of the registered model.
+        version: its version in the registry.
+        alias: alias in the registry that it was packaged by.
+        run_id: run that trained it.
+        bento: tag of the served Bento.
+        api_version: version of the API.
+        landmarks: number of landmarks that it can name.
+        gallery_photos: number of photos in the gallery.
+        image_size: side of its square input, in pixels.
+        threshold: the operating point; photos with at least this landmark score show a landmark.
     """
 
     name: str

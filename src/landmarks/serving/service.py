@@ -1,4 +1,4 @@
-"""The BentoML service: `bentoml serve` finds `Landmarks` here."""
+"""The BentoML service; `bentoml serve` imports `Landmarks` from here."""
 
 import logging
 import os
@@ -28,8 +28,8 @@ from landmarks.serving.receipt import PackageReceipt, read_receipt
 from landmarks.serving.request_log import PATH_VARIABLE, RequestLog
 from landmarks.serving.schemas import PhotoField, describe_k, list_photo_fields
 
-# The C library otherwise keeps what large photos took for the next one: it hands back blocks of a megabyte at once, and
-# has few pools for threads.
+# By default glibc keeps the memory of large photos for later ones. With these settings it returns blocks of a megabyte
+# at once, and has few memory pools for threads.
 _ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": "1000000",
@@ -38,35 +38,34 @@ _ENVIRONMENT = {
 
 
 class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's types are not followed
-    """A service that describes what is mounted in it, which BentoML cannot, and answers all errors in one form."""
+    """A service that describes its mounted application, which BentoML does not, and answers all errors in one form."""
 
     @property
     def openapi_spec(self) -> dict[str, Any]:
-        """The OpenAPI document, which the Bento holds."""
+        """The OpenAPI document, which the build writes into the Bento."""
         document: dict[str, Any] = self.inner.application.openapi()
         return document
 
     def schema(self) -> dict[str, Any]:
-        """What `/schema.json` answers; BentoML's own client makes its methods of the routes."""
+        """Return the content of `/schema.json`; BentoML's own client makes its methods from the routes."""
         described: dict[str, Any] = super().schema()
         return described | {"routes": _list_routes(self.inner.application, self.inner.limits)}
 
     def to_asgi(self, *arguments: Any, **options: Any) -> Starlette:
-        """The application, without BentoML's limit of time; ours is `service.answer_seconds`.
+        """Build the ASGI application, without BentoML's time limit; ours is `service.answer_seconds`.
 
-        Paths that are nobody's, and those that BentoML answers, have their errors in the form of all others.
-
-        BentoML sets a timer for each request and leaves it running when the answer is sent. Until it ends it holds all
-        of the request in memory: at 200 requests per second that came to 150 MB.
+        Errors of unknown paths, and of paths that BentoML answers, are problem details too.
         """
         app: Starlette = super().to_asgi(*arguments, **options)
+        # BentoML starts a timer per request and does not stop it when the answer is sent. Until it ends, it keeps the
+        # whole request in memory: 150 MB at 200 requests per second.
         app.user_middleware = [item for item in app.user_middleware if item.cls is not TimeoutMiddleware]
         app.exception_handlers.update(HANDLERS)
         return app
 
 
 def build_service(receipt: PackageReceipt) -> DescribedService:
-    """Make the service of one packaged model."""
+    """Build the service of one packaged model."""
 
     def get_backend() -> Backend:
         backend: Backend = bentoml.get_current_service().backend
@@ -75,12 +74,13 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
     app = build_app(get_backend, receipt)
 
     class Landmarks:
+        # a class attribute, because BentoML packs no model that is loaded by its tag in __init__
         model = bentoml.models.BentoModel(receipt.model_tag)
         application = app
         limits = receipt.service
 
         def __init__(self) -> None:
-            # BentoML shows warnings alone of loggers that are not its own; problems are noted below that
+            # BentoML shows only warnings of other loggers, but refused requests are logged at a lower level
             logging.getLogger("landmarks").setLevel(logging.getLogger("bentoml").getEffectiveLevel())
             recognizer = Recognizer.load(Path(self.model.path))
             self.backend = Backend(recognizer, receipt.service, _open_log(receipt))
@@ -88,7 +88,7 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
         @bentoml.on_deployment  # type: ignore[untyped-decorator]
         @staticmethod
         def check() -> None:
-            """Run once, before any worker is started: one that cannot start is started again and again."""
+            """Check the model once, before workers start: BentoML endlessly restarts a worker that fails to start."""
             _check(receipt)
 
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -97,7 +97,7 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
 
     decorate = bentoml.service(
         name=TITLE,
-        description=DESCRIPTION,
+        description=DESCRIPTION,  # BentoML's default one links to a package index
         service_class=DescribedService,
         envs=[{"name": name, "value": value} for name, value in _ENVIRONMENT.items()],
     )
@@ -115,9 +115,9 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
     return service
 
 
-@cache  # made when asked for: a start has no use for it
+@cache  # built when first requested, so that starting is not slower
 def _list_routes(app: FastAPI, limits: ServiceParams) -> list[dict[str, Any]]:
-    """The endpoints, as BentoML's own client wants them described."""
+    """List the endpoints in the format of BentoML's own client."""
     fields = list_photo_fields(limits)
     return [
         {
@@ -145,7 +145,7 @@ def _check(receipt: PackageReceipt) -> None:
     folder = Path(bentoml.models.get(receipt.model_tag).path)
     try:
         for part, read in ((BUNDLE_FOLDER, read_bundle), (INDEX_FOLDER, read_index)):
-            digests = read(folder / part).files
+            digests = read(folder / part).files  # including the Keras model, which is not packaged
             check_files(folder / part, digests, tuple(name for name in digests if name != KERAS_MODEL_FILE))
         if log := _open_log(receipt):
             log.close()
@@ -159,10 +159,11 @@ def _open_log(receipt: PackageReceipt) -> RequestLog | None:
 
 
 def __getattr__(name: str) -> DescribedService:
-    """Make `Landmarks` when it is asked for: the model it is tied to is known only once something is packaged.
+    """Build `Landmarks` on access, because its model is known only after packaging.
 
     Raises:
-        ImportServiceError: nothing is packaged; `bentoml serve` prints this without a traceback.
+        ImportServiceError: no model is packaged, or it cannot be served. `bentoml serve` prints this error without a
+            traceback.
     """
     if name != "Landmarks":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -172,8 +173,8 @@ def __getattr__(name: str) -> DescribedService:
         raise ImportServiceError(str(error)) from error
     if bentoml.models.BentoModel(receipt.model_tag).stored is None:
         raise ImportServiceError(
-            f"The packaged model {receipt.model_tag} is not in BentoML's model store. Run `landmarks package` again, "
-            "with the BENTOML_HOME of now."
+            f"The packaged model {receipt.model_tag} is not in BentoML's model store. Run `landmarks package` again "
+            "with the current BENTOML_HOME."
         )
     try:
         return build_service(receipt)
