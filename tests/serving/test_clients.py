@@ -64,18 +64,23 @@ def test_bentomls_client_calls_every_endpoint(address: str, red: Path, blue: Pat
 
 
 def test_bentomls_client_waits_for_answers_side_by_side(address: str, red: Path, blue: Path) -> None:
-    async def call() -> tuple[Any, ...]:
+    async def ask(method: str, **arguments: Any) -> Any:
+        # a client each: BentoML's closes the files of all its calls when the first one ends
         async with bentoml.AsyncHTTPClient(address) as client:
-            answers = await asyncio.gather(
-                client.classify(image=red, k=3),
-                client.search(image=blue, k=2),
-                client.embed(image=red),
-                client.classify_batch(images=[red, str(blue)]),
-                client.landmarks(),
-                client.model(),
-            )
-        client._temp_dir.cleanup()
-        return tuple(answers)
+            try:
+                return await getattr(client, method)(**arguments)
+            finally:
+                client._temp_dir.cleanup()
+
+    async def call() -> list[Any]:
+        return await asyncio.gather(
+            ask("classify", image=red, k=3),
+            ask("search", image=blue, k=2),
+            ask("embed", image=red),
+            ask("classify_batch", images=[red, str(blue)]),
+            ask("landmarks"),
+            ask("model"),
+        )
 
     classified, found, embedded, batch, landmarks, model = asyncio.run(call())
     assert classified["predictions"][0]["name"] == "Red Tower"
