@@ -72,7 +72,7 @@ def test_bentomls_client_waits_for_answers_side_by_side(address: str, red: Path,
             finally:
                 client._temp_dir.cleanup()
 
-    async def call() -> list[Any]:
+    async def call() -> tuple[Any, ...]:
         return await asyncio.gather(
             ask("classify", image=red, k=3),
             ask("search", image=blue, k=2),
