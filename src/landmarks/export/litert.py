@@ -47,17 +47,18 @@ def export_network(network: Path, bundle: Path, shards: Path, params: ExportPara
     manifest = read_manifest(shards)
     refuse_difference("shards_fingerprint", read_training(network).shards_fingerprint, manifest.fingerprint)
     landmarks = read_vocabulary(shards / VOCABULARY_FILE)
+    model = load_network(network)
     refusal = None
     if params.precision != "float32":
-        export_bundle(network, bundle, landmarks, "int8")
+        export_bundle(network, bundle, landmarks, "int8", model=model)
         if params.precision == "int8":
             return bundle
-        parity = measure_parity(load_network(bundle), ServingNetwork.load(bundle).run, shards, Split.VAL)
+        parity = measure_parity(model, ServingNetwork.load(bundle).run, shards, Split.VAL)
         refusal = parity.find_deviation("int8", params)
         if refusal is None:
             return bundle
         log.warning("The network is exported in float32, because with 8-bit weights %s.", refusal)
-    return export_bundle(network, bundle, landmarks, "float32", refusal)
+    return export_bundle(network, bundle, landmarks, "float32", refusal, model)
 
 
 def export_bundle(
@@ -66,6 +67,7 @@ def export_bundle(
     landmarks: Sequence[Landmark],
     precision: ExportPrecision = "float32",
     int8_refused: str | None = None,
+    model: Any = None,
 ) -> Path:
     """Write a bundle: the Keras network, its LiteRT export, and the vocabulary.
 
@@ -75,11 +77,12 @@ def export_bundle(
         landmarks: the vocabulary, by label.
         precision: of the weights in the export.
         int8_refused: reason why 8-bit weights were not accepted, recorded in `bundle.json`.
+        model: the Keras network, if it is loaded already.
 
     Raises:
         ArtifactError: the network is missing or damaged.
     """
-    training, model = read_training(network), load_network(network)
+    training, model = read_training(network), model or load_network(network)
     with replace_folder(bundle) as temporary:
         shutil.copyfile(network / KERAS_MODEL_FILE, temporary / KERAS_MODEL_FILE)
         # the converter prints progress to stdout and through TensorFlow's logger, whatever `verbose` is
