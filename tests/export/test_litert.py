@@ -1,0 +1,96 @@
+"""Exporting a trained network: the precision is chosen on val alone, and recorded with its reason."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from landmarks.errors import ArtifactError
+from landmarks.export.litert import export_network
+from landmarks.files import compute_sha256
+from landmarks.network.trained import Training, write_network
+from landmarks.recognizer.format import read_bundle
+from landmarks.recognizer.serving_network import ServingNetwork
+from landmarks.schema.columns import Split
+from landmarks.shards.format import read_manifest
+from tiny_recognizers import COLOURS, FORMAT, SIZE, Photo, build_network, make_photos, write_tiny_shards
+from tiny_workspaces import EXPORT
+
+TRAIN = [photo for label, colour in enumerate(COLOURS) for photo in make_photos(label * 16, label, [colour])]
+VAL = [Photo(f"{0x1000 + number:016x}", number % 3, (120, 120, 120)) for number in range(200)]
+
+
+def build_doubtful_network() -> keras.Model:
+    """Its landmarks are nearly equally likely for grey photos, so that rounded weights change many answers."""
+    inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8")
+    scaled = layers.Rescaling(1 / 255, offset=0.01)(inputs)
+    weights = keras.initializers.RandomNormal(stddev=1.0, seed=3)
+    logits = layers.Dense(3, kernel_initializer=weights)(layers.Flatten()(scaled))
+    embedding = layers.UnitNormalization(name="embedding")(layers.GlobalAveragePooling2D()(scaled))
+    probabilities = layers.Softmax(name="probabilities")(logits)
+    return keras.Model(inputs, {"probabilities": probabilities, "embedding": embedding})
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "shards"
+    write_tiny_shards(folder, {Split.TRAIN: TRAIN, Split.VAL: VAL})
+    return folder
+
+
+def train(folder: Path, shards: Path, network: keras.Model) -> Path:
+    return write_network(folder / "network", network, Training("plain", FORMAT, read_manifest(shards).fingerprint))
+
+
+def test_weights_of_8_bits_are_taken_where_answers_stay(shards: Path, tmp_path: Path) -> None:
+    network = train(tmp_path, shards, build_network())
+    bundle = read_bundle(export_network(network, tmp_path / "bundle", shards, EXPORT))
+    assert (bundle.precision, bundle.int8_refused) == ("int8", None)
+    assert (bundle.variant, bundle.image_format, bundle.labels, bundle.embedding_dim) == ("plain", FORMAT, 3, 3)
+    assert bundle.files["model.keras"] == compute_sha256(network / "model.keras")
+
+
+def test_weights_of_8_bits_are_refused_where_answers_change_and_the_reason_is_kept(
+    shards: Path, tmp_path: Path
+) -> None:
+    network = train(tmp_path, shards, build_doubtful_network())
+    bundle = read_bundle(export_network(network, tmp_path / "bundle", shards, EXPORT))
+    assert bundle.precision == "float32"
+    assert bundle.int8_refused
+    assert "photos get another landmark" in bundle.int8_refused or "top-1 changes" in bundle.int8_refused
+    pixels = np.stack([photo.pixels for photo in VAL[:9]])
+    served, _ = ServingNetwork.load(tmp_path / "bundle").run(pixels)
+    expected = keras.saving.load_model(network / "model.keras", safe_mode=True)(pixels)["probabilities"]
+    np.testing.assert_allclose(served, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_a_fixed_precision_is_taken_unasked(shards: Path, tmp_path: Path, precision: str) -> None:
+    network = train(tmp_path, shards, build_doubtful_network())
+    params = EXPORT.model_copy(update={"precision": precision})
+    bundle = read_bundle(export_network(network, tmp_path / "bundle", shards, params))
+    assert (bundle.precision, bundle.int8_refused) == (precision, None)
+
+
+def test_a_network_of_other_shards_is_refused(shards: Path, tmp_path: Path) -> None:
+    network = write_network(tmp_path / "network", build_network(), Training("plain", FORMAT, "f" * 64))
+    with pytest.raises(ArtifactError, match="made for shards_fingerprint ffff"):
+        export_network(network, tmp_path / "bundle", shards, EXPORT)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "was written by another version"),
+        ('{"format": 1, "variant": "plain"}', "does not describe a network"),
+        ("[", "JSON"),
+    ],
+)
+def test_a_damaged_note_of_a_network_is_refused(shards: Path, tmp_path: Path, content: str, message: str) -> None:
+    network = train(tmp_path, shards, build_network())
+    (network / "network.json").write_text(content)
+    with pytest.raises(ArtifactError, match=message):
+        export_network(network, tmp_path / "bundle", shards, EXPORT)
