@@ -25,6 +25,7 @@ TINY: dict[str, dict[str, Any]] = {
     "validate": {"sample_photos": 10},
     "prepare": {"image_size": 32, "photos_per_shard": 16},
     "train": {"epochs": 3, "batch_size": 16, "learning_rate": 1e-3},
+    "export": {"precision": "float32"},  # the shipped demo tries 8-bit weights too, which takes an export more
     "evaluate": {"bootstrap_samples": 100, "gallery_photos": 4},
     "register": {"min_score": 0.0, "max_regression": 1.0},
 }
