@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from landmarks.errors import ArtifactError, GateError
-from landmarks.evaluation.metrics import compute_macro_recall, compute_ranks
+from landmarks.evaluation.metrics import compute_accuracies, compute_ranks
 from landmarks.export.parity import Parity
 from landmarks.params import ExportParams, RegisterParams
 from landmarks.photos.decoding import decode_image
@@ -45,9 +45,7 @@ def measure_accuracy(recognizer: Recognizer, shards: Path) -> dict[str, float]:
         probabilities, _ = recognizer.network.run(pixels)
         ranks.append(compute_ranks(probabilities, batch_labels))
         labels.append(batch_labels)
-    rank, label = np.concatenate(ranks), np.concatenate(labels)
-    macro_recall = compute_macro_recall(np.asarray(rank < 1), label)
-    return {"top1": float(np.mean(rank < 1)), "top5": float(np.mean(rank < 5)), "macro_recall": macro_recall}
+    return compute_accuracies(np.concatenate(ranks), np.concatenate(labels))
 
 
 def check_parity(variant: str, precision: str, metrics: Mapping[str, float], params: ExportParams) -> None:

@@ -77,6 +77,26 @@ def compute_macro_recall(correct: Bools, labels: Ints) -> float:
     return float(np.mean(right[photos > 0] / photos[photos > 0]))
 
 
+def compute_accuracies(ranks: Ints, labels: Ints) -> dict[str, float]:
+    """Compute `top1`, `top5` and `macro_recall`.
+
+    Args:
+        ranks: int (n,), from `compute_ranks`.
+        labels: int (n,), the true labels.
+
+    Raises:
+        ValueError: there are no photos.
+
+    >>> compute_accuracies(np.array([0, 3, 7]), np.array([0, 0, 1]))["macro_recall"]
+    0.25
+    """
+    return {
+        "top1": float(np.mean(ranks < 1)),
+        "top5": float(np.mean(ranks < 5)),
+        "macro_recall": compute_macro_recall(np.asarray(ranks < 1), labels),
+    }
+
+
 def compute_negative_log_likelihood(probabilities: Floats, labels: Ints) -> float:
     """Compute the mean of -log p(true label); a probability of 0 counts as the smallest normal float32.
 

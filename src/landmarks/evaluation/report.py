@@ -11,7 +11,7 @@ from landmarks.errors import DataError
 from landmarks.evaluation.metrics import (
     Bools,
     Ints,
-    compute_macro_recall,
+    compute_accuracies,
     compute_negative_log_likelihood,
     compute_ranks,
     compute_reliability,
@@ -146,9 +146,9 @@ def compute_intervals(ranks: Ints, labels: Ints, samples: int, seed: int) -> dic
     drawn = np.empty((samples, 3))  # top1, top5 and macro recall of each resample
     for row in drawn:
         chosen = generator.integers(len(ranks), size=len(ranks))
-        row[:] = list(_measure_ranks(ranks[chosen], labels[chosen]).values())
+        row[:] = list(compute_accuracies(ranks[chosen], labels[chosen]).values())
     low, high = np.percentile(drawn, _INTERVAL_PERCENTILES, axis=0)
-    names = _measure_ranks(ranks, labels)
+    names = compute_accuracies(ranks, labels)
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
 
 
@@ -159,17 +159,9 @@ def _check(answers: Predictions, may_be_empty: bool = False) -> None:
         raise DataError("The network returned NaN or infinite values. Train again with a lower train.learning_rate.")
 
 
-def _measure_ranks(ranks: Ints, labels: Ints) -> dict[str, float]:
-    return {
-        "top1": float(np.mean(ranks < 1)),
-        "top5": float(np.mean(ranks < 5)),
-        "macro_recall": compute_macro_recall(np.asarray(ranks < 1), labels),
-    }
-
-
 def _measure_accuracy(test: Predictions, near_duplicates: Bools, params: EvaluateParams) -> dict[str, float]:
     ranks = compute_ranks(test.probabilities, test.labels)
-    metrics = _measure_ranks(ranks, test.labels)
+    metrics = compute_accuracies(ranks, test.labels)
     intervals = compute_intervals(ranks, test.labels, params.bootstrap_samples, params.seed)
     for name, (low, high) in intervals.items():
         metrics |= {f"{name}_low": low, f"{name}_high": high}
