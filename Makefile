@@ -1,7 +1,7 @@
 # The first line of the README in full: `make` explains the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-fast check ui serve app bench campaign lock clean
+.PHONY: help setup repro test test-fast check ui serve app bench campaign chaos lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -62,6 +62,9 @@ bench: setup ## Measure preparation, training and memory side by side
 
 campaign: setup ## The long runs of docs/results.md (hours)
 	$(BIN)/python -m benchmarks.campaign
+
+chaos: setup ## Try to break the promises of docs/reliability.md (up to an hour); one: make chaos NAMES=flips
+	$(BIN)/python -m chaos $(NAMES)
 
 lock: ## Resolve requirements.lock anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
