@@ -19,12 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from landmarks.files import write_json
 from landmarks.params import PrepareParams
 from landmarks.photos.places import build_photo_path
 from landmarks.photos.sources import locate_photos
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE, Split
 from landmarks.schema.vocabulary import Landmark, write_vocabulary
+from landmarks.seals import compute_digests, write_sealed
 from landmarks.stages.prepare import prepare
 
 FACTORS = (1, 4, 16)
@@ -53,7 +53,6 @@ def write_selection(root: Path, count: int) -> Path:
         for number, image_id in enumerate(image_ids):
             archive.writestr(str(build_photo_path(image_id)), photos[number % DRAWN])
     source = {"kind": "archive", "path": str(root / "photos.zip")}
-    write_json(selected / "source.json", {"photos": source, "distractors": source})
     places = locate_photos(source, image_ids)
     columns = {
         "image_id": image_ids,
@@ -71,6 +70,9 @@ def write_selection(root: Path, count: int) -> Path:
     pq.write_table(pa.table({"image_id": image_ids} | texts), selected / ATTRIBUTIONS_FILE)
     rows = [Landmark(label, label, str(label), 1, 1, 1) for label in range(LANDMARKS)]
     write_vocabulary(selected / "vocabulary.csv", rows)
+    write_sealed(
+        selected / "source.json", {"photos": source, "distractors": source, "files": compute_digests(selected)}
+    )
     return selected
 
 

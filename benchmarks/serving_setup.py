@@ -21,7 +21,6 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from landmarks.files import write_json
 from landmarks.params import read_params
 from landmarks.recognizer.format import (
     DISTRACTORS_FILE,
@@ -32,7 +31,6 @@ from landmarks.recognizer.format import (
     Index,
     LogisticCoefficients,
     ScorerCoefficients,
-    compute_digests,
     read_bundle,
     write_index_file,
 )
@@ -40,7 +38,8 @@ from landmarks.recognizer.pca import PCA
 from landmarks.recognizer.thumbnails import open_thumbnails
 from landmarks.schema.network_format import ImageFormat
 from landmarks.schema.vocabulary import Landmark
-from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt
+from landmarks.seals import compute_digests
+from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt, write_receipt
 
 PROJECT = Path(__file__).parents[1]
 LABELS, GALLERY_PHOTOS, IMAGE_SIZE = 44, 24_000, 64
@@ -143,7 +142,7 @@ def serve_recognizer(model: Path, folder: Path) -> Iterator[Served]:
         origin=Origin.model_validate(origin),
         service=read_params(PROJECT / "experiments/default.yaml").service,
     )
-    write_json(folder / RECEIPT_PATH, receipt.model_dump(mode="json"))
+    write_receipt(folder / RECEIPT_PATH, receipt)
     shutil.copy(PROJECT / "bentofile.yaml", folder)
     bentoml = Path(sys.executable).with_name("bentoml")
     with run_server([str(bentoml), "serve", "--host", "127.0.0.1", "--port"], folder, "/readyz") as served:

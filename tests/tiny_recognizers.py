@@ -15,13 +15,14 @@ from keras import layers
 from PIL import Image
 
 from landmarks.export.litert import export_bundle
-from landmarks.files import compute_sha256, write_json
+from landmarks.files import compute_sha256
 from landmarks.network.trained import Training, write_network
 from landmarks.photos.decoding import decode_image
 from landmarks.recognizer.format import ExportPrecision
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, Split
 from landmarks.schema.network_format import ImageFormat
 from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, write_vocabulary
+from landmarks.seals import compute_digests, write_sealed
 from landmarks.shards.format import PHOTOS_FILE, Record, Shard, ShardManifest, write_manifest, write_shard
 
 SIZE = 16
@@ -127,15 +128,15 @@ def write_tiny_index(
     rows = [f"{photo.image_id},{photo.label}" for photo in photos]
     (folder / "items.csv").write_text("\n".join(["image_id,label", *rows]) + "\n", encoding="utf-8")
     facts = {
-        "format": 4,
+        "format": 5,
         "bundle_fingerprint": bundle_fingerprint,
         "photos": len(photos),
         "scorer": dict(scorer),
         "threshold": threshold,
         "precision_target": 0.9,
-        "files": {path.name: compute_sha256(path) for path in sorted(folder.iterdir())},
+        "files": compute_digests(folder),
     }
-    write_json(folder / "index.json", facts)
+    write_sealed(folder / "index.json", facts)
     return folder
 
 

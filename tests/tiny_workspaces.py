@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from landmarks.evaluation.receipt import EvaluationReceipt, write_evaluation_receipt
 from landmarks.files import compute_sha256, write_json
 from landmarks.params import ExportParams, RegisterParams
-from landmarks.recognizer.format import ExportPrecision, write_bundle_file
+from landmarks.recognizer.format import ExportPrecision, compute_recognizer_fingerprint, write_bundle_file
 from landmarks.schema.columns import Split
 from landmarks.schema.network_format import ImageFormat
 from landmarks.schema.vocabulary import Landmark, write_vocabulary
-from landmarks.shards.format import Record, Shard, write_manifest, write_shard
+from landmarks.shards.format import Record, Shard, read_manifest, write_manifest, write_shard
 from landmarks.tracking.store import DatasetInfo, log_evaluation, open_store, read_receipt, start_run, write_receipt
 from tiny_recognizers import (
     COLOURS,
@@ -165,8 +166,9 @@ def write_evaluation(workspace: Workspace, variant: str, metrics: dict[str, floa
     params = {"evaluate.seed": 0}
     metrics = PARITY | metrics
     write_json(folder / "metrics.json", metrics)
-    write_json(folder / "params.json", params)
     (folder / "reliability.png").write_bytes(b"\x89PNG of " + variant.encode())
+    recognizer = compute_recognizer_fingerprint(workspace.models / variant)
+    write_evaluation_receipt(folder, EvaluationReceipt(recognizer, read_manifest(workspace.shards).fingerprint, params))
     log_evaluation(read_receipt(workspace.reports / "train" / variant / "run.json"), metrics, folder, params)
 
 

@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from landmarks.cli import main
-from landmarks.files import read_json, write_json
+from landmarks.evaluation.receipt import EvaluationReceipt, write_evaluation_receipt
+from landmarks.files import read_json
+from landmarks.seals import write_sealed
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
@@ -41,9 +43,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (evaluation / "predictions.csv").write_text("\n".join(["image_id,score,landmark_score", *rows]) + "\n")
     np.save(evaluation / "test_embeddings.npy", embeddings.astype(np.float16))
-    write_json(
-        folder / "reports/registration.json", {"champion": "augmented", "versions": {"augmented": {"version": "3"}}}
-    )
+    write_evaluation_receipt(evaluation, EvaluationReceipt("recognizer", "shards", {}))
+    registration = {"champion": "augmented", "versions": {"augmented": {"version": "3"}}}
+    write_sealed(folder / "reports/registration.json", registration)
     return folder
 
 

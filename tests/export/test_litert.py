@@ -1,5 +1,8 @@
 """Exporting a trained network: the precision is chosen on val alone, and recorded with its reason."""
 
+import json
+import re
+import zipfile
 from pathlib import Path
 
 import keras
@@ -10,10 +13,11 @@ from keras import layers
 from landmarks.errors import ArtifactError
 from landmarks.export.litert import export_network
 from landmarks.files import compute_sha256
-from landmarks.network.trained import Training, write_network
+from landmarks.network.trained import Training, load_network, write_network
 from landmarks.recognizer.format import read_bundle
 from landmarks.recognizer.serving_network import ServingNetwork
 from landmarks.schema.columns import Split
+from landmarks.seals import write_sealed
 from landmarks.shards.format import read_manifest
 from tiny_recognizers import COLOURS, FORMAT, SIZE, Photo, build_network, make_photos, write_tiny_shards
 from tiny_workspaces import EXPORT
@@ -84,13 +88,42 @@ def test_a_network_of_other_shards_is_refused(shards: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", "was written by another version"),
-        ('{"format": 1, "variant": "plain"}', "does not describe a network"),
-        ("[", "JSON"),
+        ({}, "was written by another version"),
+        ({"format": 2, "variant": "plain"}, "does not describe a network"),
     ],
 )
-def test_a_damaged_note_of_a_network_is_refused(shards: Path, tmp_path: Path, content: str, message: str) -> None:
+def test_a_note_of_another_network_is_refused(
+    shards: Path, tmp_path: Path, content: dict[str, object], message: str
+) -> None:
     network = train(tmp_path, shards, build_network())
-    (network / "network.json").write_text(content)
+    write_sealed(network / "network.json", content)
     with pytest.raises(ArtifactError, match=message):
         export_network(network, tmp_path / "bundle", shards, EXPORT)
+
+
+@pytest.mark.parametrize("file", ["network.json", "model.keras"])
+def test_a_damaged_network_is_refused(shards: Path, tmp_path: Path, file: str) -> None:
+    path = train(tmp_path, shards, build_network()) / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArtifactError, match=f"{file} (is damaged|was altered|is not valid JSON)"):
+        export_network(path.parent, tmp_path / "bundle", shards, EXPORT)
+
+
+def test_equal_networks_have_equal_bytes(shards: Path, tmp_path: Path) -> None:
+    def build() -> keras.Model:
+        """With an initializer that two layers share, which Keras numbers by its address."""
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(1)
+        inputs, shared = keras.Input((SIZE, SIZE, 3), dtype="uint8"), keras.initializers.GlorotUniform(seed=2)
+        hidden = layers.Dense(4, kernel_initializer=shared)(layers.Flatten()(inputs))
+        return keras.Model(inputs, layers.Dense(3, kernel_initializer=shared)(keras.ops.relu(hidden)))
+
+    first, second = (train(tmp_path / name, shards, build()) / "model.keras" for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as archive:
+        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
+        assert set(json.loads(archive.read("metadata.json"))) == {"keras_version"}
+        assert set(re.findall(rb'"shared_object_id": (\d+)', archive.read("config.json"))) == {b"0", b"1"}
+    assert load_network(first.parent).count_params() == build().count_params()

@@ -1,6 +1,5 @@
 """The loop: learns, stops early with the best weights, goes on after a kill, and agrees over two devices."""
 
-import json
 import os
 import signal
 import subprocess
@@ -28,6 +27,7 @@ from landmarks.network.training import (
     train_classifier,
 )
 from landmarks.params import TrainParams, read_params
+from reseal import change_sealed
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = read_params(ROOT / "experiments" / "default.yaml").train
@@ -129,7 +129,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path: Path, changes: d
 @pytest.mark.slow
 def test_kill_minus_nine_loses_at_most_an_epoch(tmp_path: Path) -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import sys; sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}\n"
         "from pathlib import Path\nimport test_training as t\nimport keras, os, signal\n"
         "class Kill(keras.callbacks.Callback):\n"
         "    def on_epoch_begin(self, epoch, logs=None):\n"
@@ -190,19 +190,18 @@ def test_callbacks_are_honoured(tmp_path: Path) -> None:
 @pytest.mark.parametrize("state", ["half written", "whole, the old one half gone"])
 def test_a_kill_while_the_checkpoint_is_replaced_loses_nothing_saved_before(tmp_path: Path, state: str) -> None:
     run(tmp_path, make_params(epochs=2))
-    (newest,) = tmp_path.glob("epoch-*")
+    newest = max(tmp_path.glob("epoch-*"))
     if state == "half written":
         (tmp_path / ".epoch-0003.99.tmp").mkdir()
         (tmp_path / ".epoch-0003.99.tmp" / "variables.npz").write_bytes(b"half")
     else:
-        (tmp_path / "epoch-0001").mkdir()
+        (tmp_path / "epoch-0001" / "progress.json").unlink()
     resumed: list[int] = []
     counter = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: resumed.append(epoch))
-    progress = json.loads((newest / "progress.json").read_text()) | {"finished": False}
-    (newest / "progress.json").write_text(json.dumps(progress))
+    change_sealed(newest / "progress.json", finished=False)
     run(tmp_path, make_params(epochs=3), callbacks=[counter])
     assert resumed == [2]
-    assert [path.name for path in tmp_path.glob("*epoch-*")] == ["epoch-0003"]
+    assert sorted(path.name for path in tmp_path.glob("*epoch-*")) == ["epoch-0002", "epoch-0003"]
 
 
 def test_the_ema_of_unit_vectors_has_unit_length() -> None:
@@ -409,3 +408,46 @@ def test_margins_grow_over_their_epochs(tmp_path: Path) -> None:
     with_margins, without = losses
     assert with_margins[0] == pytest.approx(without[0], rel=1e-3)
     assert with_margins[2] > with_margins[1] > with_margins[0] + 0.1
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "no progress", "old progress"])
+def test_a_damaged_checkpoint_costs_an_epoch(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    whole = run(tmp_path / "whole", make_params(epochs=4))
+
+    class Stop(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+            self.model.stop_training = epoch == 2
+
+    run(tmp_path / "cut", make_params(epochs=4), callbacks=[Stop()])
+    states = sorted((tmp_path / "cut").glob("epoch-*"))
+    assert [state.name for state in states] == ["epoch-0002", "epoch-0003"]
+    damage_state(states[-1], damage)
+    resumed: list[int] = []
+    counter = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: resumed.append(epoch))
+    again = run(tmp_path / "cut", make_params(epochs=4), callbacks=[counter])
+    assert resumed == [2, 3]
+    assert "is damaged, so the training goes back further" in caplog.text
+    for one, other in zip(again[0], whole[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_training_whose_checkpoints_are_all_damaged_starts_anew(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", make_params(epochs=2))
+    run(tmp_path / "cut", make_params(epochs=2))
+    for state in (tmp_path / "cut").glob("epoch-*"):
+        damage_state(state, "cut")
+    again = run(tmp_path / "cut", make_params(epochs=2))
+    assert len(again[1]) == 2
+    for one, other in zip(again[0], whole[0], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def damage_state(state: Path, damage: str) -> None:
+    path = state / ("progress.json" if "progress" in damage else "variables.npz")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    half = len(data) // 2
+    changed = {"cut": bytes(data[:half]), "empty": b"", "flipped": bytes(data), "old progress": b'{"epoch": 3}'}
+    path.unlink()  # the best weights may be the same file under another name
+    if damage in changed:
+        path.write_bytes(changed[damage])

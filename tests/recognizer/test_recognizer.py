@@ -15,13 +15,13 @@ from click.testing import CliRunner
 
 from landmarks.cli import main
 from landmarks.errors import ArtifactError, ImageError, LandmarksError
-from landmarks.files import compute_sha256, read_json, write_json
+from landmarks.files import read_json, write_json
 from landmarks.recognizer.format import read_bundle
 from landmarks.recognizer.recognizer import Recognition, Recognizer
+from reseal import change_sealed, digest_anew, write_anew
 from tiny_recognizers import (
     BLUE,
     COLOURS,
-    FORMAT,
     GREEN,
     GREY,
     LANDMARKS,
@@ -195,7 +195,7 @@ def test_a_score_equal_to_the_threshold_shows_a_landmark(folder: Path, recognize
     photo = encode_png(make_pixels(BLUE, 5))
     score = recognizer.classify([photo])[0].landmark_score
     for threshold, is_landmark in ((score, True), (float(np.nextafter(score, 2)), False)):
-        change_json(folder / "index/index.json", threshold=threshold)
+        change_sealed(folder / "index/index.json", threshold=threshold)
         assert Recognizer.load(folder).classify([photo])[0].is_landmark is is_landmark
 
 
@@ -210,10 +210,6 @@ def test_an_answer_tells_its_evidence(recognizer: Recognizer) -> None:
     assert answer.distractor_similarity == 0
 
 
-def change_json(path: Path, **changes: Any) -> None:
-    write_json(path, read_json(path) | changes)
-
-
 def flip_byte(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -223,8 +219,7 @@ def flip_byte(path: Path) -> None:
 def change_listed(path: Path, change: Callable[[Path], None]) -> None:
     """Change a file of the index and record its new digest, as if it had been written so."""
     change(path)
-    listing = path.parent / "index.json"
-    change_json(listing, files=read_json(listing)["files"] | {path.name: compute_sha256(path)})
+    digest_anew(path.parent / "index.json")
 
 
 def drop_line(path: Path) -> None:
@@ -256,45 +251,61 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "changed items": (lambda folder: flip_byte(folder / "index/items.csv"), "items.csv is damaged"),
     "changed embeddings": (lambda folder: flip_byte(folder / "index/embeddings.npy"), "embeddings.npy is damaged"),
     "garbled bundle": (lambda folder: drop_line(folder / "bundle/bundle.json"), "bundle.json is not valid JSON"),
-    "list for a bundle": (lambda folder: write_json(folder / "bundle/bundle.json", []), "format None"),
+    "list for a bundle": (lambda folder: write_json(folder / "bundle/bundle.json", []), "no fingerprint"),
+    "altered bundle": (
+        lambda folder: write_json(
+            folder / "bundle/bundle.json", read_json(folder / "bundle/bundle.json") | {"variant": "augmented"}
+        ),
+        "bundle.json was altered",
+    ),
+    "altered index": (
+        lambda folder: write_json(
+            folder / "index/index.json", read_json(folder / "index/index.json") | {"threshold": 0.9}
+        ),
+        "index.json was altered",
+    ),
+    "index of the previous format": (
+        lambda folder: write_json(folder / "index/index.json", read_json(folder / "index/index.json") | {"format": 4}),
+        "index.json was altered",
+    ),
     "other bundle format": (
-        lambda folder: change_json(folder / "bundle/bundle.json", format=1),
+        lambda folder: change_sealed(folder / "bundle/bundle.json", format=1),
         "format 1, this version of landmarks reads 3",
     ),
-    "other index format": (lambda folder: change_json(folder / "index/index.json", format=0), "format 0"),
+    "other index format": (lambda folder: change_sealed(folder / "index/index.json", format=0), "format 0"),
     "other image size": (
-        lambda folder: change_json(
+        lambda folder: change_sealed(
             folder / "bundle/bundle.json", image_format={"image_size": 32, "fit": "crop", "max_pixels": 1}
         ),
         "not 32 px",
     ),
     "image size as text": (
-        lambda folder: change_json(
+        lambda folder: change_sealed(
             folder / "bundle/bundle.json", image_format={"image_size": "16", "fit": "crop", "max_pixels": 1}
         ),
         "image_format.image_size: Input should be a valid integer",
     ),
-    "unknown key": (lambda folder: change_json(folder / "index/index.json", treshold=0.5), "treshold: Extra inputs"),
+    "unknown key": (lambda folder: change_sealed(folder / "index/index.json", treshold=0.5), "treshold: Extra inputs"),
     "other bundle": (
-        lambda folder: change_json(folder / "index/index.json", bundle_fingerprint="f" * 64),
+        lambda folder: change_sealed(folder / "index/index.json", bundle_fingerprint="f" * 64),
         "made with another bundle",
     ),
     "no threshold": (
-        lambda folder: write_json(folder / "index/index.json", {"format": 4, "photos": 6}) and None,
+        lambda folder: write_anew(folder / "index/index.json", {"format": 5, "photos": 6}),
         "lacks bundle_fingerprint, scorer, threshold",
     ),
     "no weights": (
-        lambda folder: change_json(folder / "index/index.json", scorer={"bias": 1}),
+        lambda folder: change_sealed(folder / "index/index.json", scorer={"bias": 1}),
         "scorer.landmark: Field required",
     ),
     "three weights": (
-        lambda folder: change_json(
+        lambda folder: change_sealed(
             folder / "index/index.json", scorer=SCORER | {"answer": {"bias": 1, "weights": [1, 2, 3]}}
         ),
         "expected 5 weights",
     ),
     "probe of another network": (
-        lambda folder: change_json(folder / "index/index.json", scorer=SCORER | {"probe": SCORER["answer"]}),
+        lambda folder: change_sealed(folder / "index/index.json", scorer=SCORER | {"probe": SCORER["answer"]}),
         "expected 3 weights",
     ),
     "photo without embedding": (
@@ -322,15 +333,24 @@ def test_reads_a_bundle_of_the_previous_format(whole: Path, folder: Path) -> Non
     path = folder / "bundle/bundle.json"
     facts = json.loads(path.read_text())
     image_format = facts.pop("image_format")
-    write_json(path, facts | image_format | {"format": 2})
-    assert read_bundle(folder / "bundle") == read_bundle(whole / "bundle")
-    assert Recognizer.load(folder).network.image_format == FORMAT
+    write_anew(path, facts | image_format | {"format": 2})
+    read, expected = (read_bundle(one / "bundle").model_dump(exclude={"fingerprint"}) for one in (folder, whole))
+    assert read == expected
+
+
+def test_reads_an_index_of_the_previous_format(whole: Path, folder: Path) -> None:
+    path = folder / "index/index.json"
+    facts = read_json(path)
+    del facts["fingerprint"]
+    write_json(path, facts | {"format": 4})
+    photo = encode_png(make_pixels(BLUE, 0))
+    assert Recognizer.load(folder).classify([photo]) == Recognizer.load(whole).classify([photo])
 
 
 def test_refuses_a_network_that_litert_cannot_read(folder: Path) -> None:
     path = folder / "bundle/serving.tflite"
     path.write_bytes(b"not a network")
-    change_json(folder / "bundle/bundle.json", files={path.name: compute_sha256(path)})
+    digest_anew(folder / "bundle/bundle.json")
     with pytest.raises(ArtifactError, match="not a network this version can run"):
         Recognizer.load(folder)
 

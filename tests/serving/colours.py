@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio.from_thread
+import bentoml
 import httpx
 import numpy as np
 import psutil
@@ -22,12 +23,13 @@ import pytest
 from PIL import Image
 from starlette.applications import Starlette
 
-from landmarks.files import compute_fingerprint, compute_sha256, write_json
 from landmarks.params import ServiceParams
+from landmarks.recognizer.format import check_recognizer
 from landmarks.recognizer.thumbnails import open_thumbnails
 from landmarks.schema.vocabulary import Landmark, write_vocabulary
+from landmarks.seals import compute_digests, write_sealed
 from landmarks.serving.packaging import build_bento
-from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt
+from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt, write_receipt
 
 SIZE = 16
 LANDMARKS = (
@@ -44,7 +46,7 @@ ORIGIN = Origin(
     variant="plain",
     registered="2026-01-31T12:00:00+00:00",
     metrics={"top1": 0.75},
-    fingerprint="aa11",
+    fingerprint=None,
     data_fingerprint="bb22",
     git_commit="cc33",
     dvc_lock=None,
@@ -90,11 +92,9 @@ def write_recognizer(folder: Path) -> Path:
         "embedding_dim": 3,
         "precision": "float32",
         "shards_fingerprint": "none",
-        "files": {path.name: compute_sha256(path) for path in bundle.iterdir()},
+        "files": compute_digests(bundle),
     }
-    fingerprint = compute_fingerprint(facts)
-    write_json(bundle / "bundle.json", {**facts, "fingerprint": fingerprint})
-    write_gallery(index, fingerprint)
+    write_gallery(index, write_sealed(bundle / "bundle.json", facts))
     return folder
 
 
@@ -108,7 +108,7 @@ def write_gallery(index: Path, fingerprint: str) -> None:
         for colour in GALLERY.values():
             thumbnails.add(np.full((SIZE, SIZE, 3), colour, np.uint8))
     facts = {
-        "format": 4,
+        "format": 5,
         "bundle_fingerprint": fingerprint,
         "photos": len(GALLERY),
         # steep in the similarity to the nearest photo of the gallery, 0.5 at about 0.9
@@ -119,21 +119,23 @@ def write_gallery(index: Path, fingerprint: str) -> None:
         },
         "threshold": THRESHOLD,
         "precision_target": 0.9,
-        "files": {path.name: compute_sha256(path) for path in index.iterdir()},
+        "files": compute_digests(index),
     }
-    write_json(index / "index.json", facts)
+    write_sealed(index / "index.json", facts)
 
 
 def pack(
     model_tag: str, limits: ServiceParams, version: str = "3", origin: Origin = ORIGIN, project: Path = PROJECT
 ) -> PackageReceipt:
+    stored = bentoml.models.BentoModel(model_tag).stored
+    fingerprint = check_recognizer(Path(stored.path), with_keras=False) if stored else None
     return build_bento(
         model_tag,
         model_name="colours",
         version=version,
         run_id=RUN_ID,
         alias="champion",
-        origin=origin,
+        origin=origin.model_copy(update={"fingerprint": fingerprint}),
         service=limits,
         project=project,
     )
@@ -142,7 +144,7 @@ def pack(
 def write_workspace(folder: Path, receipt: PackageReceipt) -> Path:
     """A project's root as `bentoml serve` sees it."""
     shutil.copy(PROJECT / "bentofile.yaml", folder)
-    write_json(folder / RECEIPT_PATH, receipt.model_dump(mode="json"))
+    write_receipt(folder / RECEIPT_PATH, receipt)
     return folder
 
 

@@ -109,7 +109,7 @@ def test_large_photos_are_answered_like_small_ones(recognizer: Recognizer, limit
 
 def test_the_model_is_described_back_to_its_run(backend: Backend, receipt: PackageReceipt) -> None:
     described = backend.describe_model(receipt).model_dump()
-    assert ORIGIN.model_dump().items() <= described.items()
+    assert ORIGIN.model_dump(exclude={"fingerprint"}).items() <= described.items()
     assert described["run_id"] == receipt.run_id
     assert described["bento"] == receipt.tag
     assert (described["landmarks"], described["gallery_photos"], described["image_size"]) == (3, len(GALLERY), SIZE)

@@ -1,6 +1,5 @@
 """Packing a recognizer: the model store, the Bento and its receipt."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -14,10 +13,12 @@ from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_sha256, read_json
+from landmarks.files import compute_sha256
 from landmarks.params import ServiceParams
+from landmarks.recognizer.format import check_recognizer
 from landmarks.serving.packaging import find_recognizer, has_bento, import_recognizer, pin_requirements
-from landmarks.serving.receipt import PackageReceipt
+from landmarks.serving.receipt import PackageReceipt, read_receipt
+from reseal import change_sealed
 
 OPTIONS = YAML(typ="safe").load((PROJECT / "bentofile.yaml").read_text(encoding="utf-8"))
 
@@ -25,15 +26,25 @@ OPTIONS = YAML(typ="safe").load((PROJECT / "bentofile.yaml").read_text(encoding=
 def test_a_version_is_imported_once(model_tag: str, recognizer_folder: Path) -> None:
     before = {model.tag: model.info.creation_time for model in bentoml.models.list("colours")}
     assert import_recognizer(recognizer_folder, "colours", "3", RUN_ID, {}) == model_tag
-    assert find_recognizer("colours", "3", RUN_ID) == model_tag
+    assert find_recognizer("colours", "3", check_recognizer(recognizer_folder)) == model_tag
     assert {model.tag: model.info.creation_time for model in bentoml.models.list("colours")} == before
 
 
-def test_another_run_is_another_model(model_tag: str, recognizer_folder: Path) -> None:
-    assert find_recognizer("colours", "3", "f" * 32) is None
-    other = import_recognizer(recognizer_folder, "colours", "3", "f" * 32, {})
+def test_another_content_is_another_model(model_tag: str, recognizer_folder: Path, tmp_path: Path) -> None:
+    assert find_recognizer("colours", "3", "f" * 64) is None
+    changed = Path(shutil.copytree(recognizer_folder, tmp_path / "changed"))
+    change_sealed(changed / "index/index.json", threshold=0.125)
+    other = import_recognizer(changed, "colours", "3", RUN_ID, {})
     assert other != model_tag
     bentoml.models.delete(other)
+
+
+def test_a_stored_model_that_was_altered_is_imported_anew(model_tag: str, recognizer_folder: Path) -> None:
+    path = Path(bentoml.models.get(model_tag).path) / "bundle/serving.tflite"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert import_recognizer(recognizer_folder, "colours", "3", RUN_ID, {"trained_by": "nobody"}) == model_tag
+    assert path.read_bytes() == whole
 
 
 def test_the_model_holds_what_serving_needs(model_tag: str, recognizer_folder: Path) -> None:
@@ -79,7 +90,7 @@ def test_other_limits_give_another_bento(receipt: PackageReceipt, limits: Servic
 
 def test_the_bento_names_itself_its_model_and_where_it_comes_from(receipt: PackageReceipt) -> None:
     bento = bentoml.bentos.get(receipt.tag)
-    assert read_json(Path(bento.path) / "src/reports/package.json") == json.loads(receipt.model_dump_json())
+    assert read_receipt(Path(bento.path) / "src/reports/package.json") == receipt
     assert [str(model.tag) for model in bento.info.all_models] == [receipt.model_tag]
     assert bento.info.labels == {"model_name": "colours", "model_version": "3", "run_id": RUN_ID}
     assert receipt.tag.startswith("colours:v3-")

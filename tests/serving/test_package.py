@@ -11,15 +11,16 @@ from colours import PROJECT, make_photo, serve
 from mlflow import MlflowClient
 
 from landmarks.errors import ArtifactError
-from landmarks.files import read_json, write_json
+from landmarks.files import read_json
 from landmarks.params import Params, read_params
+from landmarks.recognizer.format import check_recognizer
 from landmarks.stages.package import package
+from reseal import change_sealed
 
-# a fingerprint may look like a number, and a figure may be none
+# a digest may look like a number, and a figure may be none
 TAGS = {
     "variant": "plain",
-    "fingerprint": "12345",
-    "data_fingerprint": "bb22",
+    "data_fingerprint": "12345",
     "top1": "0.625",
     "top1_low": "0.5",
     "auroc": "nan",
@@ -56,7 +57,7 @@ def register(client: MlflowClient, recognizer: Path, scratch: Path) -> str:
     client.log_model_artifacts(model.model_id, str(scratch))
     client.finalize_logged_model(model.model_id, "READY")
     version = client.create_model_version("seen", f"models:/{model.model_id}", run_id, model_id=model.model_id)
-    for name, value in TAGS.items():
+    for name, value in (TAGS | {"fingerprint": check_recognizer(recognizer)}).items():
         client.set_model_version_tag("seen", version.version, name, value)
     client.set_registered_model_alias("seen", "champion", version.version)
     return run_id
@@ -76,11 +77,12 @@ def test_without_the_alias(params: Params, tmp_path: Path) -> None:
 def test_the_champion_is_packed_once_and_a_new_one_anew(
     client: MlflowClient, params: Params, recognizer_folder: Path, tmp_path: Path
 ) -> None:
-    run_id = register(client, recognizer_folder, tmp_path / "first")
+    run_id, fingerprint = register(client, recognizer_folder, tmp_path / "first"), check_recognizer(recognizer_folder)
     receipt = read_json(package(tmp_path / "reports", params, PROJECT))
     assert receipt == {
+        "fingerprint": receipt["fingerprint"],
         "tag": receipt["tag"],
-        "model_tag": f"seen:v1-{run_id[:12]}",
+        "model_tag": f"seen:v1-{fingerprint[:12]}",
         "model_name": "seen",
         "model_version": "1",
         "run_id": run_id,
@@ -89,8 +91,8 @@ def test_the_champion_is_packed_once_and_a_new_one_anew(
             "variant": "plain",
             "registered": receipt["origin"]["registered"],
             "metrics": {"top1": 0.625, "top1_low": 0.5},
-            "fingerprint": "12345",
-            "data_fingerprint": "bb22",
+            "fingerprint": fingerprint,
+            "data_fingerprint": "12345",
             "git_commit": None,
             "dvc_lock": None,
         },
@@ -116,7 +118,7 @@ def test_going_back_is_serving_the_tag_of_before(
     for threshold in bounds:
         changed = Path(shutil.copytree(recognizer_folder, tmp_path / f"recognizer {threshold}"))
         index = changed / "index/index.json"
-        write_json(index, read_json(index) | {"threshold": threshold})
+        change_sealed(index, threshold=threshold)
         register(client, changed, tmp_path / f"scratch {threshold}")
         tags.append(read_json(package(tmp_path / "reports", params, PROJECT))["tag"])
     # at the root of a project whose receipt names the newer one

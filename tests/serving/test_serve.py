@@ -14,10 +14,10 @@ import httpx
 import pytest
 from colours import BENTOML, check_problem, find_worker, make_photo, serve
 
-from landmarks.files import read_json, write_json
 from landmarks.params import ServiceParams
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.serving.receipt import RECEIPT_PATH, PackageReceipt
+from reseal import change_sealed, write_anew
 
 pytestmark = pytest.mark.slow
 
@@ -197,11 +197,10 @@ def test_without_a_package(copy: Path) -> None:
 
 
 def test_a_receipt_that_is_none(copy: Path) -> None:
-    write_json(copy / RECEIPT_PATH, {"tag": 3})
+    write_anew(copy / RECEIPT_PATH, {"tag": 3})
     assert "is not the receipt of a package" in _fail_to_serve(copy)
 
 
 def test_a_model_that_this_store_lacks(copy: Path) -> None:
-    receipt = read_json(copy / RECEIPT_PATH)
-    write_json(copy / RECEIPT_PATH, {**receipt, "model_tag": "colours:v9-nothing"})
+    change_sealed(copy / RECEIPT_PATH, model_tag="colours:v9-nothing")
     assert "The packaged model colours:v9-nothing is not in BentoML's model store" in _fail_to_serve(copy)

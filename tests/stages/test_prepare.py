@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from landmarks.errors import ArtifactError, DataError, LandmarksError
-from landmarks.files import compute_tree_sha256, read_json, write_json
+from landmarks.files import compute_tree_sha256, read_json
 from landmarks.params import PrepareParams
 from landmarks.photos.decoding import decode_image
 from landmarks.photos.places import build_photo_path
@@ -28,8 +28,10 @@ from landmarks.photos.sources import locate_photos
 from landmarks.schema.columns import Split
 from landmarks.schema.network_format import ImageFormat, Pixels
 from landmarks.schema.vocabulary import Landmark, read_vocabulary, write_vocabulary
-from landmarks.shards.format import read_manifest, read_split
+from landmarks.seals import compute_digests, write_sealed
+from landmarks.shards.format import open_shards, read_manifest, read_split
 from landmarks.stages.prepare import prepare
+from reseal import write_anew
 
 pytestmark = pytest.mark.slow
 
@@ -90,7 +92,6 @@ class Selection:
         folder = self.root / "selected"
         folder.mkdir(parents=True, exist_ok=True)
         source = self._write_archive() if archive else self._write_folder()
-        write_json(folder / "source.json", source)
         images = [i for i, (_, label, _) in self.photos.items() if label >= 0]
         distractors = [i for i, (_, label, _) in self.photos.items() if label < 0]
         self._write_table(folder / "images.parquet", images, source["photos"])
@@ -99,6 +100,7 @@ class Selection:
         counts = [[self._count(label, split) for split in LANDMARK_SPLITS] for label in range(self.landmarks)]
         rows = [Landmark(label, 7 * label + 3, f"Tower {label}", *counts[label]) for label in range(self.landmarks)]
         write_vocabulary(folder / "vocabulary.csv", rows)
+        write_sealed(folder / "source.json", {**source, "files": compute_digests(folder, ("source.json",))})
         return folder
 
     def _write_attributions(self, path: Path) -> None:
@@ -183,7 +185,7 @@ def test_the_artefacts_are_as_the_contract_says(tmp_path: Path) -> None:
     selection = Selection(tmp_path).fill()
     selected = selection.write()
     out = run(tmp_path, selected)
-    manifest = read_manifest(out, check_digests=True)
+    manifest = open_shards(out, tuple(Split))
     assert (manifest.image_format.image_size, manifest.image_format.fit, manifest.labels) == (SIZE, "crop", 3)
     counts = {split: sum(s == split for _, _, s in selection.photos.values()) for split in Split}
     assert {split: manifest.count_photos(split) for split in Split} == counts
@@ -536,7 +538,8 @@ def test_without_distractors_their_source_is_not_needed(tmp_path: Path) -> None:
     selection = Selection(tmp_path).fill(distractors=0)
     selected = selection.write()
     source = read_json(selected / "source.json")
-    write_json(selected / "source.json", {"photos": source["photos"]})
+    del source["distractors"]
+    write_anew(selected / "source.json", source)
     manifest = read_manifest(run(tmp_path, selected))
     assert manifest.splits[Split.DISTRACTORS_VAL] == ()
     assert manifest.count_photos(Split.TRAIN) == 18

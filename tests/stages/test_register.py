@@ -1,6 +1,5 @@
 """The gate, and what passing it does to a real registry."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from landmarks.tracking.candidates import find_champion
 from landmarks.tracking.receipts import read_receipt
 from landmarks.tracking.registry import RegisteredVersion, download_recognizer, list_models, resolve_alias, set_alias
 from landmarks.tracking.store import open_store
+from reseal import change_sealed, renew_bundle, write_anew
 from tiny_recognizers import BLUE, COLOURS, GREEN, LANDMARKS, RED, SIZE, Photo
 from tiny_workspaces import (
     EXPORT,
@@ -113,11 +113,10 @@ def test_the_champion_is_found_in_the_workspace_until_it_is_made_again(workspace
         find_champion(workspace.models, workspace.reports)
     run(workspace)
     assert find_champion(workspace.models, workspace.reports) == workspace.models / "augmented"
-    path = workspace.models / "augmented" / "index" / "index.json"
-    path.write_text(json.dumps(read_json(path) | {"threshold": 0.125}))
+    change_sealed(workspace.models / "augmented" / "index" / "index.json", threshold=0.125)
     with pytest.raises(ArtifactError, match=r"models/augmented changed after it became the champion"):
         find_champion(workspace.models, workspace.reports)
-    (workspace.reports / "registration.json").write_text('{"champion": "plain"}')
+    write_anew(workspace.reports / "registration.json", {"champion": "plain"})
     with pytest.raises(ArtifactError, match=r"registration\.json is not the receipt of a registration"):
         find_champion(workspace.models, workspace.reports)
 
@@ -159,8 +158,7 @@ def test_the_recorded_score_of_the_champion_counts_on_the_same_data(workspace: W
 
 def make_other(workspace: Workspace, variant: str) -> None:
     """Another recognizer of the same answers: its threshold differs."""
-    path = workspace.models / variant / "index" / "index.json"
-    path.write_text(json.dumps(read_json(path) | {"threshold": 0.25}))
+    change_sealed(workspace.models / variant / "index" / "index.json", threshold=0.25)
 
 
 def test_a_champion_of_other_data_is_measured_again(store: Path, tmp_path: Path) -> None:  # noqa: ARG001
@@ -235,6 +233,8 @@ def test_a_network_unlike_its_export_registers_nothing(workspace: Workspace) -> 
     for variant in ("plain", "augmented"):
         make_other(workspace, variant)
         (workspace.models / variant / "bundle" / "model.keras").write_bytes(b"no network")
+        renew_bundle(workspace.models / variant)
+        write_evaluation(workspace, variant, {"top1": 0.9})
     with pytest.raises(ArtifactError, match="cannot be loaded with Keras"):
         run(workspace)
     assert resolve_alias("tiny", "champion") == champion

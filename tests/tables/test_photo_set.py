@@ -18,6 +18,7 @@ from landmarks.tables.photo_set import (
     read_photo_table,
     write_photo_set,
 )
+from reseal import digest_anew
 
 ID = "17660ef415d37059"
 
@@ -209,5 +210,6 @@ def test_a_damaged_photo_set_is_refused_with_the_file_name(tmp_path: Path, name:
 def test_a_photo_set_with_other_columns_is_refused(tmp_path: Path) -> None:
     write_photo_set(tmp_path, make_photo_set())
     make_photo_set().names.to_parquet(tmp_path / "images.parquet")
+    digest_anew(tmp_path / "source.json")
     with pytest.raises(ArtifactError, match="lacks the columns image_id, offset"):
         read_photo_set(tmp_path)

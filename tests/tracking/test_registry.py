@@ -14,6 +14,7 @@ import pytest
 
 from landmarks.errors import ArtifactError
 from landmarks.files import compute_sha256, read_json
+from landmarks.recognizer.format import check_recognizer
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.tracking.receipts import read_receipt
 from landmarks.tracking.registration import check_model, is_complete, log_model
@@ -26,6 +27,7 @@ from landmarks.tracking.registry import (
     set_alias,
 )
 from landmarks.tracking.store import open_store
+from reseal import change_sealed, renew_bundle
 from tiny_recognizers import RED, make_pixels
 from tiny_workspaces import Workspace, use_empty_store, write_workspace
 
@@ -142,6 +144,23 @@ def test_lost_files_are_found_missing_and_uploaded_again(workspace: Workspace, r
     check_model(store, registered)
 
 
+@pytest.mark.parametrize("damage", ["file", "threshold"])
+def test_altered_files_are_refused_and_uploaded_again(
+    workspace: Workspace, registered: RegisteredVersion, tmp_path: Path, damage: str
+) -> None:
+    stored = next(workspace.root.glob(f"store/mlartifacts/**/{registered.model_id}/**/index.json"))
+    if damage == "file":
+        path = stored.with_name("items.csv")
+        path.write_text(path.read_text().replace(",0", ",1", 1))
+    else:  # as somebody who knows the format would do it
+        change_sealed(stored, threshold=0.75)
+    with pytest.raises(ArtifactError, match=r"tiny version \d+ in .* was altered since .*dvc repro -f register"):
+        download_recognizer(registered, tmp_path / "fetched")
+    assert not (tmp_path / "fetched").exists()
+    assert register(workspace, "augmented").version == registered.version
+    assert check_recognizer(download_recognizer(registered, tmp_path / "fetched")) == registered.tags["fingerprint"]
+
+
 def test_a_network_unlike_its_serving_export_is_refused_and_leaves_no_version(
     workspace: Workspace, registered: RegisteredVersion, tmp_path: Path
 ) -> None:
@@ -149,12 +168,12 @@ def test_a_network_unlike_its_serving_export_is_refused_and_leaves_no_version(
 
     broken = tmp_path / "models" / "augmented"
     shutil.copytree(workspace.models / "augmented", broken)
-    facts = read_json(broken / "index" / "index.json")
-    (broken / "index" / "index.json").write_text(json.dumps(facts | {"threshold": 0.25}))
+    change_sealed(broken / "index" / "index.json", threshold=0.25)
     inputs = keras.Input((16, 16, 3), dtype="uint8")
     colour = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(-1 / 255, offset=0.5)(inputs))
     outputs = {"probabilities": keras.layers.Softmax()(colour), "embedding": keras.layers.UnitNormalization()(colour)}
     keras.Model(inputs, outputs).save(broken / "bundle" / "model.keras")
+    renew_bundle(broken)
     before = [version.version for version in list_models()]
     with pytest.raises(ArtifactError, match=r"does not answer as its serving export: \w+ differ by 0\.\d"):
         log_model(

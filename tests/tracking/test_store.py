@@ -23,6 +23,7 @@ from landmarks.tracking.store import (
     start_run,
     write_receipt,
 )
+from reseal import write_anew
 
 # MLflow asks SQLAlchemy for something that it calls deprecated
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -315,12 +316,27 @@ def test_a_damaged_store_is_named(database: Path) -> None:
         begin()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"run_id": "a", "dataset": {"name": "b"}}'])
-def test_a_garbled_receipt_is_named(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("facts", [{}, {"run_id": "a", "dataset": {"name": "b"}}])
+def test_a_receipt_of_something_else_is_named(tmp_path: Path, facts: dict[str, object]) -> None:
     path = tmp_path / "run.json"
-    path.write_text(text)
+    write_anew(path, facts)
     with pytest.raises(ArtifactError, match=r"run\.json is not"):
         read_receipt(path)
+
+
+def test_a_garbled_receipt_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    for text in ("{", "[]", "{}"):
+        path.write_text(text)
+        with pytest.raises(ArtifactError, match=r"run\.json (is not valid JSON|has no fingerprint)"):
+            read_receipt(path)
+
+
+def test_a_history_that_was_altered_is_named(database: Path, reports: Path) -> None:  # noqa: ARG001
+    train(reports)
+    (reports / "history.csv").write_text("epoch,val_accuracy\n1,1.0\n")
+    with pytest.raises(ArtifactError, match=r"history\.csv is damaged"):
+        read_receipt(reports / "run.json")
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "epoch,loss\nx,1\n", "epoch,loss\n1,high\n"])

@@ -10,10 +10,12 @@ import pandas as pd
 from landmarks.drift.served_photos import LoggedPhotos, read_request_log
 from landmarks.drift.two_sample import Comparison, PhotoSample, compare_samples
 from landmarks.errors import ArtifactError
+from landmarks.evaluation.receipt import read_evaluation_receipt
 from landmarks.evaluation.report import EMBEDDINGS_FILE
-from landmarks.files import read_json, replace_folder, write_json
+from landmarks.files import replace_folder, write_json
 from landmarks.params import DriftParams
 from landmarks.plotting.drift import draw_drift
+from landmarks.seals import read_sealed
 
 DRIFT_FILE = "drift.json"
 PLOT_FILE = "drift.png"
@@ -35,7 +37,7 @@ def drift(log: Path, reports: Path, out: Path, params: DriftParams, reference: P
     """
     version = None
     if reference is None:
-        registration = read_json(reports / "registration.json")
+        registration = read_sealed(reports / "registration.json")
         champion = registration["champion"]
         reference = reports / "evaluate" / champion
         # Compare only the entries of this version: a log goes on across deployments.
@@ -53,8 +55,9 @@ def read_reference(folder: Path) -> PhotoSample:
     """Read scores and embeddings of the test photos of an evaluation.
 
     Raises:
-        ArtifactError: a file is missing or was not written by `landmarks evaluate`.
+        ArtifactError: a file is missing, was altered or was not written by `landmarks evaluate`.
     """
+    read_evaluation_receipt(folder)
     try:
         predictions = pd.read_csv(folder / "predictions.csv", usecols=["score", "landmark_score"], dtype=np.float32)
         embeddings = np.load(folder / EMBEDDINGS_FILE, allow_pickle=False).astype(np.float32)

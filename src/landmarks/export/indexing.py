@@ -22,7 +22,6 @@ from landmarks.recognizer.format import (
     ITEMS_FILE,
     PCA_FILE,
     Index,
-    compute_digests,
     read_items,
     write_index_file,
 )
@@ -32,6 +31,7 @@ from landmarks.recognizer.similarity_index import SimilarityIndex, check_unit_ro
 from landmarks.recognizer.thumbnails import ThumbnailWriter, open_thumbnails
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, Split
 from landmarks.schema.network_format import Floats
+from landmarks.seals import compute_digests
 from landmarks.shards.format import ShardManifest, read_manifest
 from landmarks.shards.photo_table import Attribution, iterate_attributions, read_photo_column
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from landmarks.export.parity import measure_parity
 from landmarks.export.predict import refuse_difference
 from landmarks.files import replace_folder
-from landmarks.network.trained import load_network, read_training
+from landmarks.network.trained import load_network, open_network, read_training
 from landmarks.params import ExportParams
 from landmarks.recognizer.format import SERVING_MODEL_FILE, ExportPrecision, write_bundle_file
 from landmarks.recognizer.serving_network import ServingNetwork
@@ -45,7 +45,7 @@ def export_network(network: Path, bundle: Path, shards: Path, params: ExportPara
         DataError: there are no val photos for the parity check.
     """
     manifest = read_manifest(shards)
-    refuse_difference("shards_fingerprint", read_training(network).shards_fingerprint, manifest.fingerprint)
+    refuse_difference("shards_fingerprint", open_network(network).shards_fingerprint, manifest.fingerprint)
     landmarks = read_vocabulary(shards / VOCABULARY_FILE)
     model = load_network(network)
     refusal = None

@@ -1,16 +1,25 @@
 """The network folder that `train` writes: a Keras file, and `network.json` with what it was trained on."""
 
-from dataclasses import asdict, dataclass
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from landmarks.errors import ArtifactError
-from landmarks.files import read_json, replace_folder, write_json
+from landmarks.files import replace_folder
 from landmarks.schema.network_format import KERAS_MODEL_FILE, ImageFormat
+from landmarks.seals import FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 
 NETWORK_FILE = "network.json"
-_FORMAT = 1
+_FORMAT = 2
+_METADATA, _CONFIG = "metadata.json", "config.json"  # inside a Keras file
+_SAVED, _SHARED_ID = "date_saved", "shared_object_id"
+_REBUILD = "Train again: `dvc repro`."
 
 
 @dataclass(frozen=True)
@@ -21,15 +30,17 @@ class Training:
         variant: `plain` or `augmented`.
         image_format: of the training photos.
         shards_fingerprint: of the shards.
+        files: SHA-256 of the other files in the folder, by name; filled in by `write_network`.
     """
 
     variant: str
     image_format: ImageFormat
     shards_fingerprint: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_network(folder: Path, network: keras.Model, training: Training) -> Path:
-    """Write the network folder atomically and return it.
+    """Write the network folder atomically and return it; equal networks give equal bytes.
 
     Args:
         folder: `models/VARIANT/network`, replaced as a whole.
@@ -37,29 +48,74 @@ def write_network(folder: Path, network: keras.Model, training: Training) -> Pat
         training: what it was trained on.
     """
     with replace_folder(folder) as temporary:
-        network.save(temporary / KERAS_MODEL_FILE)
-        write_json(temporary / NETWORK_FILE, {"format": _FORMAT, **asdict(training)})
+        save_network(network, temporary / KERAS_MODEL_FILE)
+        facts = {"format": _FORMAT, **asdict(training), "files": compute_digests(temporary)}
+        write_sealed(temporary / NETWORK_FILE, facts)
     return folder
+
+
+def save_network(network: keras.Model, path: Path) -> None:
+    """Save a network as a Keras file whose bytes depend on nothing but the network and the version of Keras.
+
+    Keras writes the time, in the metadata and as the date of an entry in the archive, and numbers shared objects by
+    their addresses in memory. Here the dates are left out, and shared objects are numbered in order.
+    """
+    dated = path.with_name(f"dated-{path.name}")
+    network.save(dated)
+    with zipfile.ZipFile(dated) as source, zipfile.ZipFile(path, "w") as target:
+        for entry in source.infolist():
+            undated = zipfile.ZipInfo(entry.filename)  # of 1980, the first year that a zip archive can name
+            if entry.filename in (_METADATA, _CONFIG):
+                target.writestr(undated, json.dumps(_remove_chance(json.loads(source.read(entry)), {})))
+            else:
+                with source.open(entry) as content, target.open(undated, "w", force_zip64=True) as copy:
+                    shutil.copyfileobj(content, copy, 1 << 20)
+    dated.unlink()
+
+
+def _remove_chance(content: Any, numbers: dict[int, int]) -> Any:
+    """Copy JSON without the date, and with shared objects numbered in order of appearance; `numbers` collects them."""
+    if isinstance(content, list):
+        return [_remove_chance(item, numbers) for item in content]
+    if not isinstance(content, dict):
+        return content
+    return {
+        name: numbers.setdefault(value, len(numbers)) if name == _SHARED_ID else _remove_chance(value, numbers)
+        for name, value in content.items()
+        if name != _SAVED
+    }
 
 
 def read_training(folder: Path) -> Training:
     """Read `network.json`.
 
     Raises:
-        ArtifactError: the file is missing or has another format.
+        ArtifactError: the file is missing, altered or of another format.
     """
     path = folder / NETWORK_FILE
-    facts = read_json(path)
-    if not isinstance(facts, dict) or facts.pop("format", None) != _FORMAT:
-        raise ArtifactError(f"{path} was written by another version of landmarks. Train again: `dvc repro`.")
+    facts = read_sealed(path, _REBUILD)
+    if facts.pop("format", None) != _FORMAT:
+        raise ArtifactError(f"{path} was written by another version of landmarks. {_REBUILD}")
+    del facts[FINGERPRINT]
     try:
         return Training(**facts | {"image_format": ImageFormat(**facts["image_format"])})
     except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{path} does not describe a network ({error}). Train again: `dvc repro`.") from error
+        raise ArtifactError(f"{path} does not describe a network ({error}). {_REBUILD}") from error
+
+
+def open_network(folder: Path) -> Training:
+    """Read `network.json`, and compare every file of the folder with its digest.
+
+    Raises:
+        ArtifactError: a file is missing or was altered, or has another format.
+    """
+    training = read_training(folder)
+    check_files(folder, training.files, remedy=_REBUILD)
+    return training
 
 
 def load_network(folder: Path) -> keras.Model:
-    """Load the Keras network of a folder.
+    """Load the Keras network of a folder, without comparing its digest.
 
     Raises:
         ArtifactError: the file is missing or damaged.
@@ -69,4 +125,4 @@ def load_network(folder: Path) -> keras.Model:
         # safe_mode refuses Lambda layers, which would run code from the file
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError) as error:
-        raise ArtifactError(f"{path} cannot be loaded with Keras: {error} Train again: `dvc repro`.") from error
+        raise ArtifactError(f"{path} cannot be loaded with Keras: {error} {_REBUILD}") from error

@@ -85,6 +85,8 @@ def train_variant(
 
     tracking = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: log_epoch(epoch + 1, logs))
     result = train_classifier(build, data, params.train, params.network, strategy, work, [tracking])
+    # without this, the names of its operations would tell how many networks the process built before
+    keras.utils.clear_session()
     # built again in float32: LiteRT cannot run networks exported under mixed precision
     used = _build(manifest.image_format.image_size, manifest.labels, params, "float32", "portable")
     used.set_weights(result.classifier.get_weights())

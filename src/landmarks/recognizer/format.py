@@ -6,20 +6,22 @@ No other module opens these files. docs/pipeline.md documents them.
 import csv
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import pydantic
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_fingerprint, compute_sha256, read_json, write_json
-from landmarks.schema.network_format import ImageFormat
+from landmarks.files import compute_fingerprint, read_json
+from landmarks.schema.network_format import KERAS_MODEL_FILE, ImageFormat
+from landmarks.schema.vocabulary import VOCABULARY_FILE
+from landmarks.seals import FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 
 BUNDLE_FOLDER, INDEX_FOLDER = "bundle", "index"
 BUNDLE_FORMAT = 3
 _FLAT_BUNDLE_FORMAT = 2  # had image_size, fit and max_pixels at the top level
-INDEX_FORMAT = 4
+INDEX_FORMAT = 5
+_UNSEALED_INDEX_FORMAT = 4  # had no fingerprint
 BUNDLE_FILE = "bundle.json"
 SERVING_MODEL_FILE = "serving.tflite"
 INDEX_FILE = "index.json"
@@ -95,9 +97,10 @@ class Index(_Content):
         answered_fraction: fraction of the val photos, distractors included, at or above the threshold.
         auroc: AUROC of the landmark score on val; None without distractors.
         files: SHA-256 of the other files in the folder, by name.
+        fingerprint: of all other keys; empty until the file is written.
     """
 
-    format: Literal[4] = 4
+    format: Literal[5] = 5
     bundle_fingerprint: str
     photos: int
     scorer: ScorerCoefficients
@@ -107,6 +110,7 @@ class Index(_Content):
     answered_fraction: float | None = None
     auroc: float | None = None
     files: dict[str, str]
+    fingerprint: str = ""
 
 
 class Credit(NamedTuple):
@@ -149,25 +153,24 @@ def write_bundle_file(
     }
     if int8_refused:
         facts["int8_refused"] = int8_refused
-    facts["fingerprint"] = compute_fingerprint(facts)  # last, so that it covers every other key
-    write_json(folder / BUNDLE_FILE, facts)
+    write_sealed(folder / BUNDLE_FILE, facts)
     return read_bundle(folder)
 
 
 def write_index_file(folder: Path, index: Index) -> Index:
-    """Write `index.json`."""
-    write_json(folder / INDEX_FILE, index.model_dump(mode="json"))
-    return index
+    """Write `index.json`, and return its content with the fingerprint."""
+    write_sealed(folder / INDEX_FILE, index.model_dump(mode="json", exclude={FINGERPRINT}))
+    return read_index(folder)
 
 
 def read_bundle(folder: Path) -> Bundle:
     """Read `bundle.json`, also in the previous format.
 
     Raises:
-        ArtifactError: the file is missing, of another format or incomplete, or a value has the wrong type.
+        ArtifactError: the file is missing, altered, of another format or incomplete, or a value has the wrong type.
     """
     path = folder / BUNDLE_FILE
-    facts = _read_object(path)
+    facts = read_sealed(path, REBUILD)
     if facts.get("format") == _FLAT_BUNDLE_FORMAT:
         image_format = {name: facts.pop(name) for name in _IMAGE_FORMAT_KEYS if name in facts}
         facts |= {"format": BUNDLE_FORMAT, "image_format": image_format}
@@ -175,13 +178,18 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def read_index(folder: Path) -> Index:
-    """Read `index.json`.
+    """Read `index.json`, also in the previous format.
 
     Raises:
-        ArtifactError: the file is missing, of another format or incomplete, or a value has the wrong type.
+        ArtifactError: the file is missing, altered, of another format or incomplete, or a value has the wrong type.
     """
     path = folder / INDEX_FILE
-    return _parse(path, _read_object(path), Index, INDEX_FORMAT)
+    facts = _read_object(path)
+    if facts.get("format") == _UNSEALED_INDEX_FORMAT and FINGERPRINT not in facts:
+        facts |= {"format": INDEX_FORMAT}
+    else:
+        facts = read_sealed(path, REBUILD)
+    return _parse(path, facts, Index, INDEX_FORMAT)
 
 
 def compute_recognizer_fingerprint(recognizer: Path) -> str:
@@ -193,6 +201,25 @@ def compute_recognizer_fingerprint(recognizer: Path) -> str:
     # index.json is read raw: a key that this version does not know makes another recognizer too
     bundle, index = read_bundle(recognizer / BUNDLE_FOLDER), _read_object(recognizer / INDEX_FOLDER / INDEX_FILE)
     return compute_fingerprint([bundle.fingerprint, index])
+
+
+def check_recognizer(recognizer: Path, with_keras: bool = True) -> str:
+    """Compare every file of a recognizer directory with its digest, and return the fingerprint of the directory.
+
+    Args:
+        recognizer: the recognizer directory.
+        with_keras: compare the Keras network too, which answers need not and a Bento does not have.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or cannot be used.
+    """
+    bundle, index = read_bundle(recognizer / BUNDLE_FOLDER), read_index(recognizer / INDEX_FOLDER)
+    named = {*bundle.files, SERVING_MODEL_FILE, VOCABULARY_FILE}
+    check_files(
+        recognizer / BUNDLE_FOLDER, bundle.files, sorted(named if with_keras else named - {KERAS_MODEL_FILE}), REBUILD
+    )
+    check_files(recognizer / INDEX_FOLDER, index.files, sorted({*index.files, ITEMS_FILE, EMBEDDINGS_FILE}), REBUILD)
+    return compute_recognizer_fingerprint(recognizer)
 
 
 def read_items(path: Path) -> Items:
@@ -213,24 +240,6 @@ def read_items(path: Path) -> Items:
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ArtifactError(f"{path} is not a table of image_id,label ({error}). {REBUILD}") from error
     return Items(tuple(image_ids), tuple(labels), tuple(owners))
-
-
-def compute_digests(folder: Path) -> dict[str, str]:
-    """Compute the SHA-256 of every file directly in a folder, by name."""
-    return {path.name: compute_sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
-
-
-def check_files(folder: Path, digests: Mapping[str, str], names: tuple[str, ...]) -> None:
-    """Compare files with their recorded digests.
-
-    Raises:
-        ArtifactError: a file is missing or damaged.
-    """
-    for path in (folder / name for name in names):
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing. {REBUILD}")
-        if path.name in digests and compute_sha256(path) != digests[path.name]:
-            raise ArtifactError(f"{path} is damaged: its digest differs from the recorded one. {REBUILD}")
 
 
 Content = TypeVar("Content", bound=_Content)

@@ -13,7 +13,6 @@ from landmarks.recognizer.format import (
     REBUILD,
     Credit,
     Index,
-    check_files,
     read_index,
     read_items,
 )
@@ -21,7 +20,7 @@ from landmarks.recognizer.pca import PCA
 from landmarks.recognizer.scorer import LandmarkScorer, ScorerModels
 from landmarks.recognizer.serving_network import ServingNetwork
 from landmarks.recognizer.similarity_index import SimilarityIndex
-from landmarks.recognizer.thumbnails import OFFSETS_FILE, THUMBNAILS_FILE, Thumbnails
+from landmarks.recognizer.thumbnails import THUMBNAILS_FILE, Thumbnails
 
 
 @dataclass(frozen=True)
@@ -50,17 +49,15 @@ class Gallery:
 
     @classmethod
     def load(cls, folder: Path, network: ServingNetwork, threads: int | None = None) -> "Gallery":
-        """Read the index folder of a recognizer directory.
+        """Read the index folder of a recognizer directory, without comparing digests; see `format.check_recognizer`.
 
         Raises:
-            ArtifactError: a file is missing, damaged, of another format, or belongs to another bundle.
+            ArtifactError: a file is missing, cannot be used, is of another format, or belongs to another bundle.
         """
         content = read_index(folder)
-        check_files(folder, content.files, (ITEMS_FILE, EMBEDDINGS_FILE))
         if content.bundle_fingerprint != network.bundle.fingerprint:
             raise ArtifactError(f"{folder} was made with another bundle. Run the index stage again: `dvc repro`.")
         items = read_items(folder / ITEMS_FILE)
-        # the digests of optional files are checked by the functions that load them
         pca = _load_pca(folder, content, network)
         index = SimilarityIndex.load(folder / EMBEDDINGS_FILE, pca, threads)
         photos = len(items.image_ids)
@@ -100,7 +97,6 @@ class Gallery:
 def _load_pca(folder: Path, content: Index, network: ServingNetwork) -> PCA | None:
     if PCA_FILE not in content.files:
         return None
-    check_files(folder, content.files, (PCA_FILE,))
     pca = PCA.load(folder / PCA_FILE)
     if pca.components.shape[0] != network.embedding_dim:
         raise ArtifactError(f"{folder / PCA_FILE} does not fit its network: other dimensions. {REBUILD}")
@@ -112,7 +108,6 @@ def _load_distractors(
 ) -> SimilarityIndex | None:
     if DISTRACTORS_FILE not in content.files:
         return None
-    check_files(folder, content.files, (DISTRACTORS_FILE,))
     distractors = SimilarityIndex.load(folder / DISTRACTORS_FILE, pca, threads)
     if distractors.dimension != network.embedding_dim:
         raise ArtifactError(f"{folder / DISTRACTORS_FILE} does not fit its network: other dimensions. {REBUILD}")
@@ -122,7 +117,6 @@ def _load_distractors(
 def _load_thumbnails(folder: Path, content: Index) -> Thumbnails | None:
     if THUMBNAILS_FILE not in content.files:
         return None
-    check_files(folder, content.files, (THUMBNAILS_FILE, OFFSETS_FILE))
     thumbnails = Thumbnails.load(folder)
     if len(thumbnails) != content.photos:
         raise ArtifactError(f"{folder} has {len(thumbnails)} thumbnails, expected {content.photos}. {REBUILD}")

@@ -11,7 +11,7 @@ import numpy as np
 
 from landmarks.errors import ArtifactError, ImageError, LandmarksError
 from landmarks.photos.decoding import decode_image
-from landmarks.recognizer.format import BUNDLE_FOLDER, INDEX_FOLDER, REBUILD
+from landmarks.recognizer.format import BUNDLE_FOLDER, INDEX_FOLDER, REBUILD, check_recognizer
 from landmarks.recognizer.gallery import Gallery
 from landmarks.recognizer.scorer import Evidence
 from landmarks.recognizer.serving_network import BATCH, ServingNetwork
@@ -82,16 +82,19 @@ class Recognizer:
         self.gallery = gallery
 
     @classmethod
-    def load(cls, folder: Path, threads: int | None = None) -> "Recognizer":
+    def load(cls, folder: Path, threads: int | None = None, verify: bool = True) -> "Recognizer":
         """Read a recognizer directory.
 
         Args:
             folder: in the format of docs/pipeline.md.
             threads: maximum number of threads of a call; one per core if None.
+            verify: compare every file with its digest first; leave it out only where that was just done.
 
         Raises:
             ArtifactError: a file is missing, damaged or of another format, or the parts do not belong together.
         """
+        if verify:
+            check_recognizer(folder, with_keras=False)
         network = ServingNetwork.load(folder / BUNDLE_FOLDER, threads)
         landmarks = read_vocabulary(folder / BUNDLE_FOLDER / VOCABULARY_FILE)
         if len(landmarks) != network.labels:

@@ -8,9 +8,8 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from landmarks.errors import ArtifactError
-from landmarks.recognizer.format import REBUILD, SERVING_MODEL_FILE, Bundle, check_files, read_bundle
+from landmarks.recognizer.format import REBUILD, SERVING_MODEL_FILE, Bundle, read_bundle
 from landmarks.schema.network_format import EMBEDDING, PROBABILITIES, Floats, Pixels
-from landmarks.schema.vocabulary import VOCABULARY_FILE
 
 BATCH = 32  # photos per call, which bounds the memory of the activations
 
@@ -34,11 +33,12 @@ class ServingNetwork:
     def load(cls, folder: Path, threads: int | None = None) -> "ServingNetwork":
         """Load the exported network of a bundle folder, with `threads` threads, or one per core if None.
 
+        Its digest is not compared; see `format.check_recognizer`.
+
         Raises:
-            ArtifactError: a file is missing, damaged or of another format.
+            ArtifactError: a file is missing, cannot be run or is of another format.
         """
         bundle = read_bundle(folder)
-        check_files(folder, bundle.files, (SERVING_MODEL_FILE, VOCABULARY_FILE))
         path = folder / SERVING_MODEL_FILE
         # in a container the cores that this process may use are fewer than those of the machine
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

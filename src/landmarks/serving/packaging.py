@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_fingerprint, compute_sha256, write_json
+from landmarks.files import compute_fingerprint, compute_sha256
 from landmarks.params import ServiceParams
-from landmarks.recognizer.format import BUNDLE_FILE, BUNDLE_FOLDER, INDEX_FILE, INDEX_FOLDER
+from landmarks.recognizer.format import check_recognizer
 from landmarks.schema.network_format import KERAS_MODEL_FILE
-from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt
+from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt, write_receipt
 
 BENTOFILE = "bentofile.yaml"
 _VERSION_DIGITS = 12
@@ -28,19 +28,26 @@ _VERSION_DIGITS = 12
 _NOT_SERVED = shutil.ignore_patterns(KERAS_MODEL_FILE)
 
 
-def find_recognizer(model_name: str, version: str, run_id: str) -> str | None:
-    """Return the tag of a registered version in BentoML's model store; None if it has not been imported."""
-    tag = _name_model(model_name, version, run_id)
+def find_recognizer(model_name: str, version: str, fingerprint: str) -> str | None:
+    """Return the tag of a registered version in BentoML's model store; None if it has not been imported.
+
+    A stored model that was altered since is deleted, and does not count.
+    """
+    tag = _name_model(model_name, version, fingerprint)
     try:
-        labels = bentoml.models.get(tag).info.labels
+        model = bentoml.models.get(tag)
     except NotFound:
         return None
-    # the tag has only the first digits of the run id
-    return tag if labels.get("run_id") == run_id else None
+    with suppress(ArtifactError):
+        # the tag has only the first digits of the fingerprint
+        if check_recognizer(Path(model.path), with_keras=False) == fingerprint:
+            return tag
+    bentoml.models.delete(tag)
+    return None
 
 
 def import_recognizer(folder: Path, model_name: str, version: str, run_id: str, labels: dict[str, str]) -> str:
-    """Copy a recognizer directory into BentoML's model store, once per registered version and run.
+    """Copy a recognizer directory into BentoML's model store, once per registered version and content.
 
     Args:
         folder: the recognizer directory, as in docs/pipeline.md.
@@ -50,18 +57,16 @@ def import_recognizer(folder: Path, model_name: str, version: str, run_id: str, 
         labels: labels of the stored model; `registry_version` and `run_id` are added.
 
     Returns:
-        The tag with its version. It is the same for the same registered version and run.
+        The tag with its version. It is the same for the same registered version and content.
 
     Raises:
-        ArtifactError: the folder is not a recognizer directory.
+        ArtifactError: the folder is not a recognizer directory, or a file was altered.
     """
-    if tag := find_recognizer(model_name, version, run_id):
+    fingerprint = check_recognizer(folder, with_keras=False)
+    if tag := find_recognizer(model_name, version, fingerprint):
         return tag
-    for part in (f"{BUNDLE_FOLDER}/{BUNDLE_FILE}", f"{INDEX_FOLDER}/{INDEX_FILE}"):
-        if not (folder / part).is_file():
-            raise ArtifactError(f"{folder} is not a recognizer directory: {part} is missing. Register the model again.")
     # a tag of our own: BentoML's import functions make a new one at every call
-    tag = _name_model(model_name, version, run_id)
+    tag = _name_model(model_name, version, fingerprint)
     labels = {**labels, "registry_version": version, "run_id": run_id}
     with _keep_private(), bentoml.models.create(tag, labels=labels) as model:
         shutil.copytree(folder, model.path, dirs_exist_ok=True, ignore=_NOT_SERVED)
@@ -143,8 +148,8 @@ def pin_requirements(requirements: Iterable[str]) -> list[str]:
     return [f"{name}=={version}" for name, version in sorted(pinned.items())]
 
 
-def _name_model(model_name: str, version: str, run_id: str) -> str:
-    return f"{model_name}:v{version}-{run_id[:_VERSION_DIGITS]}"
+def _name_model(model_name: str, version: str, fingerprint: str) -> str:
+    return f"{model_name}:v{version}-{fingerprint[:_VERSION_DIGITS]}"
 
 
 def _installed_version(wanted: Requirement) -> str:
@@ -204,7 +209,7 @@ def _build(receipt: PackageReceipt, options: dict[str, Any], project: Path) -> N
             copy = context / path.relative_to(project)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copy)
-        write_json(context / RECEIPT_PATH, receipt.model_dump(mode="json"))
+        write_receipt(context / RECEIPT_PATH, receipt)
         YAML(typ="safe").dump(options, context / BENTOFILE)
         name, version = receipt.tag.split(":")
         labels = {"model_name": receipt.model_name, "model_version": receipt.model_version, "run_id": receipt.run_id}

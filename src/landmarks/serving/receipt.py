@@ -5,8 +5,8 @@ from pathlib import Path
 import pydantic
 
 from landmarks.errors import ArtifactError
-from landmarks.files import read_json
 from landmarks.params import Section, ServiceParams
+from landmarks.seals import FINGERPRINT, read_sealed, write_sealed
 
 RECEIPT_PATH = Path("reports/package.json")
 
@@ -39,18 +39,26 @@ class PackageReceipt(Section):
     service: ServiceParams
 
 
+def write_receipt(path: Path, receipt: PackageReceipt) -> Path:
+    """Write the receipt of a package, and return its path."""
+    write_sealed(path, receipt.model_dump(mode="json"))
+    return path
+
+
 def read_receipt(path: Path = RECEIPT_PATH) -> PackageReceipt:
     """Read the receipt of a package.
 
     Raises:
-        ArtifactError: the file is missing or is not a receipt.
+        ArtifactError: the file is missing, was altered or is not a receipt.
     """
     if not path.is_file():
         raise ArtifactError(
             f"{path} is missing in {Path.cwd()}, so there is no packaged model to serve. Run `landmarks package` first."
         )
+    content = read_sealed(path, "Run `landmarks package` again.")
+    del content[FINGERPRINT]
     try:
-        return PackageReceipt.model_validate(read_json(path))
+        return PackageReceipt.model_validate(content)
     except pydantic.ValidationError as error:
         fields = ", ".join(".".join(map(str, problem["loc"])) or "whole file" for problem in error.errors())
         raise ArtifactError(

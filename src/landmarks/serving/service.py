@@ -17,9 +17,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from landmarks.errors import ArtifactError
 from landmarks.params import ServiceParams
-from landmarks.recognizer.format import BUNDLE_FOLDER, INDEX_FOLDER, check_files, read_bundle, read_index
+from landmarks.recognizer.format import check_recognizer
 from landmarks.recognizer.recognizer import Recognizer
-from landmarks.schema.network_format import KERAS_MODEL_FILE
 from landmarks.serving.access import read_origins
 from landmarks.serving.app import DESCRIPTION, TITLE, build_app
 from landmarks.serving.backend import Backend
@@ -82,7 +81,7 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
         def __init__(self) -> None:
             # BentoML shows only warnings of other loggers, but refused requests are logged at a lower level
             logging.getLogger("landmarks").setLevel(logging.getLogger("bentoml").getEffectiveLevel())
-            recognizer = Recognizer.load(Path(self.model.path))
+            recognizer = Recognizer.load(Path(self.model.path), verify=False)  # `check` did
             self.backend = Backend(recognizer, receipt.service, _open_log(receipt))
 
         @bentoml.on_deployment  # type: ignore[untyped-decorator]
@@ -142,15 +141,26 @@ def _describe_input(field: PhotoField | None, limits: ServiceParams) -> dict[str
 
 
 def _check(receipt: PackageReceipt) -> None:
-    folder = Path(bentoml.models.get(receipt.model_tag).path)
     try:
-        for part, read in ((BUNDLE_FOLDER, read_bundle), (INDEX_FOLDER, read_index)):
-            digests = read(folder / part).files  # including the Keras model, which is not packaged
-            check_files(folder / part, digests, tuple(name for name in digests if name != KERAS_MODEL_FILE))
+        check_packaged_model(Path(bentoml.models.get(receipt.model_tag).path), receipt.origin.fingerprint)
         if log := _open_log(receipt):
             log.close()
     except ArtifactError as error:
         raise ImportServiceError(str(error)) from error
+
+
+def check_packaged_model(folder: Path, packaged: str | None) -> None:
+    """Compare every file of a stored model with its digest, and the model with the fingerprint in the receipt.
+
+    Raises:
+        ArtifactError: a file is missing or was altered, or it is another model.
+    """
+    fingerprint = check_recognizer(folder, with_keras=False)
+    if packaged is not None and fingerprint != packaged:
+        raise ArtifactError(
+            f"{folder} is another model than the packaged one: its fingerprint is {fingerprint[:12]}…, the receipt of "
+            f"the package says {packaged[:12]}…. Run `landmarks package` again."
+        )
 
 
 def _open_log(receipt: PackageReceipt) -> RequestLog | None:

@@ -14,14 +14,16 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_fingerprint, compute_sha256, read_json, replace_file, write_json
+from landmarks.files import replace_file
 from landmarks.schema.columns import Split
 from landmarks.schema.network_format import ImageFormat, Pixels
+from landmarks.seals import FILES, check_files, compute_digests, read_sealed, write_sealed
 from landmarks.shards.tfrecord import frame_record, get_example_class, read_records
 
-SHARDS_FORMAT = 2  # increased when earlier shards can no longer be read
+SHARDS_FORMAT = 3  # increased when earlier shards can no longer be read
 MANIFEST_FILE = "shards.json"
 PHOTOS_FILE = "photos.parquet"
+_REBUILD = "Run `dvc repro prepare`."
 
 Labels = npt.NDArray[np.int32]
 
@@ -48,11 +50,15 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardManifest:
-    """The content of `shards.json`. Every split has an entry, which is empty if it has no shards."""
+    """The content of `shards.json`. Every split has an entry, which is empty if it has no shards.
+
+    `files` has the SHA-256 of vocabulary and table of photos, by name.
+    """
 
     image_format: ImageFormat
     labels: int
     splits: Mapping[Split, tuple[Shard, ...]]
+    files: Mapping[str, str]
     fingerprint: str
 
     def count_photos(self, split: Split) -> int:
@@ -133,8 +139,12 @@ def iterate_batches(folder: Path, split: Split, batch_size: int) -> Iterator[tup
 def write_manifest(
     folder: Path, image_format: ImageFormat, labels: int, splits: Mapping[Split, Iterable[Shard]]
 ) -> ShardManifest:
-    """Write `shards.json` beside the shards; splits not in `splits` get an empty entry."""
+    """Write `shards.json` beside the shards; splits not in `splits` get an empty entry.
+
+    Vocabulary and table of photos are in the folder already; shards may follow.
+    """
     shards = {split: tuple(splits.get(split, ())) for split in Split}
+    listed = {shard.file for items in shards.values() for shard in items}
     content: dict[str, Any] = {
         "format": SHARDS_FORMAT,
         "image_format": asdict(image_format),
@@ -143,44 +153,57 @@ def write_manifest(
             split.value: {"photos": sum(s.photos for s in items), "shards": [asdict(s) for s in items]}
             for split, items in shards.items()
         },
+        FILES: compute_digests(folder, listed),
     }
-    fingerprint = compute_fingerprint(content)
-    write_json(folder / MANIFEST_FILE, content | {"fingerprint": fingerprint})
-    return ShardManifest(image_format, labels, shards, fingerprint)
+    fingerprint = write_sealed(folder / MANIFEST_FILE, content)
+    return ShardManifest(image_format, labels, shards, content[FILES], fingerprint)
 
 
-def read_manifest(folder: Path, check_digests: bool = False) -> ShardManifest:
-    """Read `shards.json` and verify the sizes, optionally also the digests, of the shards.
+def read_manifest(folder: Path) -> ShardManifest:
+    """Read `shards.json` and compare the sizes of the shards with it.
 
     Raises:
         ArtifactError: the manifest is missing, was altered or has another format version, or a shard is missing or
             does not match the manifest.
     """
     path = folder / MANIFEST_FILE
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != SHARDS_FORMAT:
-        received = content.get("format") if isinstance(content, dict) else None
-        raise ArtifactError(f"{path} has format {received!r}, this version reads {SHARDS_FORMAT}. Run `dvc repro`.")
-    manifest = _parse_manifest(path, content)
+    content = read_sealed(path, _REBUILD)
+    if content.get("format") != SHARDS_FORMAT:
+        raise ArtifactError(
+            f"{path} has format {content.get('format')!r}, this version reads {SHARDS_FORMAT}. Run `dvc repro`."
+        )
+    try:
+        splits = {split: tuple(Shard(**shard) for shard in content["splits"][split]["shards"]) for split in Split}
+        manifest = ShardManifest(
+            ImageFormat(**content["image_format"]), content["labels"], splits, content[FILES], content["fingerprint"]
+        )
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{path} is not a manifest of shards ({error!r}). {_REBUILD}") from error
     for shard in (shard for shards in manifest.splits.values() for shard in shards):
         file = folder / shard.file
         if not file.is_file():
-            raise ArtifactError(f"{file} is missing. Run `dvc repro prepare`.")
-        # Sizes are always compared, which is cheap; digests mean reading every shard.
-        if file.stat().st_size != shard.bytes or (check_digests and compute_sha256(file) != shard.sha256):
-            raise ArtifactError(f"{file} is damaged or incomplete. Delete it and run `dvc repro prepare`.")
+            raise ArtifactError(f"{file} is missing. {_REBUILD}")
+        if file.stat().st_size != shard.bytes:  # cheap, so it is compared at every reading
+            raise ArtifactError(f"{file} is damaged or incomplete. Delete it. {_REBUILD}")
     return manifest
 
 
-def _parse_manifest(path: Path, content: dict[str, Any]) -> ShardManifest:
-    fingerprint = compute_fingerprint({key: value for key, value in content.items() if key != "fingerprint"})
-    if content.get("fingerprint") != fingerprint:
-        raise ArtifactError(f"{path} was altered: its fingerprint does not match its content. Run `dvc repro prepare`.")
-    try:
-        splits = {split: tuple(Shard(**shard) for shard in content["splits"][split]["shards"]) for split in Split}
-        return ShardManifest(ImageFormat(**content["image_format"]), content["labels"], splits, fingerprint)
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{path} is not a manifest of shards ({error!r}). Run `dvc repro prepare`.") from error
+def open_shards(folder: Path, splits: Collection[Split] = ()) -> ShardManifest:
+    """Read `shards.json`, and compare vocabulary, table of photos and the shards of some splits with their digests.
+
+    A stage does this once, at its start. Records have checksums too, but a file of another build has right ones.
+
+    Args:
+        folder: `data/shards`.
+        splits: that the stage reads.
+
+    Raises:
+        ArtifactError: a file is missing, was altered, or has another format version.
+    """
+    manifest = read_manifest(folder)
+    shards = {shard.file: shard.sha256 for split in splits for shard in manifest.splits[split]}
+    check_files(folder, {**manifest.files, **shards}, remedy=_REBUILD)
+    return manifest
 
 
 def encode_png(pixels: Pixels) -> bytes:

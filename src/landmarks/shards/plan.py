@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from landmarks.errors import ArtifactError, DataError
-from landmarks.files import compute_fingerprint, compute_sha256, read_json
+from landmarks.files import compute_fingerprint, compute_sha256
 from landmarks.params import PrepareParams
 from landmarks.photos.places import Place
 from landmarks.photos.sources import open_source
@@ -22,7 +22,7 @@ from landmarks.schema.network_format import ImageFormat
 from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.shards.photo_table import check_attributions
 from landmarks.shards.worker import ShardTask
-from landmarks.tables.photo_set import DISTRACTORS_FILE, IMAGES_FILE, SOURCE_FILE
+from landmarks.tables.photo_set import DISTRACTORS_FILE, IMAGES_FILE, SOURCE_FILE, read_sources
 
 _PLACE_COLUMNS = ("offset", "compressed_bytes", "method")
 _PHOTO_SCHEMA = pa.schema(
@@ -87,9 +87,9 @@ def read_plan(selected: Path, params: PrepareParams) -> Plan:
         DataError: nothing is selected, or a photo source is missing.
     """
     image_format = ImageFormat(params.image_size, params.fit, params.max_pixels)
+    source = read_sources(selected)
     photos = _shuffle(_read_photos(selected))
     check_attributions(selected)
-    source = read_json(selected / SOURCE_FILE)
     if not len(photos):
         raise DataError(f"{selected} selects no photos. Relax the bounds in the section `select` of params.yaml.")
     planned = tuple(_cut_into_shards(photos, params.photos_per_shard))
@@ -99,10 +99,9 @@ def read_plan(selected: Path, params: PrepareParams) -> Plan:
     landmarks = read_vocabulary(selected / VOCABULARY_FILE)
     if pc.max(photos["label"]).as_py() >= len(landmarks):
         raise ArtifactError(f"{selected / VOCABULARY_FILE} lacks labels of {IMAGES_FILE}. Run `dvc repro select`.")
-    tables = (IMAGES_FILE, DISTRACTORS_FILE, SOURCE_FILE, VOCABULARY_FILE)
     fingerprint = compute_fingerprint(
         {
-            "tables": [compute_sha256(selected / name) for name in tables],
+            "selected": compute_sha256(selected / SOURCE_FILE),  # which has the digests of the tables
             "image_format": asdict(image_format),
             "photos_per_shard": params.photos_per_shard,
             "pillow": PIL.__version__,  # another version may decode or resize to slightly different pixels

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError, DataError, ImageError
-from landmarks.files import compute_sha256, read_json, write_json
+from landmarks.files import compute_sha256
 from landmarks.photos.decoding import decode_image
 from landmarks.photos.perceptual_hash import compute_perceptual_hash
 from landmarks.photos.places import Place
 from landmarks.photos.sources import PhotoSource, open_source
 from landmarks.schema.columns import OK
 from landmarks.schema.network_format import ImageFormat
+from landmarks.seals import check_files, read_sealed, write_sealed
 from landmarks.shards.format import Record, Shard, encode_png, write_shard
 
 _TASKS_PER_WORKER = 2  # one running and one queued; more would only hold tasks and results in memory
@@ -148,7 +149,7 @@ def _write_shard(task: ShardTask) -> ShardResult:
         unread=any(photo.unread for photo in prepared),
     )
     # Written last: its presence means that the shard is complete.
-    write_json(_get_result_path(task), asdict(result))
+    write_sealed(_get_result_path(task), asdict(result))
     return result
 
 
@@ -179,12 +180,11 @@ def _get_result_path(task: ShardTask) -> Path:
 
 def _read_result(task: ShardTask) -> ShardResult | None:
     """Return the result of an earlier run, None if the shard has to be built (again)."""
-    path = task.folder / task.file
     try:
-        values = read_json(_get_result_path(task))
+        values = read_sealed(_get_result_path(task))
         shard = Shard(**values["shard"])
         result = ShardResult(shard, tuple(values["statuses"]), tuple(values["hashes"]), values["unread"])
-        is_complete = path.stat().st_size == shard.bytes and len(result.statuses) == len(task.places)
-    except (ArtifactError, FileNotFoundError, KeyError, TypeError):
+        check_files(task.folder, {task.file: shard.sha256})
+    except (ArtifactError, KeyError, TypeError):
         return None
-    return result if is_complete and not result.unread else None
+    return result if len(result.statuses) == len(task.places) and not result.unread else None

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from landmarks.evaluation.measurement import measure
+from landmarks.evaluation.receipt import METRICS_FILE, EvaluationReceipt, write_evaluation_receipt
 from landmarks.evaluation.report import EMBEDDINGS_FILE, TABLES
 from landmarks.files import replace_folder, write_json
 from landmarks.network.input_pipeline import read_augmented_examples
@@ -13,12 +14,12 @@ from landmarks.network.variant import AUGMENTED
 from landmarks.params import AugmentationParams, EvaluateParams, flatten_params
 from landmarks.plotting.measurement import draw_measurement
 from landmarks.plotting.training import draw_augmented, draw_learning_curves
-from landmarks.recognizer.format import BUNDLE_FOLDER
+from landmarks.recognizer.format import BUNDLE_FOLDER, check_recognizer
+from landmarks.schema.columns import Split
 from landmarks.schema.vocabulary import VOCABULARY_FILE, read_vocabulary
+from landmarks.shards.format import open_shards
 from landmarks.tracking.receipts import (
-    EVALUATION_PARAMS_FILE,
     HISTORY_FILE,
-    METRICS_FILE,
     RECEIPT_FILE,
     read_history,
     read_receipt,
@@ -51,12 +52,13 @@ def evaluate(
     """
     receipt = read_receipt(train_reports / RECEIPT_FILE)
     history = pd.DataFrame(read_history(train_reports / HISTORY_FILE))
+    manifest = open_shards(shards, tuple(Split))
+    fingerprint = check_recognizer(recognizer)
     found = measure(shards, recognizer, params)
     settings = flatten_params(params, "evaluate")
     best_epoch = receipt.metrics.get("best_epoch")
     with replace_folder(out) as folder:
         write_json(folder / METRICS_FILE, found.metrics)
-        write_json(folder / EVALUATION_PARAMS_FILE, settings)
         for name in TABLES:
             getattr(found.tables, name).to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
         np.save(folder / EMBEDDINGS_FILE, found.embeddings)
@@ -65,5 +67,6 @@ def evaluate(
         draw_learning_curves(folder / "learning_curves.png", history, None if best_epoch is None else int(best_epoch))
         if receipt.variant == AUGMENTED:
             draw_augmented(folder / "augmented.png", *read_augmented_examples(shards, augmentation))
+        write_evaluation_receipt(folder, EvaluationReceipt(fingerprint, manifest.fingerprint, settings))
     log_evaluation(receipt, found.metrics, out, settings)
     return out

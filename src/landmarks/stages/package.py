@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from landmarks.files import write_json
 from landmarks.params import Params
 from landmarks.serving.packaging import build_bento, find_recognizer, import_recognizer
-from landmarks.serving.receipt import RECEIPT_PATH, Origin
+from landmarks.serving.receipt import RECEIPT_PATH, Origin, write_receipt
 from landmarks.tracking.registry import download_recognizer, resolve_alias
 
 
@@ -25,7 +24,7 @@ def package(reports: Path, params: Params, project: Path = Path()) -> Path:
     version = resolve_alias(params.register_.model_name, params.package.alias)
     name, number, run_id = version.name, version.version, version.run_id
     # BentoML does not recognize equal models: it would store another copy at every import
-    tag = find_recognizer(name, number, run_id)
+    tag = find_recognizer(name, number, version.origin["fingerprint"] or "")
     if not tag:
         with TemporaryDirectory(prefix="landmarks-package-") as scratch:
             folder = download_recognizer(version, Path(scratch) / "recognizer")
@@ -41,4 +40,4 @@ def package(reports: Path, params: Params, project: Path = Path()) -> Path:
         service=params.service,
         project=project,
     )
-    return write_json(reports / RECEIPT_PATH.name, receipt.model_dump(mode="json"))
+    return write_receipt(reports / RECEIPT_PATH.name, receipt)

@@ -3,9 +3,11 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from landmarks.files import write_json, write_text
+from landmarks.files import write_text
 from landmarks.params import ExportParams, RegisterParams
-from landmarks.shards.format import read_manifest
+from landmarks.schema.columns import Split
+from landmarks.seals import write_sealed
+from landmarks.shards.format import open_shards
 from landmarks.tracking.candidates import (
     CHALLENGER,
     CHAMPION,
@@ -41,7 +43,7 @@ def register(
         LandmarksError: the store cannot be used.
     """
     store = open_store()
-    data_fingerprint = read_manifest(shards).fingerprint
+    data_fingerprint = open_shards(shards, (Split.TEST,)).fingerprint
     ranked = rank_candidates(read_candidates(models, reports), data_fingerprint, params.metric)
     champion = check_gate(store, ranked, shards, data_fingerprint, params, export)
     origin = describe_origin(data_fingerprint, project)
@@ -60,4 +62,5 @@ def register(
         "versions": {one.variant: one.describe_version(versions[one.variant]) for one in ranked},
         "previous_champion": asdict(champion) if champion else None,
     }
-    return write_json(reports / REGISTRATION_FILE, receipt)
+    write_sealed(reports / REGISTRATION_FILE, receipt)
+    return reports / REGISTRATION_FILE

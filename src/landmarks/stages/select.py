@@ -36,8 +36,8 @@ def select(validated: Path, out: Path, reports: Path, params: SelectParams) -> P
         selected = dataclasses.replace(
             photo_set, images=selection.images, distractors=distractors, attributions=attributions
         )
-        write_photo_set(folder, selected)
         write_vocabulary(folder / VOCABULARY_FILE, selection.vocabulary)
+        write_photo_set(folder, selected)
     return out
 
 

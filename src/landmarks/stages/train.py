@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from landmarks.errors import ArtifactError
 from landmarks.files import (
     compute_fingerprint,
     compute_sha256,
     hold_lock,
-    read_json,
     replace_folder,
-    write_json,
     write_text,
 )
 from landmarks.network.trained import Training, write_network
@@ -20,7 +19,8 @@ from landmarks.network.training import HISTORY_COLUMNS, TrainingResult, configur
 from landmarks.network.variant import describe_settings, open_variant_data, train_variant
 from landmarks.params import Params
 from landmarks.schema.columns import Split
-from landmarks.shards.format import ShardManifest, read_manifest
+from landmarks.seals import read_sealed, write_sealed
+from landmarks.shards.format import ShardManifest, open_shards
 from landmarks.tracking.provenance import compute_code_digest
 from landmarks.tracking.receipts import HISTORY_FILE, RECEIPT_FILE
 from landmarks.tracking.store import DatasetInfo, TrackedRun, start_run, write_receipt
@@ -46,7 +46,7 @@ def train(variant: str, shards: Path, out: Path, reports: Path, params: Params, 
         LandmarksError: the loss is NaN or infinite, or another process runs the same training.
     """
     configure_runtime()
-    manifest = read_manifest(shards, check_digests=True)
+    manifest = open_shards(shards, (Split.TRAIN, Split.VAL))
     data = open_variant_data(variant, shards, manifest, params)
     folder = work / compute_work_fingerprint(variant, manifest, params)[:16]
     with hold_lock(folder.with_suffix(".lock"), f"training {variant}"):
@@ -88,10 +88,19 @@ def _open_run(variant: str, folder: Path, manifest: ShardManifest, params: Param
         describe_settings(variant, params),
         {"data_fingerprint": manifest.fingerprint},
         dataset,
-        read_json(note)["run_id"] if note.exists() else None,
+        _read_note(note),
     )
-    write_json(note, {"run_id": run.run_id})
+    write_sealed(note, {"run_id": run.run_id})
     return run
+
+
+def _read_note(note: Path) -> str | None:
+    """Read the id of the run that a killed training logged to; None if there is none, or the note is damaged."""
+    try:
+        run_id: str = read_sealed(note)["run_id"]
+    except ArtifactError:
+        return None
+    return run_id
 
 
 def _write_reports(reports: Path, result: TrainingResult, run: TrackedRun) -> None:

@@ -16,9 +16,9 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from landmarks.errors import ArtifactError, DataError
-from landmarks.files import read_json, write_json
 from landmarks.photos.places import Place
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE
+from landmarks.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 
 IMAGES_FILE = "images.parquet"
 DISTRACTORS_FILE = "distractors.parquet"
@@ -138,28 +138,43 @@ def read_attribution_table(path: Path, image_ids: Iterable[pd.Series]) -> pd.Dat
 
 
 def write_photo_set(folder: Path, photo_set: PhotoSet) -> Path:
-    """Write the five files into an existing folder; equal sets give identical bytes."""
+    """Write the five files into an existing folder; equal sets give identical bytes.
+
+    `source.json` gets the digests of all files in the folder, so it comes last.
+    """
     _write_parquet(folder / IMAGES_FILE, photo_set.images)
     _write_parquet(folder / DISTRACTORS_FILE, photo_set.distractors)
     _write_parquet(folder / NAMES_FILE, photo_set.names)
     _write_parquet(folder / ATTRIBUTIONS_FILE, photo_set.attributions)
-    write_json(folder / SOURCE_FILE, photo_set.sources)
+    write_sealed(folder / SOURCE_FILE, {**photo_set.sources, FILES: compute_digests(folder, (SOURCE_FILE,))})
     return folder
 
 
 def read_photo_set(folder: Path) -> PhotoSet:
-    """Read what `write_photo_set` wrote.
+    """Read what `write_photo_set` wrote, and compare every file of the folder with its digest.
 
     Raises:
-        ArtifactError: a file is missing, damaged, or lacks a column.
+        ArtifactError: a file is missing, altered, or lacks a column.
     """
+    sources = read_sources(folder)
     return PhotoSet(
         images=_read_parquet(folder / IMAGES_FILE, (*_PHOTO_COLUMNS.values(), *_TABLE_COLUMNS)),
         distractors=_read_parquet(folder / DISTRACTORS_FILE, (*_DISTRACTOR_COLUMNS.values(), *_TABLE_COLUMNS)),
         names=_read_parquet(folder / NAMES_FILE, tuple(_NAME_COLUMNS.values())),
         attributions=_read_parquet(folder / ATTRIBUTIONS_FILE, tuple(_ATTRIBUTION_COLUMNS.values())),
-        sources=read_json(folder / SOURCE_FILE),
+        sources=sources,
     )
+
+
+def read_sources(folder: Path) -> dict[str, Any]:
+    """Read the photo sources of a photo set, and compare every file of its folder with its digest.
+
+    Raises:
+        ArtifactError: a file is missing or altered.
+    """
+    content = read_sealed(folder / SOURCE_FILE)
+    check_files(folder, content.get(FILES, {}))
+    return {name: content[name] for name in content if name not in (FILES, FINGERPRINT)}
 
 
 def build_places(table: pd.DataFrame) -> list[Place]:

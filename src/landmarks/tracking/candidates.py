@@ -6,13 +6,13 @@ from pathlib import Path
 
 from landmarks.errors import ArtifactError
 from landmarks.evaluation.model_card import ModelFacts, build_model_card
+from landmarks.evaluation.receipt import METRICS_FILE, EvaluationReceipt, read_evaluation_receipt
 from landmarks.files import read_json
 from landmarks.recognizer.format import BUNDLE_FOLDER, Bundle, compute_recognizer_fingerprint, read_bundle
 from landmarks.schema.vocabulary import VOCABULARY_FILE, read_vocabulary
+from landmarks.seals import read_sealed
 from landmarks.tracking.receipts import (
-    EVALUATION_PARAMS_FILE,
     HISTORY_FILE,
-    METRICS_FILE,
     RECEIPT_FILE,
     Receipt,
     describe_params,
@@ -40,6 +40,7 @@ class Candidate:
     Attributes:
         variant: `plain` or `augmented`.
         receipt: of its run.
+        evaluated: receipt of its evaluation; None if it is not evaluated yet.
         metrics: of its evaluation; empty if it is not evaluated yet.
         recognizer: `models/VARIANT`.
         training: `reports/train/VARIANT`.
@@ -48,6 +49,7 @@ class Candidate:
 
     variant: str
     receipt: Receipt
+    evaluated: EvaluationReceipt | None
     metrics: Mapping[str, float]
     recognizer: Path
     training: Path
@@ -81,13 +83,15 @@ def read_candidates(models: Path, reports: Path) -> list[Candidate]:
     for path in sorted((reports / "train").glob(f"*/{RECEIPT_FILE}"), reverse=True):
         variant = path.parent.name
         evaluation = reports / "evaluate" / variant
-        metrics = read_json(evaluation / METRICS_FILE) if (evaluation / METRICS_FILE).is_file() else {}
+        evaluated = read_evaluation_receipt(evaluation) if evaluation.is_dir() else None
+        metrics = read_json(evaluation / METRICS_FILE) if evaluated else {}
         if not isinstance(metrics, dict):
             raise ArtifactError(
                 f"{evaluation / METRICS_FILE} must hold metrics by name, received {type(metrics).__name__}. Run "
                 "`dvc repro` again."
             )
-        candidates.append(Candidate(variant, read_receipt(path), metrics, models / variant, path.parent, evaluation))
+        receipt = read_receipt(path)
+        candidates.append(Candidate(variant, receipt, evaluated, metrics, models / variant, path.parent, evaluation))
     return candidates
 
 
@@ -99,9 +103,8 @@ def log_again(store: Store, candidate: Candidate) -> tuple[str, list[str]]:
     """
     history = read_history(candidate.training / HISTORY_FILE)
     run_id, changes = reconcile_run(store, candidate.receipt, history, candidate.training)
-    if candidate.metrics:
-        path = candidate.evaluation / EVALUATION_PARAMS_FILE
-        params = describe_params(read_json(path)) if path.is_file() else {}
+    if candidate.evaluated:
+        params = describe_params(candidate.evaluated.params)
         changes += reconcile_evaluation(store, run_id, candidate.metrics, candidate.evaluation, params)
     return run_id, changes
 
@@ -183,7 +186,7 @@ def find_champion(models: Path, reports: Path) -> Path:
             f"{path} is missing: no model of this workspace has passed `register`. Run `dvc repro`, or name a model: "
             f"--model {models}/augmented."
         )
-    receipt = read_json(path)
+    receipt = read_sealed(path)
     try:
         variant = str(receipt["champion"])
         registered = receipt["versions"][variant]["fingerprint"]

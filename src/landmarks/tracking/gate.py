@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from landmarks.errors import ArtifactError, GateError
 from landmarks.evaluation.gate import ChampionScore, check_minimum, check_parity, check_regression, measure_accuracy
 from landmarks.params import ExportParams, RegisterParams
-from landmarks.recognizer.format import compute_recognizer_fingerprint
+from landmarks.recognizer.format import check_recognizer, compute_recognizer_fingerprint
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.vocabulary import VOCABULARY_FILE, read_vocabulary
 from landmarks.tracking.candidates import CHAMPION, Candidate
@@ -24,7 +24,8 @@ def rank_candidates(candidates: Sequence[Candidate], data_fingerprint: str, metr
         metric: name of the metric in `metrics.json`.
 
     Raises:
-        ArtifactError: there are no candidates, or one lacks the metric or was trained on other shards.
+        ArtifactError: there are no candidates, or one lacks the metric, was trained on other shards, was altered,
+            or is not the one that was evaluated.
     """
     if not candidates:
         raise ArtifactError("There is no trained variant to register. Run `dvc repro`.")
@@ -33,6 +34,11 @@ def rank_candidates(candidates: Sequence[Candidate], data_fingerprint: str, metr
             raise ArtifactError(f"{candidate.evaluation} has no metric {metric}. Run `dvc repro evaluate`.")
         if candidate.read_bundle().shards_fingerprint != data_fingerprint:
             raise ArtifactError(f"{candidate.recognizer} was trained on other shards than these. Run `dvc repro`.")
+        measured = candidate.evaluated.recognizer if candidate.evaluated else None
+        if measured != check_recognizer(candidate.recognizer):
+            raise ArtifactError(
+                f"{candidate.evaluation} measured another recognizer than {candidate.recognizer}. Run `dvc repro`."
+            )
     return sorted(candidates, key=lambda candidate: -candidate.metrics[metric])  # a stable sort keeps `plain` first
 
 
@@ -85,7 +91,8 @@ def _measure_champion(version: RegisteredVersion, shards: Path) -> dict[str, flo
     name = f"The champion, version {version.version} of {version.name},"
     with TemporaryDirectory(prefix="landmarks-champion-") as scratch:
         try:
-            recognizer = Recognizer.load(download_recognizer(version, Path(scratch) / "recognizer"))
+            folder = download_recognizer(version, Path(scratch) / "recognizer")
+            recognizer = Recognizer.load(folder, verify=False)
         except ArtifactError as error:
             raise GateError(
                 f"{name} cannot be measured on the current test split: {error} If its files are lost, remove its alias "

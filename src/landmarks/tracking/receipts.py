@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError
-from landmarks.files import read_json, write_json
+from landmarks.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 
 RECEIPT_FILE = "run.json"
 HISTORY_FILE = "history.csv"
-METRICS_FILE = "metrics.json"
-EVALUATION_PARAMS_FILE = "params.json"
 EPOCH = "epoch"
 _LONGEST_PARAM = 6000  # characters, the limit of MLflow
 
@@ -72,17 +70,20 @@ def describe_params(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def write_receipt(path: Path, receipt: Receipt) -> Path:
-    """Write a receipt as JSON, atomically, and return its path."""
-    return write_json(path, asdict(receipt))
+    """Write a receipt with the digests of the files beside it, atomically, and return its path."""
+    write_sealed(path, {**asdict(receipt), FILES: compute_digests(path.parent, (path.name,))})
+    return path
 
 
 def read_receipt(path: Path) -> Receipt:
-    """Read a receipt.
+    """Read a receipt, and compare the files beside it with their digests.
 
     Raises:
-        ArtifactError: the file is missing, or a key is missing or unknown.
+        ArtifactError: a file is missing or was altered, or a key is missing or unknown.
     """
-    facts = read_json(path)
+    facts = read_sealed(path)
+    check_files(path.parent, facts.pop(FILES, {}))
+    del facts[FINGERPRINT]
     try:
         return Receipt(**facts | {"dataset": DatasetInfo(**facts["dataset"])})
     except (KeyError, TypeError) as error:

@@ -15,7 +15,7 @@ from landmarks.errors import ArtifactError
 from landmarks.recognizer.format import (
     BUNDLE_FOLDER,
     INDEX_FOLDER,
-    compute_recognizer_fingerprint,
+    check_recognizer,
     read_bundle,
 )
 from landmarks.schema.network_format import EMBEDDING, KERAS_MODEL_FILE, PROBABILITIES, Pixels
@@ -64,7 +64,7 @@ def log_model(
     tags: Mapping[str, str],
     card: str,
 ) -> RegisteredVersion:
-    """Register a recognizer directory; if a version has it already, complete and return that one.
+    """Register a recognizer directory; if a version has it already, mend and return that one.
 
     Args:
         store: from `store.open_store`.
@@ -79,7 +79,7 @@ def log_model(
         ArtifactError: the directory lacks a file, or the registered model does not load or does not answer as its
             serving export. A version that was created for it is deleted.
     """
-    fingerprint = compute_recognizer_fingerprint(recognizer)
+    fingerprint = check_recognizer(recognizer)
     version = find_version(store, model_name, fingerprint)
     if version is None:
         model_id = _log_files(store, recognizer, variant, run_id, card)
@@ -91,7 +91,7 @@ def log_model(
             store.client.delete_logged_model(model_id)
             raise
     else:
-        if not is_complete(store, version, recognizer):
+        if not (is_complete(store, version, recognizer) and _is_intact(version)):
             _upload(store, recognizer, version.model_id, version.run_id, card)
         check_model(store, version)
     reconcile_version(store, version, tags, card)
@@ -126,7 +126,8 @@ def check_model(store: Store, version: RegisteredVersion) -> None:
     if status != "READY":
         raise ArtifactError(f"{name} is {status}, not READY. Register it again: `dvc repro -f register`.")
     with tempfile.TemporaryDirectory(prefix="landmarks-check-") as scratch:
-        network = Recognizer.load(download_recognizer(version, Path(scratch) / "recognizer")).network
+        folder = download_recognizer(version, Path(scratch) / "recognizer")
+        network = Recognizer.load(folder, verify=False).network
         pixels = _draw_pixels(network.image_format.image_size)
         expected = dict(zip((PROBABILITIES, EMBEDDING), network.run(pixels), strict=True))
         answers = _answer_with_keras(store, version, pixels)
@@ -151,6 +152,15 @@ def is_complete(store: Store, version: RegisteredVersion, recognizer: Path) -> b
         return False
     found = {item.path: item.file_size for items in lists for item in items}
     return wanted.items() <= found.items() and {"MLmodel", CARD_FILE} <= {item.path for item in top}
+
+
+def _is_intact(version: RegisteredVersion) -> bool:
+    with tempfile.TemporaryDirectory(prefix="landmarks-check-") as scratch:
+        try:
+            download_recognizer(version, Path(scratch) / "recognizer")
+        except ArtifactError:
+            return False
+    return True
 
 
 def _list_parts(recognizer: Path) -> Iterator[Path]:

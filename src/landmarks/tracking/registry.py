@@ -15,7 +15,7 @@ from typing import Any
 
 from landmarks.errors import ArtifactError
 from landmarks.files import replace_folder
-from landmarks.recognizer.format import BUNDLE_FOLDER
+from landmarks.recognizer.format import BUNDLE_FOLDER, check_recognizer
 from landmarks.schema.network_format import KERAS_MODEL_FILE
 from landmarks.tracking.runs import Store
 from landmarks.tracking.store import open_store
@@ -24,6 +24,7 @@ FINGERPRINT_TAG = "fingerprint"
 RECOGNIZER_FOLDER = "recognizer"
 CARD_FILE = "model_card.md"
 MODEL_FILE = f"data/{KERAS_MODEL_FILE}"
+_UPLOAD_AGAIN = "in the workspace that it was registered from; this uploads the files again."
 _ORIGIN_TAGS = ("variant", FINGERPRINT_TAG, "data_fingerprint", "git_commit", "dvc_lock")
 
 
@@ -113,8 +114,10 @@ def resolve_alias(model_name: str, alias: str) -> RegisteredVersion:
 def download_recognizer(version: RegisteredVersion, folder: Path) -> Path:
     """Fetch the recognizer directory of a registered version, whole or not at all, and return its path.
 
+    Every file is compared with its digest, and the directory with the fingerprint of the version.
+
     Raises:
-        ArtifactError: the version lacks a file.
+        ArtifactError: the version lacks a file, or a file was altered since it was registered.
         LandmarksError: the registry cannot be used.
     """
     store = open_store()
@@ -126,7 +129,24 @@ def download_recognizer(version: RegisteredVersion, folder: Path) -> Path:
         for part in (temporary / RECOGNIZER_FOLDER).iterdir():
             part.replace(temporary / part.name)
         (temporary / RECOGNIZER_FOLDER).rmdir()
+        _check_download(store, version, temporary)
     return folder
+
+
+def _check_download(store: Store, version: RegisteredVersion, recognizer: Path) -> None:
+    where = f"{version.name} version {version.version} in {store.uri}"
+    try:
+        fingerprint = check_recognizer(recognizer)
+    except ArtifactError as error:
+        reason, _, _ = str(error).replace(f"{recognizer}/", "").partition(" Delete it.")
+        raise ArtifactError(
+            f"{where} was altered since it was registered: {reason} Run `dvc repro -f register` {_UPLOAD_AGAIN}"
+        ) from error
+    if fingerprint != version.tags.get(FINGERPRINT_TAG):
+        raise ArtifactError(
+            f"{where} was altered since it was registered: its files have the fingerprint {fingerprint[:12]}…, its tag "
+            f"says {version.tags.get(FINGERPRINT_TAG, '')[:12]}…. Run `dvc repro -f register` {_UPLOAD_AGAIN}"
+        )
 
 
 def find_version(store: Store, model_name: str, fingerprint: str) -> RegisteredVersion | None:
@@ -182,7 +202,7 @@ def _download(store: Store, version: RegisteredVersion, path: str, folder: Path)
         reason = str(error).strip().splitlines()[-1].rstrip(".")
         raise ArtifactError(
             f"{path} of {version.name} version {version.version} cannot be fetched from {store.uri}: {reason}. "
-            "Run `landmarks sync` in the workspace that it was registered from; this uploads the file again."
+            f"Run `landmarks sync` {_UPLOAD_AGAIN}"
         ) from error
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from landmarks.evaluation.receipt import METRICS_FILE
 from landmarks.evaluation.titles import TITLES
 from landmarks.files import read_json
-from landmarks.tracking.receipts import METRICS_FILE
 
 
 def describe_results(reports: Path, raw: Path) -> str:

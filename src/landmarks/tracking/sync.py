@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError
-from landmarks.files import read_json
 from landmarks.recognizer.format import compute_recognizer_fingerprint
+from landmarks.seals import read_sealed
 from landmarks.tracking.candidates import (
     CHALLENGER,
     CHAMPION,
@@ -95,7 +95,7 @@ def sync(models: Path, reports: Path) -> SyncReport:
 def _reconcile_registration(
     store: Store, path: Path, candidates: Mapping[str, Candidate], run_ids: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
-    receipt = read_json(path)
+    receipt = read_sealed(path)
     changes: list[str] = []
     problems: list[str] = []
     found: dict[str, RegisteredVersion] = {}
