@@ -22,7 +22,6 @@ from landmarks.params import PARAMS_PATH, Params, list_experiments, read_params,
 REPORTS = Path("reports")
 MODELS = Path("models")
 WORK = Path(".work")
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 DRIFTED = 3  # exit code; 1 is an error, and click uses 2 for wrong arguments
 VARIANTS = click.Choice(["plain", "augmented"])
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -173,13 +172,18 @@ def package(params: Params) -> Path:
 def classify(paths: tuple[Path, ...], as_json: bool, k: int, model: Path | None) -> None:
     """Recognize the landmarks in photos: files, or folders with all photos below them.
 
+    Of a folder, files with the suffix of a photo are answered, and files without a suffix that begin like one. Hidden
+    and system folders and everything else are left out, and counted on stderr.
+
     A photo that cannot be read is reported, and the others are still answered; the exit code is then 1.
     """
+    from landmarks.photos.walk import read_photo
+
     recognizer = _load_recognizer(model)
     failures = 0
     for path in _find_photos(paths):
         try:
-            answer = recognizer.classify([_read_photo(path)], k)[0]
+            answer = recognizer.classify([read_photo(path)], k)[0]
         except LandmarksError as error:
             failures += 1
             _print(json.dumps({"path": str(path), "error": str(error)}) if as_json else f"{path}: {error}")
@@ -199,7 +203,9 @@ def classify(paths: tuple[Path, ...], as_json: bool, k: int, model: Path | None)
 @click.option("--model", type=FOLDER, help="Recognizer directory; by default the champion.")
 def search(photo: Path, as_json: bool, k: int, model: Path | None) -> None:
     """Show the training photos most similar to a photo."""
-    for neighbour in _load_recognizer(model).search([_read_photo(photo)], k)[0]:
+    from landmarks.photos.walk import read_photo
+
+    for neighbour in _load_recognizer(model).search([read_photo(photo)], k)[0]:
         if as_json:
             click.echo(json.dumps(asdict(neighbour), ensure_ascii=False))
         else:
@@ -217,8 +223,8 @@ def search(photo: Path, as_json: bool, k: int, model: Path | None) -> None:
 def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, model: Path | None) -> None:
     """Write a Kaggle submission for a folder of test photos.
 
-    PHOTOS is searched recursively, so Kaggle's test/a/b/c/<id>.jpg and a flat folder both work. The id of a photo is
-    its file name without the suffix. OUT gets one row for every photo:
+    PHOTOS is searched recursively, by the rules of `landmarks classify`, so Kaggle's test/a/b/c/<id>.jpg and a flat
+    folder both work. The id of a photo is its file name without the suffix. OUT gets one row for every photo:
 
     \b
     id,landmarks                      with --retrieval:  id,images
@@ -349,22 +355,14 @@ def _load_recognizer(model: Path | None) -> Any:
 
 
 def _find_photos(paths: tuple[Path, ...]) -> list[Path]:
-    photos: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            photos += sorted(found for found in path.rglob("*") if found.suffix.lower() in PHOTO_SUFFIXES)
-        else:
-            photos.append(path)
+    from landmarks.photos.walk import find_photos
+
+    photos, left_out = find_photos(paths)
     if not photos:
-        raise LandmarksError(f"There is no photo below {', '.join(map(str, paths))}.")
+        raise LandmarksError(f"There is no photo below {', '.join(map(str, paths))}. {left_out.describe()}".rstrip())
+    if described := left_out.describe():
+        _print(described, err=True)
     return photos
-
-
-def _read_photo(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise LandmarksError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _print_recognition(path: Path, answer: Any) -> None:

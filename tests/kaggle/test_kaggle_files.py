@@ -70,6 +70,8 @@ def test_a_solution_is_split_by_usage() -> None:
         "id,landmarks\na,12 0.5\nb,\n",
         "id,landmarks\na,12 0.5 \nb,",
         "\ufeffid,landmarks\r\na,12 0.5\r\nb,\r\n",
+        "id,landmarks\ra,12 0.5\rb,\r",
+        "id,landmarks\ra,12 0.5\nb,\r\n",
         '"id","landmarks"\n"a","12 0.5"\n"b",""\n',
         "id,landmarks\n\na,12 5e-1\n\n,\nb,\n\n",
     ],

@@ -265,7 +265,7 @@ def test_refuses_a_truncated_photo(kind: str) -> None:
         (b"\0\0\0\x1cftypavif\0\0\0\0mif1avif", "AVIF"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
         (b"GIF89a", "damaged"),
-        (b"BM", "damaged"),
+        (b"BM" + bytes(12) + b"\x28\0\0\0", "damaged"),
         (b"\xff\xd8\xff", "damaged"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF\0" + b"\0" * 2000, "damaged"),
         (make_png_by_hand(0, 5, 8, 2, b""), "damaged"),

@@ -11,9 +11,9 @@ import pytest
 from typing_extensions import Buffer
 
 from landmarks.errors import DataError
-from landmarks.photos import sources
 from landmarks.photos.places import Place, build_photo_path
 from landmarks.photos.sources import locate_photos, open_source
+from landmarks.photos.walk import MAX_PHOTO_BYTES
 from landmarks.photos.zip_members import read_member
 
 
@@ -103,33 +103,66 @@ def test_missing_photos_and_invalid_ids_are_not_found(tmp_path: Path, kind: str)
             open_source(spec).read(Place(image_id))
 
 
-def test_pipes_and_folders_are_not_photos(tmp_path: Path) -> None:
-    first, second = make_ids(2)
-    spec = make_folder(tmp_path, {first: b"x", second: b"x"})
-    for image_id, make in ((first, os.mkfifo), (second, os.mkdir)):
-        path = tmp_path / build_photo_path(image_id)
+def test_pipes_folders_and_links_to_elsewhere_are_not_photos(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ids = make_ids(7)
+    pipe, folder, outside, broken, near, in_linked_folder, in_near_folder = ids
+    spec = make_folder(tmp_path / "root", dict.fromkeys(ids, b"photo"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "root/spare").mkdir()
+
+    def replace(image_id: str) -> Path:
+        path = tmp_path / "root" / build_photo_path(image_id)
         path.unlink()
-        make(path)
-    assert locate_photos(spec, [first, second]).compressed_bytes.tolist() == [-1, -1]
-    with pytest.raises(DataError, match="missing"):
-        open_source(spec).read(Place(first))
+        return path
+
+    os.mkfifo(replace(pipe))
+    replace(folder).mkdir()
+    (tmp_path / "other/photo.jpg").write_bytes(b"photo")
+    (tmp_path / "root/spare/photo.jpg").write_bytes(b"photo")
+    replace(outside).symlink_to(tmp_path / "other/photo.jpg")
+    replace(broken).symlink_to("nowhere.jpg")
+    replace(near).symlink_to(tmp_path / "root/spare/photo.jpg")
+    for image_id, place in ((in_linked_folder, "other"), (in_near_folder, "root/spare")):
+        parent = (tmp_path / "root" / build_photo_path(image_id)).parent
+        parent.rename(tmp_path / place / parent.name)
+        parent.symlink_to(tmp_path / place / parent.name)
+    assert locate_photos(spec, ids).compressed_bytes.tolist() == [-1, -1, -1, -1, 5, -1, 5]
+    [record] = caplog.records
+    assert record.message.startswith("Left out: 2 no regular files (")
+    assert "; 2 links to elsewhere (" in record.message
+    assert str(build_photo_path(outside)) in record.message
+    reasons = {pipe: "no regular file", folder: "no regular file", broken: "missing"}
+    for image_id in (pipe, folder, outside, broken, in_linked_folder):
+        with pytest.raises(DataError, match=reasons.get(image_id, "link to outside the photo folder")):
+            open_source(spec).read(Place(image_id))
+    for image_id in (near, in_near_folder):
+        assert open_source(spec).read(Place(image_id)) == b"photo"
+
+
+def test_the_folder_of_all_photos_may_be_a_link(tmp_path: Path) -> None:
+    photos = make_photos(3)
+    make_folder(tmp_path / "disk", photos)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/train").symlink_to(tmp_path / "disk/train")
+    (tmp_path / "link").symlink_to("root")
+    assert read_all({"kind": "folder", "path": str(tmp_path / "link")}, list(photos)) == photos
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     image_id = make_ids(1)[0]
     spec = make_folder(tmp_path, {image_id: b"x"})
-    os.truncate(tmp_path / build_photo_path(image_id), sources.MAX_PHOTO_BYTES + 1)
+    os.truncate(tmp_path / build_photo_path(image_id), MAX_PHOTO_BYTES + 1)
     with pytest.raises(DataError, match="more than the 268435456 allowed"):
         open_source(spec).read(Place(image_id))
 
 
 def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
     image_id = make_ids(1)[0]
-    spec = make_archive(tmp_path / "p.zip", {image_id: b"\0" * (sources.MAX_PHOTO_BYTES + 1)})
+    spec = make_archive(tmp_path / "p.zip", {image_id: b"\0" * (MAX_PHOTO_BYTES + 1)})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(DataError, match="decompresses to more than the 268435456 bytes"):
         read_one(spec, image_id)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2.5 * sources.MAX_PHOTO_BYTES / 1024
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2.5 * MAX_PHOTO_BYTES / 1024
 
 
 def test_the_size_limit_is_inclusive(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -149,6 +150,83 @@ def test_what_is_missing_is_named_and_nothing_is_written(
     assert {path.name for path in tmp_path.iterdir()} == {
         "photos", "others", "train.csv", "names.csv", "attribution.csv",
     }  # fmt: skip
+
+
+def move_photos(root: Path, layout: str) -> None:
+    """Move the photos to another layout; {id}, {a}, {b} and {c} stand for the id and its first digits."""
+    for path in sorted((root / "photos").rglob("*.jpg")):
+        a, b, c = list(path.stem[:3])
+        new = root / "photos" / layout.format(id=path.stem, a=a, b=b, c=c)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(new)
+
+
+@pytest.mark.parametrize(
+    ("layout", "there", "advice"),
+    [
+        ("train/{id}.jpg", "train/{id}.jpg", "Lay the photos out below"),
+        ("{id}.JPEG", "{id}.JPEG", "Lay the photos out below"),
+        ("{a}/{b}/{c}/{id}.jpg", "{a}/{b}/{c}/{id}.jpg", "Lay the photos out below"),
+        ("train/{a}/{b}/{c}/{id}.JPEG", "train/{a}/{b}/{c}/{id}.JPEG", "Lay the photos out below"),
+        ("train/{a}/{b}/{c}/{id}", "train/{a}/{b}/{c}/{id}", "Lay the photos out below"),
+        ("gldv2/train/{a}/{b}/{c}/{id}.jpg", "gldv2/train/{a}/{b}/{c}/{id}.jpg", "Name the folder {root}/gldv2/ in"),
+        ("train/.hidden/{id}.jpg", None, "Lay the photos out below"),
+    ],
+)
+def test_photos_in_another_layout_are_shown_beside_the_path_that_was_looked_for(
+    tmp_path: Path, layout: str, there: str | None, advice: str
+) -> None:
+    params = make_folder(tmp_path, {7: 1, 9: 1})
+    move_photos(tmp_path, layout)
+    root = tmp_path / "photos"
+    for name in ("._0123456789abcdef.jpg", "@eaDir/a.jpg"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"x")
+    with pytest.raises(DataError, match="None of 2 photos is there") as caught:
+        acquire(tmp_path / "raw", params)
+    assert f": {root / build_photo_path(make_id('7/0'))} was looked for, but there is " in str(caught.value)
+    shown = [there.format(id=i, a=i[0], b=i[1], c=i[2]) for i in map(make_id, ("7/0", "9/0"))] if there else []
+    assert any(f"but there is {root}/{path}." in str(caught.value) for path in shown) or (
+        not there and f"but there is no photo below it. {advice}" in str(caught.value)
+    )
+    assert advice.format(root=root) in str(caught.value)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_an_archive_with_a_folder_above_shows_a_photo_of_it(tmp_path: Path) -> None:
+    make_folder(tmp_path, {7: 1, 9: 1})
+    looked_for = build_photo_path(make_id("7/0"))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("readme.txt", b"x")
+        archive.writestr("__MACOSX/photos/._x.jpg", b"x")
+        archive.writestr(f"photos/{build_photo_path(make_id('another'))}", b"x")
+        archive.writestr(f"photos/{looked_for}", b"x")
+    params = make_acquire_params(tmp_path, source="archive", photos=str(tmp_path / "all.zip"))
+    expected = (
+        f"{looked_for} was looked for in {tmp_path / 'all.zip'}, but it holds photos/{looked_for}. Zip the photos as"
+    )
+    with pytest.raises(DataError, match=re.escape(expected)):
+        acquire(tmp_path / "raw", params)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("__MACOSX/photos/._x.jpg", b"x")
+    with pytest.raises(DataError, match=r"but it holds no photo\. Zip the photos as train/a/b/c/<id>\.jpg"):
+        acquire(tmp_path / "raw", params)
+
+
+def test_distractors_in_another_layout_are_shown_as_well(tmp_path: Path) -> None:
+    params = make_folder(tmp_path, {7: 1, 9: 1}, {"animal": 1})
+    (path,) = (tmp_path / "others").rglob("*.jpg")
+    path.rename(tmp_path / "others" / path.name)
+    with pytest.raises(
+        DataError, match=f"None of 1 photos is there: {path} was looked for, but there is .*{path.name}"
+    ):
+        acquire(tmp_path / "raw", params)
+
+
+def test_some_missing_photos_are_left_to_the_validation(tmp_path: Path) -> None:
+    params = make_folder(tmp_path, {7: 1, 9: 1})
+    (tmp_path / "photos" / build_photo_path(make_id("7/0"))).unlink()
+    assert read_photo_set(acquire(tmp_path / "raw", params)).images["compressed_bytes"].min() == -1
 
 
 def test_the_demo_draws_photos_that_can_be_read_and_records_where_they_end_up(

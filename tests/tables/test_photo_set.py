@@ -48,6 +48,23 @@ def test_every_csv_dialect_is_read(tmp_path: Path, text: str) -> None:
     assert read_photo_table(path).to_dict("list") == {"image_id": [ID], "landmark_id": ["1"]}
 
 
+@pytest.mark.parametrize("ends", [["\n"], ["\r\n"], ["\r"], ["\n\r"], ["\r", "\n"], ["\n", "\r\n", "\r"], ["\r\r\n"]])
+def test_lines_may_end_in_every_way_and_in_several(tmp_path: Path, ends: list[str]) -> None:
+    ids = [f"{number:016x}" for number in range(50_000)]  # several blocks of the reader
+
+    def write(name: str, lines: list[str]) -> Path:
+        path = tmp_path / name
+        path.write_bytes("".join(line + ends[number % len(ends)] for number, line in enumerate(lines)).encode())
+        return path
+
+    table = read_photo_table(write("train.csv", ["id,landmark_id", *(f"{image_id},7" for image_id in ids)]))
+    assert table["image_id"].tolist() == ids
+    assert set(table["landmark_id"]) == {"7"}
+    credits_path = write("credits.csv", ["id,url,author,license,title", *(f"{image_id},u,a,l,t" for image_id in ids)])
+    attributions = read_attribution_table(credits_path, [pd.Series([ids[3], ids[-1]])])
+    assert attributions.to_numpy().tolist() == [[image_id, "a", "l", "u", "t"] for image_id in (ids[3], ids[-1])]
+
+
 def test_values_stay_texts(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text("id,landmark_id\n0012,007\nNA,1e3\nnull, 5\n")
@@ -62,8 +79,8 @@ def test_values_stay_texts(tmp_path: Path) -> None:
     [
         (b"", "is empty"),
         (b"id,landmark_id\n", "no rows"),
-        (b"\x89PNG\r\n\x1a\n\x00\xff\xfe", "is not text"),
-        ("id,landmark_id\nä,1\n".encode("utf-16"), "is not text"),
+        (b"\x89PNG\r\n\x1a\n\x00\xff\xfe", "is not UTF-8 text"),
+        ("id,landmark_id\nä,1\n".encode("utf-16"), "is not UTF-8 text"),
         ("id,landmark_id\nmünchen,1\n".encode("latin-1"), "UTF8"),
         (b"PK\x03\x04\x14\x00\x00", "lacks the column id"),
         (b"id,landmark_id\na,1,2\n", "Row #2: Expected 2 columns, got 3"),

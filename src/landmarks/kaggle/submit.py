@@ -14,6 +14,7 @@ from landmarks.evaluation.gap import Guess
 from landmarks.evaluation.retrieval import DEPTH
 from landmarks.kaggle.files import write_recognition_submission, write_retrieval_submission
 from landmarks.photos.decoding import decode_image
+from landmarks.photos.walk import read_photo
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.network_format import ImageFormat, Pixels
 
@@ -124,8 +125,6 @@ def _answer_all(
 
 def _try_decode(path: Path, image_format: ImageFormat) -> Pixels | ImageError:
     try:
-        return decode_image(path.read_bytes(), image_format)
+        return decode_image(read_photo(path), image_format)
     except ImageError as error:
         return error
-    except OSError as error:
-        return ImageError(f"The file cannot be read: {error.strerror}.")

@@ -95,7 +95,7 @@ def identify(head: bytes) -> str | None:
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "WebP"
     # two letters alone would take many a text for a bitmap
-    if head.startswith(b"BM") and (len(head) < 18 or struct.unpack_from("<I", head, 14)[0] in _BMP_HEADERS):
+    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return "BMP"
     return _HEIF_BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
 

@@ -1,8 +1,10 @@
 """Photo sources: a folder in Kaggle's layout, or the Kaggle zip, which is read in place."""
 
+import functools
+import logging
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +15,16 @@ import numpy.typing as npt
 
 from landmarks.errors import DataError
 from landmarks.photos.places import Place, build_photo_path, is_image_id
+from landmarks.photos.walk import MAX_PHOTO_BYTES, LeftOut, is_below
 from landmarks.photos.zip_members import read_directory, read_member
 
-MAX_PHOTO_BYTES = 256 << 20  # far above any photo; protects against zip bombs and stray files
 _THREADS = 16  # stat calls are bound by disk or network latency, not by the processor
 _BLOCK_PHOTOS = 4096  # per task, to amortise the overhead of the thread pool
+_MISSING, _SPECIAL, _OUTSIDE = -1, -2, -3  # in place of a size
+
+_REASONS = {_MISSING: "is missing", _SPECIAL: "is no regular file", _OUTSIDE: "is a link to outside the photo folder"}
+
+log = logging.getLogger(__name__)
 
 
 class PhotoSource(Protocol):
@@ -62,9 +69,9 @@ class FolderSource:
             raise DataError("The photo's id is not 16 hexadecimal digits.")
         path = self.root / build_photo_path(place.image_id, self.part)
         try:
-            size, _ = _measure(str(path))
+            size, _ = _measure(str(path), _make_check(self.root, self.part))
             if size < 0:
-                raise DataError("The photo is missing.")
+                raise DataError(f"The photo {_REASONS[size]}.")
             if size > MAX_PHOTO_BYTES:
                 raise DataError(f"The photo has {size} bytes, more than the {MAX_PHOTO_BYTES} allowed.")
             return path.read_bytes()
@@ -111,7 +118,8 @@ def open_source(spec: Mapping[str, Any]) -> PhotoSource:
 def locate_photos(spec: Mapping[str, Any], image_ids: Sequence[str]) -> Places:
     """Locate photos in a source; missing photos and invalid ids get `compressed_bytes` -1.
 
-    In a folder, several threads stat every photo. In an archive, the central directory is read once.
+    In a folder, several threads stat every photo. What is there but is no regular file, or a link to outside the
+    folder, counts as missing, and is logged. In an archive, the central directory is read once.
 
     Raises:
         DataError: the kind is unknown, the folder or file is missing, or the archive is damaged.
@@ -123,8 +131,8 @@ def locate_photos(spec: Mapping[str, Any], image_ids: Sequence[str]) -> Places:
     valid = {row: image_id for row, image_id in enumerate(image_ids) if is_image_id(image_id)}
     rows, valid_ids = np.array(list(valid), np.int64), list(valid.values())
     if kind == "folder":
-        measured = _measure_photos(path / spec.get("part", "train"), valid_ids)
-        places.compressed_bytes[rows], places.stamp[rows] = measured.T
+        measured = _measure_photos(path, spec.get("part", "train"), valid_ids)
+        places.compressed_bytes[rows], places.stamp[rows] = np.maximum(measured, -1).T
     else:
         _match_members(places, rows, valid_ids, path, spec.get("prefix", ""))
     return places
@@ -141,25 +149,45 @@ def _check_spec(spec: Mapping[str, Any]) -> tuple[Path, str]:
     return path, kind
 
 
-def _measure_photos(folder: Path, image_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the size and stamp of each photo: int64 (n, 2)."""
+def _measure_photos(root: Path, part: str, image_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the size, or a negative code, and the stamp of each photo: int64 (n, 2)."""
+    check, folder = _make_check(root, part), root / part
 
     def measure_block(start: int) -> list[tuple[int, int]]:
         block = image_ids[start : start + _BLOCK_PHOTOS]
-        return [_measure(f"{folder}/{i[0]}/{i[1]}/{i[2]}/{i}.jpg") for i in block]
+        return [_measure(f"{folder}/{i[0]}/{i[1]}/{i[2]}/{i}.jpg", check) for i in block]
 
     with ThreadPoolExecutor(_THREADS) as pool:
         blocks = pool.map(measure_block, range(0, len(image_ids), _BLOCK_PHOTOS))
-        return np.array([measured for block in blocks for measured in block], np.int64).reshape(-1, 2)
+        measured = np.array([measured for block in blocks for measured in block], np.int64).reshape(-1, 2)
+    left_out = LeftOut()
+    for row in np.flatnonzero(measured[:, 0] < _MISSING):
+        kind = "links to elsewhere" if measured[row, 0] == _OUTSIDE else "no regular files"
+        left_out.add(kind, str(root / build_photo_path(image_ids[int(row)], part)))
+    if described := left_out.describe():
+        log.warning(described)
+    return measured
 
 
-def _measure(path: str) -> tuple[int, int]:
-    """Return the size and stamp of a regular file, else -1: reading a pipe or a device could block forever."""
+def _make_check(root: Path, part: str) -> Callable[[str], bool]:
+    """Make a function that tells whether a path, its links followed, lies below the folder given or its part."""
+    given = [os.path.realpath(root), os.path.realpath(root / part)]
+    return functools.cache(lambda path: any(is_below(os.path.realpath(path), folder) for folder in given))
+
+
+def _measure(path: str, is_inside: Callable[[str], bool]) -> tuple[int, int]:
+    """Return the size and stamp of a regular file, else a negative code: a pipe or a device could block forever."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - building a Path per photo costs more than the call
+        status = os.lstat(path)
+        is_link = stat.S_ISLNK(status.st_mode)
+        if is_link:
+            status = os.stat(path)  # noqa: PTH116 - building a Path per photo costs more than the call
     except (FileNotFoundError, NotADirectoryError):
-        return -1, -1
-    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (-1, -1)
+        return _MISSING, -1
+    # Thousands of photos share a folder, so the folder's own links are followed once.
+    if not is_inside(path if is_link else path.rpartition("/")[0]):
+        return _OUTSIDE, -1
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (_SPECIAL, -1)
 
 
 def _match_members(

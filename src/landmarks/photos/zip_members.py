@@ -83,6 +83,13 @@ def read_directory(path: Path, prefix: str = "") -> Members:
     )
 
 
+def iterate_names(path: Path) -> Iterator[str]:
+    """Yield the name of every member of an archive that `read_directory` can read."""
+    with path.open("rb") as stream:
+        for name, _ in _iterate_entries(stream):
+            yield name.decode("utf-8", "replace")
+
+
 def read_member(path: Path, name: str, place: Place, max_bytes: int) -> bytes:
     """Read one member of an archive, without the central directory.
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from landmarks.errors import ParamsError
+from landmarks.errors import DataError, ParamsError
 from landmarks.params import AcquireParams
+from landmarks.photos.layout import describe_layout
+from landmarks.photos.places import is_image_id
 from landmarks.photos.sources import locate_photos
 from landmarks.tables.photo_set import (
     PhotoSet,
@@ -48,6 +50,10 @@ def locate(table: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
     """Add the places of the photos of a table, by `image_id`, in the source that `spec` describes.
 
     Raises:
-        DataError: the source is missing or cannot be used.
+        DataError: the source is missing, cannot be used, or has none of the photos.
     """
-    return table.assign(**vars(locate_photos(spec, table["image_id"].tolist())))
+    image_ids = table["image_id"].tolist()
+    places = locate_photos(spec, image_ids)
+    if (places.compressed_bytes < 0).all() and any(map(is_image_id, image_ids)):
+        raise DataError(f"None of {len(image_ids):,} photos is there: {describe_layout(spec, image_ids)}")
+    return table.assign(**vars(places))

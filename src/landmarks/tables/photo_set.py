@@ -4,6 +4,7 @@ Values stay texts until the validate stage has checked them; only files that are
 """
 
 import csv
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,19 +244,20 @@ def _read_header(path: Path, expected: tuple[str, ...]) -> list[str]:
     wanted = f"Expected a UTF-8 table with the header {','.join(expected)}."
     try:
         with path.open("rb") as stream:
-            line = stream.readline(_MAX_HEADER_BYTES)
+            head = stream.read(_MAX_HEADER_BYTES)
     except FileNotFoundError:
         raise DataError(
             f"{path} is missing. {wanted} Check the path in the section `acquire` of params.yaml."
         ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). {wanted}") from None
-    if not line:
+    if not head:
         raise DataError(f"{path} is empty. {wanted}")
+    line = re.split(rb"[\r\n]", head, maxsplit=1)[0]  # as for pyarrow, \r alone ends a line, too
     try:
-        return next(csv.reader([line.decode("utf-8-sig").rstrip("\r\n")]), [])  # utf-8-sig: a BOM is not a name
+        return next(csv.reader([line.decode("utf-8-sig")]), [])  # utf-8-sig: a BOM is not a name
     except (UnicodeDecodeError, csv.Error):
-        raise DataError(f"{path} is not text: it starts with {line[:16]!r}. {wanted}") from None
+        raise DataError(f"{path} is not UTF-8 text: it starts with {line[:16]!r}. {wanted}") from None
 
 
 def _write_parquet(path: Path, frame: pd.DataFrame) -> None:

@@ -1,0 +1,216 @@
+"""Find the photos below folders, and read one file; every command and every photo source keeps to these rules.
+
+A photo is a regular file with one of the `PHOTO_SUFFIXES`, or without a suffix but with the first bytes of a photo.
+
+- Hidden files and folders (`.thumbnails`, `._photo.jpg`) and those of operating and storage systems are left out.
+- A symbolic link is followed if its target lies below the folders given. Each file is found once, under its own name if
+  it has one below the folders, and no circle of links is followed.
+- Pipes, devices, sockets and all other files are left out, too. What is left out is counted by kind.
+
+A file that a user names is taken as a photo, whatever it is called.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from landmarks.errors import ImageError
+from landmarks.photos.headers import HEAD_BYTES, identify
+
+MAX_PHOTO_BYTES = 256 << 20  # far above any photo; protects against zip bombs and stray files
+# Also of formats that cannot be decoded: the error of each such photo says what to do.
+PHOTO_SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib"),
+        *(".tif", ".tiff", ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2"),
+    )
+)
+# in lower case; names that begin with a dot are hidden everywhere
+_SYSTEM_NAMES = frozenset(
+    (
+        *(
+            "@eadir",
+            "@synoeastream",
+            "@synoresource",
+            "#recycle",
+            "#snapshot",
+            "@recycle",
+            "@recently-snapshot",
+            "@tmp",
+        ),
+        *("$recycle.bin", "recycler", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),
+        *("__macosx", "lost+found"),
+    )
+)
+_HIDDEN = "hidden or of the system"
+_OUTSIDE = "links to elsewhere"
+_BROKEN = "broken links"
+_SPECIAL = "pipes, devices or sockets"
+_OTHER = "no photos"
+_CLOSED = "cannot be opened"
+_SHOWN = 3  # paths of each kind that are named
+
+
+@dataclass
+class LeftOut:
+    """What a walk left out: how many paths of each kind, and the first of them."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    shown: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, path: str) -> None:
+        """Count a path."""
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        paths = self.shown.setdefault(kind, [])
+        if len(paths) < _SHOWN:
+            paths.append(path if path.isprintable() else ascii(path))
+
+    def describe(self) -> str:
+        """Return one line that counts and names what was left out, or an empty text."""
+        parts = []
+        for kind, count in self.counts.items():
+            names = [*self.shown[kind], "…"] if count > _SHOWN else self.shown[kind]
+            parts.append(f"{count:,} {kind} ({', '.join(names)})")
+        return f"Left out: {'; '.join(parts)}." if parts else ""
+
+
+def find_photos(paths: Sequence[Path]) -> tuple[list[Path], LeftOut]:
+    """Find the photos below folders; of the paths given, whatever is not a folder counts as a photo.
+
+    Returns:
+        The photos, sorted within each folder given, and what was left out.
+    """
+    walk = _Walk([path for path in paths if path.is_dir()])
+    groups = [walk.enter(path) if path.is_dir() else _Group([path]) for path in paths]
+    found: dict[str, Path] = {}  # by real path
+    for group in groups:
+        group.photos = [path for path in group.photos if found.setdefault(os.path.realpath(path), path) is path]
+    # Links last, since a file's own name is preferred.
+    for group in groups:
+        while group.links:
+            link = group.links.pop(0)
+            more = walk.follow(link)
+            group.photos += [path for path in more.photos if found.setdefault(os.path.realpath(path), path) is path]
+            group.links += more.links
+    return [path for group in groups for path in sorted(group.photos)], walk.left_out
+
+
+def iterate_photos(folder: Path) -> Iterator[Path]:
+    """Yield the photos below a folder one by one, without following links."""
+    return (Path(entry) for entry in _Walk([folder]).iterate(os.fspath(folder), []))
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden, or belongs to an operating or storage system."""
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def is_photo_name(name: str) -> bool:
+    """Return whether a name has the suffix of a photo."""
+    return f".{name.rpartition('.')[2].lower()}" in PHOTO_SUFFIXES
+
+
+def is_below(real: str, root: str) -> bool:
+    """Return whether a path is a folder or lies below it; both without symbolic links."""
+    return real == root or real.startswith(f"{root.rstrip('/')}/")
+
+
+def read_photo(path: Path, max_bytes: int = MAX_PHOTO_BYTES) -> bytes:
+    """Read a file within the size limit; a larger one is refused before it is read.
+
+    Raises:
+        ImageError: the file is missing, too large, or cannot be read.
+    """
+    try:
+        # without the flag, a pipe that nobody writes to would be waited for
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+            os.set_blocking(stream.fileno(), True)
+            size = os.fstat(stream.fileno()).st_size
+            data = stream.read(max_bytes + 1) if size <= max_bytes else b""  # a pipe or device has no size
+    except OSError as error:
+        raise ImageError(f"The file cannot be read: {error.strerror}.") from None
+    if max(size, len(data)) > max_bytes:
+        raise ImageError(f"The file has {max(size, len(data))} bytes or more, above the {max_bytes} allowed.")
+    return data
+
+
+@dataclass
+class _Group:
+    """What was found below one of the paths given: photos under their own names, and links not yet followed."""
+
+    photos: list[Path]
+    links: list[str] = field(default_factory=list)
+
+
+class _Walk:
+    """A walk below some folders, which enters each folder once."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self.left_out = LeftOut()
+        self._roots = [os.path.realpath(root) for root in roots]
+        self._entered: set[tuple[int, int]] = set()  # device and number
+
+    def enter(self, folder: Path) -> _Group:
+        """Find the photos and the links below a folder."""
+        links: list[str] = []
+        return _Group([Path(path) for path in self.iterate(os.fspath(folder), links)], links)
+
+    def follow(self, link: str) -> _Group:
+        """Find what a link leads to."""
+        target = Path(os.path.realpath(link))
+        if not target.exists():
+            self.left_out.add(_BROKEN, link)
+        elif not any(is_below(str(target), root) for root in self._roots):
+            self.left_out.add(_OUTSIDE, link)
+        elif target.is_dir():
+            return self.enter(Path(link))
+        elif self._is_photo(link, target.is_file()):
+            return _Group([Path(link)])
+        return _Group([])
+
+    def iterate(self, folder: str, links: list[str]) -> Iterator[str]:
+        """Yield the photos below a folder; put links into `links`, and count everything else."""
+        waiting = [folder]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                status = os.stat(folder)  # noqa: PTH116 - a Path for each entry takes ten times as long
+                if (status.st_dev, status.st_ino) in self._entered:
+                    continue
+                self._entered.add((status.st_dev, status.st_ino))
+                with os.scandir(folder) as scan:
+                    entries = sorted(scan, key=lambda entry: entry.name)
+            except OSError:
+                self.left_out.add(_CLOSED, folder)
+                continue
+            for entry in entries:
+                if is_hidden(entry.name):
+                    self.left_out.add(_HIDDEN, entry.path)
+                elif entry.is_symlink():
+                    links.append(entry.path)
+                elif entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif self._is_photo(entry.path, entry.is_file(follow_symlinks=False)):
+                    yield entry.path
+
+    def _is_photo(self, path: str, is_file: bool) -> bool:
+        if not is_file:
+            self.left_out.add(_SPECIAL, path)
+            return False
+        name = path.rpartition("/")[2]
+        if is_photo_name(name):
+            return True
+        try:
+            if "." not in name and _starts_like_a_photo(path):
+                return True
+        except OSError:
+            self.left_out.add(_CLOSED, path)
+            return False
+        self.left_out.add(_OTHER, path)
+        return False
+
+
+def _starts_like_a_photo(path: str) -> bool:
+    with Path(path).open("rb") as stream:
+        return identify(stream.read(HEAD_BYTES)) is not None
