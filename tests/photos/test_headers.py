@@ -10,14 +10,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chaos.photos import (
+    EXIF,
+    XMP,
+    append_to_webp,
+    chunk,
+    insert_into_jpeg,
+    insert_into_png,
+    make_exif,
+    make_raw_profile,
+    make_xmp,
+    segment,
+    webp_chunk,
+)
 from landmarks.errors import ImageError
 from landmarks.photos.decoding import decode_image
 from landmarks.photos.headers import HEAD_BYTES, identify, read_photo_file
 from landmarks.schema.network_format import ImageFormat
 
 SQUARE = ImageFormat(32, "crop", 2_000_000)
-EXIF = b"Exif\0\0"
-XMP = b"http://ns.adobe.com/xap/1.0/\0"
 KINDS = ["JPEG", "PNG", "GIF", "WEBP", "BMP"]
 TURNED = 6
 
@@ -28,50 +39,16 @@ def make(kind: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-def make_exif(value: int = TURNED, kind: int = 3, order: str = ">", count: int = 1, before: int = 0) -> bytes:
-    """A TIFF structure with `before` other fields and then the orientation, of an integer type."""
-    other = struct.pack(f"{order}HHI", 0x010F, 2, 4) + b"abc\0"
-    packed = struct.pack(order + {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I"}.get(kind, "I"), value)
-    field = struct.pack(f"{order}HHI", 0x0112, kind, count) + packed.ljust(4, b"\0")
-    head = {">": b"MM\0*", "<": b"II*\0"}[order] + struct.pack(f"{order}IH", 8, before + 1)
-    return head + other * before + field + b"\0\0\0\0"
-
-
-def segment(data: bytes, marker: int = 0xE1) -> bytes:
-    return bytes((0xFF, marker)) + struct.pack(">H", len(data) + 2) + data
-
-
-def chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def webp_chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack("<4sI", name, len(data)) + data + b"\0" * (len(data) % 2)
-
-
 def in_jpeg(*segments: bytes) -> bytes:
-    data = make("JPEG")
-    return data[:2] + b"".join(segments) + data[2:]
+    return insert_into_jpeg(make("JPEG"), b"".join(segments))
 
 
-def in_png(*chunks: bytes, after: bool = False) -> bytes:
-    data = make("PNG")
-    place = len(data) - 12 if after else 33
-    return data[:place] + b"".join(chunks) + data[place:]
+def in_png(*chunks: bytes, at_end: bool = False) -> bytes:
+    return insert_into_png(make("PNG"), b"".join(chunks), at_end)
 
 
 def in_webp(*chunks: bytes) -> bytes:
-    body = make("WEBP")[12:] + b"".join(chunks)
-    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
-
-
-def raw_profile(exif: bytes) -> bytes:
-    return b"\nexif\n%8d\n" % len(exif) + "\n".join(exif.hex()[i : i + 72] for i in range(0, 999, 72)).encode() + b"\n"
-
-
-def xmp(value: object, element: bool = False) -> bytes:
-    inside = f"><tiff:Orientation>{value}</tiff:Orientation>" if element else f' tiff:Orientation="{value}">'
-    return f"<x:xmpmeta><rdf:Description xmlns:tiff='http://ns.adobe.com/tiff/1.0/'{inside}</x:xmpmeta>".encode()
+    return append_to_webp(make("WEBP"), b"".join(chunks))
 
 
 LONG = make_exif() + b"M" * 70_000
@@ -87,31 +64,31 @@ LATE = b"MM\0*" + struct.pack(">I", 70_000) + bytes(69_992) + make_exif()[8:]  #
         in_jpeg(segment(EXIF + make_exif()), segment(EXIF + make_exif(3))),
         in_jpeg(segment(EXIF + b"garbage!"), segment(EXIF + make_exif())),
         in_jpeg(segment(EXIF + make_exif(0)), segment(EXIF + make_exif(9)), segment(EXIF + make_exif(order="<"))),
-        in_jpeg(segment(EXIF + make_exif(0)), segment(XMP + xmp(TURNED))),
-        in_jpeg(segment(XMP + xmp(3)), segment(EXIF + make_exif())),
-        in_jpeg(segment(XMP + xmp(0)), segment(XMP + xmp(TURNED, element=True)), segment(XMP + xmp(3))),
+        in_jpeg(segment(EXIF + make_exif(0)), segment(XMP + make_xmp(TURNED))),
+        in_jpeg(segment(XMP + make_xmp(3)), segment(EXIF + make_exif())),
+        in_jpeg(segment(XMP + make_xmp(0)), segment(XMP + make_xmp(TURNED, element=True)), segment(XMP + make_xmp(3))),
         in_png(chunk(b"eXIf", make_exif())),
-        in_png(chunk(b"eXIf", make_exif()), after=True),
+        in_png(chunk(b"eXIf", make_exif()), at_end=True),
         in_png(chunk(b"eXIf", EXIF + make_exif()), chunk(b"eXIf", make_exif(3))),
-        in_png(chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(raw_profile(EXIF + make_exif())))),
-        in_png(chunk(b"tEXt", b"Raw profile type APP1\0" + raw_profile(EXIF + make_exif()))),
+        in_png(chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(make_raw_profile(EXIF + make_exif())))),
+        in_png(chunk(b"tEXt", b"Raw profile type APP1\0" + make_raw_profile(EXIF + make_exif()))),
         in_png(
-            chunk(b"tEXt", b"Raw profile type exif\0" + raw_profile(make_exif(3))),
-            chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp(8)),
+            chunk(b"tEXt", b"Raw profile type exif\0" + make_raw_profile(make_exif(3))),
+            chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + make_xmp(8)),
             chunk(b"eXIf", make_exif()),
         ),
         in_png(
             chunk(b"zTXt", b"Raw profile type exif\0\0damaged"),
             chunk(b"tEXt", b"Raw profile type exif\0\nexif\n3\nxyz"),
-            chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp(TURNED)),
+            chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + make_xmp(TURNED)),
         ),
         in_webp(webp_chunk(b"EXIF", make_exif())),
         in_webp(webp_chunk(b"odd ", b"abc"), webp_chunk(b"EXIF", EXIF + make_exif())),
-        in_webp(webp_chunk(b"XMP ", xmp(3)), webp_chunk(b"EXIF", make_exif())),
-        in_webp(webp_chunk(b"EXIF", make_exif(77)), webp_chunk(b"XMP ", xmp(TURNED, element=True))),
+        in_webp(webp_chunk(b"XMP ", make_xmp(3)), webp_chunk(b"EXIF", make_exif())),
+        in_webp(webp_chunk(b"EXIF", make_exif(77)), webp_chunk(b"XMP ", make_xmp(TURNED, element=True))),
     ],
 )
-def test_the_first_valid_orientation_wins_and_exif_before_xmp(data: bytes) -> None:
+def test_the_first_valid_orientation_wins_and_exif_before_make_xmp(data: bytes) -> None:
     assert read_photo_file(data).orientation == TURNED
     plain = read_photo_file(make(read_photo_file(data).kind))
     assert decode_image(data, SQUARE).tolist() == np.rot90(decode_image(plain.data, SQUARE), -1).tolist()
