@@ -14,7 +14,7 @@ from app.client import Answer, RefusedError, Service, ServiceError
 from app.previews import make_preview
 from app.tables import tabulate, write_csv
 
-KINDS = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "avif"]
+KINDS = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "avif"]
 ICON = Path(__file__).with_name("icon.svg")
 _ASKED_AT_ONCE = 4
 _CARDS_ON_A_PAGE = 10

@@ -1,6 +1,7 @@
 """`landmarks submit`: every photo of a folder gets a row, readable or not."""
 
 import csv
+import json
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from landmarks.cli import main
 from landmarks.errors import DataError
 from landmarks.files import read_json
 from landmarks.kaggle.submit import submit_recognition, submit_retrieval
+from landmarks.photos.walk import MAX_PHOTO_BYTES
 from landmarks.recognizer.recognizer import Recognizer
 from tiny_recognizers import (
     COLOURS,
@@ -159,6 +161,43 @@ def test_the_score_command_reads_what_the_submit_command_writes(model: Path, pho
     assert scored.exit_code == 0, scored.output
     top1 = next(line for line in scored.output.splitlines() if line.startswith("top-1"))
     assert top1.split() == ["top-1", "0.000000", "1.000000", f"{113 / 114:.6f}"]
+
+
+def test_a_library_has_one_row_for_each_photo_and_for_nothing_else(model: Path, tmp_path: Path) -> None:
+    library, photo = tmp_path / "library", encode_png(make_pixels(GREY, 0))
+    names = ("IMG_1.jpg", "a/IMG_2.JFIF", "a/0f1e2d3c4b5a6978", "b/large.jpg")
+    for name in (*names, "@eaDir/IMG_1.jpg/SYNOPHOTO_THUMB_SM.jpg", "a/@eaDir/IMG_2.JFIF/SYNOPHOTO_THUMB_SM.jpg"):
+        (library / name).parent.mkdir(parents=True, exist_ok=True)
+        (library / name).write_bytes(photo)
+    for name in ("._IMG_1.jpg", "a/notes.txt"):
+        (library / name).write_bytes(b"\0\5\26\7")
+    os.mkfifo(library / "a/pipe.jpg")
+    (library / "a/circle").symlink_to("..")
+    os.truncate(library / "b/large.jpg", MAX_PHOTO_BYTES + 1)
+    done = CliRunner().invoke(main, ["submit", str(library), str(tmp_path / "out.csv"), "--model", str(model)])
+    assert done.exit_code == 0, done.output
+    cells = read_cells(tmp_path / "out.csv")
+    assert list(cells) == ["0f1e2d3c4b5a6978", "IMG_1", "IMG_2", "large"]
+    assert cells["large"] == ""
+    left_out, large = done.stderr.splitlines()
+    assert left_out.startswith("Left out: 3 hidden or of the system (")
+    assert left_out.endswith(f"; 1 not a photo ({library}/a/notes.txt); 1 not a regular file ({library}/a/pipe.jpg).")
+    assert large.startswith(f"{library}/b/large.jpg: The file has {MAX_PHOTO_BYTES + 1} bytes or more")
+    answered = CliRunner().invoke(main, ["classify", "--json", str(library), "--model", str(model)])
+    assert [json.loads(line)["path"] for line in answered.stdout.splitlines()] == sorted(
+        str(library / n) for n in names
+    )
+    assert answered.stderr.splitlines() == [left_out]
+    assert answered.exit_code == 1
+
+
+def test_a_folder_without_photos_says_what_it_has(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    done = CliRunner().invoke(main, ["classify", str(tmp_path), "--model", str(model)])
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"Error: There is no photo below {tmp_path}. Left out: 1 not a photo ({tmp_path}/notes.txt).\n"
+    )
 
 
 @pytest.mark.parametrize(

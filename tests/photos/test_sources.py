@@ -128,10 +128,10 @@ def test_pipes_folders_and_links_to_elsewhere_are_not_photos(tmp_path: Path, cap
         parent.symlink_to(tmp_path / place / parent.name)
     assert locate_photos(spec, ids).compressed_bytes.tolist() == [-1, -1, -1, -1, 5, -1, 5]
     [record] = caplog.records
-    assert record.message.startswith("Left out: 2 no regular files (")
-    assert "; 2 links to elsewhere (" in record.message
+    assert record.message.startswith("Left out: 2 not a regular file (")
+    assert "; 2 linked to elsewhere (" in record.message
     assert str(build_photo_path(outside)) in record.message
-    reasons = {pipe: "no regular file", folder: "no regular file", broken: "missing"}
+    reasons = {pipe: "not a regular file", folder: "not a regular file", broken: "missing"}
     for image_id in (pipe, folder, outside, broken, in_linked_folder):
         with pytest.raises(DataError, match=reasons.get(image_id, "link to outside the photo folder")):
             open_source(spec).read(Place(image_id))

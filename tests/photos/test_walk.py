@@ -83,15 +83,15 @@ def test_a_library_as_it_comes(tmp_path: Path) -> None:
     assert sorted(found) == sorted({*expected} - {"2020/linked.jpg"} | {"2020/linked again.jpg"})
     assert left_out.counts == {
         "hidden or of the system": 16,
-        "no photos": 4,
-        "pipes, devices or sockets": 2,
-        "links to elsewhere": 2,
-        "broken links": 2,
+        "not a photo": 4,
+        "not a regular file": 2,
+        "linked to elsewhere": 2,
+        "linked to nothing": 2,
     }
     described = left_out.describe().replace(f"{root}/", "")
     assert described.startswith("Left out: 16 hidden or of the system (#recycle, $RECYCLE.BIN, .AppleDouble, …); ")
-    assert "; 2 pipes, devices or sockets (pipe.jpg, socket.jpg)" in described
-    assert "2 links to elsewhere (elsewhere, elsewhere.jpg)" in described
+    assert "; 2 not a regular file (pipe.jpg, socket.jpg)" in described
+    assert "2 linked to elsewhere (elsewhere, elsewhere.jpg)" in described
     assert "\n" not in described
 
 
@@ -147,7 +147,7 @@ def test_a_folder_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: py
 
         monkeypatch.setattr(os, "scandir", refuse)
     assert find(tmp_path) == ["b.jpg"]
-    assert describe(tmp_path) == "Left out: 1 cannot be opened (closed)."
+    assert describe(tmp_path) == "Left out: 1 unreadable (closed)."
     (tmp_path / "closed").chmod(0o700)
 
 

@@ -15,14 +15,18 @@ import numpy.typing as npt
 
 from landmarks.errors import DataError
 from landmarks.photos.places import Place, build_photo_path, is_image_id
-from landmarks.photos.walk import MAX_PHOTO_BYTES, LeftOut, is_below
+from landmarks.photos.walk import LINKED_ELSEWHERE, MAX_PHOTO_BYTES, NOT_REGULAR, LeftOut, is_below
 from landmarks.photos.zip_members import read_directory, read_member
 
 _THREADS = 16  # stat calls are bound by disk or network latency, not by the processor
 _BLOCK_PHOTOS = 4096  # per task, to amortise the overhead of the thread pool
 _MISSING, _SPECIAL, _OUTSIDE = -1, -2, -3  # in place of a size
 
-_REASONS = {_MISSING: "is missing", _SPECIAL: "is no regular file", _OUTSIDE: "is a link to outside the photo folder"}
+_REASONS = {
+    _MISSING: "is missing",
+    _SPECIAL: "is not a regular file",
+    _OUTSIDE: "is a link to outside the photo folder",
+}
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +166,7 @@ def _measure_photos(root: Path, part: str, image_ids: Sequence[str]) -> npt.NDAr
         measured = np.array([measured for block in blocks for measured in block], np.int64).reshape(-1, 2)
     left_out = LeftOut()
     for row in np.flatnonzero(measured[:, 0] < _MISSING):
-        kind = "links to elsewhere" if measured[row, 0] == _OUTSIDE else "no regular files"
+        kind = LINKED_ELSEWHERE if measured[row, 0] == _OUTSIDE else NOT_REGULAR
         left_out.add(kind, str(root / build_photo_path(image_ids[int(row)], part)))
     if described := left_out.describe():
         log.warning(described)

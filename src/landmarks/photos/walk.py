@@ -44,11 +44,11 @@ _SYSTEM_NAMES = frozenset(
     )
 )
 _HIDDEN = "hidden or of the system"
-_OUTSIDE = "links to elsewhere"
-_BROKEN = "broken links"
-_SPECIAL = "pipes, devices or sockets"
-_OTHER = "no photos"
-_CLOSED = "cannot be opened"
+LINKED_ELSEWHERE = "linked to elsewhere"
+_BROKEN = "linked to nothing"
+NOT_REGULAR = "not a regular file"
+_OTHER = "not a photo"
+_CLOSED = "unreadable"
 _SHOWN = 3  # paths of each kind that are named
 
 
@@ -162,7 +162,7 @@ class _Walk:
         if not target.exists():
             self.left_out.add(_BROKEN, link)
         elif not any(is_below(str(target), root) for root in self._roots):
-            self.left_out.add(_OUTSIDE, link)
+            self.left_out.add(LINKED_ELSEWHERE, link)
         elif target.is_dir():
             return self.enter(Path(link))
         elif self._is_photo(link, target.is_file()):
@@ -196,7 +196,7 @@ class _Walk:
 
     def _is_photo(self, path: str, is_file: bool) -> bool:
         if not is_file:
-            self.left_out.add(_SPECIAL, path)
+            self.left_out.add(NOT_REGULAR, path)
             return False
         name = path.rpartition("/")[2]
         if is_photo_name(name):
