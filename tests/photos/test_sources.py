@@ -104,8 +104,8 @@ def test_missing_photos_and_invalid_ids_are_not_found(tmp_path: Path, kind: str)
 
 
 def test_pipes_folders_and_links_to_elsewhere_are_not_photos(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    ids = make_ids(7)
-    pipe, folder, outside, broken, near, in_linked_folder, in_near_folder = ids
+    ids = make_ids(8)
+    pipe, folder, outside, broken, circle, near, in_linked_folder, in_near_folder = ids
     spec = make_folder(tmp_path / "root", dict.fromkeys(ids, b"photo"))
     (tmp_path / "other").mkdir()
     (tmp_path / "root/spare").mkdir()
@@ -121,18 +121,19 @@ def test_pipes_folders_and_links_to_elsewhere_are_not_photos(tmp_path: Path, cap
     (tmp_path / "root/spare/photo.jpg").write_bytes(b"photo")
     replace(outside).symlink_to(tmp_path / "other/photo.jpg")
     replace(broken).symlink_to("nowhere.jpg")
+    replace(circle).symlink_to(f"{circle}.jpg")
     replace(near).symlink_to(tmp_path / "root/spare/photo.jpg")
     for image_id, place in ((in_linked_folder, "other"), (in_near_folder, "root/spare")):
         parent = (tmp_path / "root" / build_photo_path(image_id)).parent
         parent.rename(tmp_path / place / parent.name)
         parent.symlink_to(tmp_path / place / parent.name)
-    assert locate_photos(spec, ids).compressed_bytes.tolist() == [-1, -1, -1, -1, 5, -1, 5]
+    assert locate_photos(spec, ids).compressed_bytes.tolist() == [-1, -1, -1, -1, -1, 5, -1, 5]
     [record] = caplog.records
     assert record.message.startswith("Left out: 2 not a regular file (")
     assert "; 2 linked to elsewhere (" in record.message
     assert str(build_photo_path(outside)) in record.message
-    reasons = {pipe: "not a regular file", folder: "not a regular file", broken: "missing"}
-    for image_id in (pipe, folder, outside, broken, in_linked_folder):
+    reasons = {pipe: "not a regular file", folder: "not a regular file", broken: "missing", circle: "missing"}
+    for image_id in (pipe, folder, outside, broken, circle, in_linked_folder):
         with pytest.raises(DataError, match=reasons.get(image_id, "link to outside the photo folder")):
             open_source(spec).read(Place(image_id))
     for image_id in (near, in_near_folder):

@@ -58,6 +58,7 @@ def test_a_library_as_it_comes(tmp_path: Path) -> None:
         ("2019/IMG_1.JPG.xmp", b"<x/>"),
         ("2019/film.mp4", b"x"),
         ("README", b"BM!"),
+        ("jpg", b"x"),
     ):
         put(root / name, data)
     os.mkfifo(root / "pipe.jpg")
@@ -83,7 +84,7 @@ def test_a_library_as_it_comes(tmp_path: Path) -> None:
     assert sorted(found) == sorted({*expected} - {"2020/linked.jpg"} | {"2020/linked again.jpg"})
     assert left_out.counts == {
         "hidden or of the system": 16,
-        "not a photo": 4,
+        "not a photo": 5,
         "not a regular file": 2,
         "linked to elsewhere": 2,
         "linked to nothing": 2,

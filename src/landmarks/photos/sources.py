@@ -1,5 +1,6 @@
 """Photo sources: a folder in Kaggle's layout, or the Kaggle zip, which is read in place."""
 
+import errno
 import functools
 import logging
 import os
@@ -173,6 +174,7 @@ def _measure_photos(root: Path, part: str, image_ids: Sequence[str]) -> npt.NDAr
     return measured
 
 
+@functools.lru_cache(maxsize=16)
 def _make_check(root: Path, part: str) -> Callable[[str], bool]:
     """Make a function that tells whether a path, its links followed, lies below the folder given or its part."""
     given = [os.path.realpath(root), os.path.realpath(root / part)]
@@ -186,7 +188,9 @@ def _measure(path: str, is_inside: Callable[[str], bool]) -> tuple[int, int]:
         is_link = stat.S_ISLNK(status.st_mode)
         if is_link:
             status = os.stat(path)  # noqa: PTH116 - building a Path per photo costs more than the call
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):  # the last of a link to itself
+            raise
         return _MISSING, -1
     # Thousands of photos share a folder, so the folder's own links are followed once.
     if not is_inside(path if is_link else path.rpartition("/")[0]):

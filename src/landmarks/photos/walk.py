@@ -20,11 +20,9 @@ from landmarks.photos.headers import HEAD_BYTES, identify
 
 MAX_PHOTO_BYTES = 256 << 20  # far above any photo; protects against zip bombs and stray files
 # Also of formats that cannot be decoded: the error of each such photo says what to do.
-PHOTO_SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib"),
-        *(".tif", ".tiff", ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2"),
-    )
+PHOTO_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2"),
 )
 # in lower case; names that begin with a dot are hidden everywhere
 _SYSTEM_NAMES = frozenset(
@@ -81,8 +79,9 @@ def find_photos(paths: Sequence[Path]) -> tuple[list[Path], LeftOut]:
     Returns:
         The photos, sorted within each folder given, and what was left out.
     """
-    walk = _Walk([path for path in paths if path.is_dir()])
-    groups = [walk.enter(path) if path.is_dir() else _Group([path]) for path in paths]
+    folders = [path for path in paths if os.path.isdir(path)]  # noqa: PTH112 - a Path raises where it may not look
+    walk = _Walk(folders)
+    groups = [walk.enter(path) if path in folders else _Group([path]) for path in paths]
     found: dict[str, Path] = {}  # by real path
     for group in groups:
         group.photos = [path for path in group.photos if found.setdefault(os.path.realpath(path), path) is path]
@@ -108,7 +107,7 @@ def is_hidden(name: str) -> bool:
 
 def is_photo_name(name: str) -> bool:
     """Return whether a name has the suffix of a photo."""
-    return f".{name.rpartition('.')[2].lower()}" in PHOTO_SUFFIXES
+    return name.lower().endswith(PHOTO_SUFFIXES)
 
 
 def is_below(real: str, root: str) -> bool:
@@ -158,14 +157,14 @@ class _Walk:
 
     def follow(self, link: str) -> _Group:
         """Find what a link leads to."""
-        target = Path(os.path.realpath(link))
-        if not target.exists():
+        real = os.path.realpath(link)
+        if not os.path.exists(real):  # noqa: PTH110 - a Path raises where it may not look
             self.left_out.add(_BROKEN, link)
-        elif not any(is_below(str(target), root) for root in self._roots):
+        elif not any(is_below(real, root) for root in self._roots):
             self.left_out.add(LINKED_ELSEWHERE, link)
-        elif target.is_dir():
+        elif os.path.isdir(real):  # noqa: PTH112
             return self.enter(Path(link))
-        elif self._is_photo(link, target.is_file()):
+        elif self._is_photo(link, os.path.isfile(real)):  # noqa: PTH113
             return _Group([Path(link)])
         return _Group([])
 
