@@ -47,9 +47,9 @@ check: setup ## Lint, formatting and types: ruff and mypy, strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-ui: setup ## Open the MLflow UI on http://127.0.0.1:5000
+ui: setup ## Open the MLflow UI on http://127.0.0.1:5000, or say where a team's server is
 	landmarks sync
-	mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+	@landmarks ui
 
 serve: setup ## Serve the packaged model on http://127.0.0.1:3000, or an earlier one: make serve BENTO=TAG
 	bentoml serve --host 127.0.0.1 --port 3000 $(BENTO)

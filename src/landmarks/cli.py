@@ -18,11 +18,13 @@ from landmarks import __version__
 from landmarks.errors import LandmarksError
 from landmarks.files import hold_lock
 from landmarks.params import PARAMS_PATH, Params, list_experiments, read_params, write_experiment
+from landmarks.tracking.address import check_folders, find_store, is_copy
 
 REPORTS = Path("reports")
 MODELS = Path("models")
 WORK = Path(".work")
 DRIFTED = 3  # exit code; 1 is an error, and click uses 2 for wrong arguments
+_LOGGED = frozenset({"train", "evaluate", "register"})  # the stages that write to the tracking store
 VARIANTS = click.Choice(["plain", "augmented"])
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -64,11 +66,14 @@ def _stage(run: Callable[..., Path]) -> click.Command:
 
     @functools.wraps(run)
     def command(**arguments: Any) -> None:
+        check_folders()
         params = read_params()
         name = " ".join(filter(None, [run.__name__, arguments.get("variant")]))
         # two processes of one stage would write the same outputs
         with hold_lock(WORK / f"{name.replace(' ', '-')}.lock", f"running `landmarks {name}`"):
             click.echo(f"Wrote {run(params=params, **arguments)}")
+        if run.__name__ in _LOGGED and is_copy():
+            click.echo(f"This folder is DVC's copy of the project; {run.__name__} logged to {find_store()}", err=True)
 
     return main.command()(command)
 
@@ -288,6 +293,7 @@ def models(as_json: bool) -> None:
     """List the registered versions, their aliases and scores."""
     from landmarks.tracking.registry import list_models
 
+    check_folders()
     for version in list_models():
         click.echo(json.dumps(version.as_json()) if as_json else version.describe())
 
@@ -301,7 +307,19 @@ def sync() -> None:
     """
     from landmarks.tracking.sync import sync as run
 
+    check_folders()
     click.echo(run(MODELS, REPORTS).describe())
+
+
+@main.command()
+def ui() -> None:
+    """Show the tracking store in MLflow's UI at http://127.0.0.1:5000, or say where a team's server shows it."""
+    from landmarks.tracking.ui import find_pages, serve_pages
+
+    if pages := find_pages():
+        click.echo(f"The tracking store is a server with pages of its own: {pages}")
+    else:
+        serve_pages()
 
 
 @main.command()

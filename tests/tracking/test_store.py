@@ -59,7 +59,7 @@ def database(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPat
 
 def test_an_error_does_not_tell_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+nodriver://mlflow:s3cret@127.0.0.1:1/mlflow")
-    with pytest.raises(LandmarksError, match=r"mlflow:\*\*\*@127\.0\.0\.1:1/mlflow cannot be used") as caught:
+    with pytest.raises(LandmarksError, match=r"postgresql\+nodriver://127\.0\.0\.1:1/mlflow cannot be used") as caught:
         open_store()
     assert "s3cret" not in str(caught.value)
 

@@ -220,7 +220,7 @@ def test_runs_and_versions_stand_in_postgresql(team: Team, registered: Workspace
 
 
 def test_a_colleague_fetches_the_champion_through_the_server(team: Team, registered: Workspace, tmp_path: Path) -> None:
-    assert open_store().uri == team.address
+    assert open_store().address.uri == team.address
     folder = download_recognizer(resolve_alias("tiny", "champion"), tmp_path / "fetched")
     assert measure_accuracy(Recognizer.load(folder), registered.shards)["top1"] == 1.0
     kept = [path.name for path in team.artifacts.rglob("*") if path.is_file()]
@@ -239,7 +239,7 @@ def test_the_same_results_fill_a_store_of_ones_own(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mine.db'}")
     sync(registered.models, registered.reports)
     assert resolve_alias("tiny", "champion").tags["variant"] == "augmented"
-    assert open_store().uri != team.address
+    assert open_store().address.uri != team.address
 
 
 def test_names_that_are_not_allowed_are_refused(team: Team) -> None:

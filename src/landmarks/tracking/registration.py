@@ -238,9 +238,10 @@ def _create_version(
     except store.mlflow.MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    created = store.client.create_model_version(
-        model_name, f"models:/{model_id}", run_id=run_id, tags=dict(tags), model_id=model_id
-    )
+    with use_store(store):  # MLflow looks for the logged model in the default store
+        created = store.client.create_model_version(
+            model_name, f"models:/{model_id}", run_id=run_id, tags=dict(tags), model_id=model_id
+        )
     # MLflow's own `register_model` sets this tag too; its pages link a logged model to its versions by it
     link = json.dumps([{"name": created.name, "version": created.version}])
     store.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
@@ -250,8 +251,9 @@ def _create_version(
 def _answer_with_keras(store: Store, version: RegisteredVersion, pixels: Pixels) -> dict[str, Any]:
     uri = f"models:/{version.name}/{version.version}"
     try:
-        with use_store(store):
-            model = _load_flavour(store).load_model(uri)
+        # MLflow cannot load from its own folder of artifacts where the path of the project has a percent sign
+        with tempfile.TemporaryDirectory(prefix="landmarks-keras-") as scratch, use_store(store):
+            model = _load_flavour(store).load_model(uri, dst_path=scratch)
         answers: dict[str, Any] = model.predict_on_batch(pixels)
     except (store.mlflow.MlflowException, OSError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(f"{uri} cannot be loaded with Keras: {error} Train again: `dvc repro`.") from error

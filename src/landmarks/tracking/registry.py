@@ -105,7 +105,7 @@ def resolve_alias(model_name: str, alias: str) -> RegisteredVersion:
     if version is None:
         known = ", ".join(f"{v.name}@{a}" for v in list_models() for a in v.aliases) or "none"
         raise ArtifactError(
-            f"The registry {store.uri} has no model {model_name}@{alias}; there are: {known}. "
+            f"The registry {store.address} has no model {model_name}@{alias}; there are: {known}. "
             "Run `landmarks register`, or `landmarks sync` where the model was registered elsewhere."
         )
     return version
@@ -134,7 +134,7 @@ def download_recognizer(version: RegisteredVersion, folder: Path) -> Path:
 
 
 def _check_download(store: Store, version: RegisteredVersion, recognizer: Path) -> None:
-    where = f"{version.name} version {version.version} in {store.uri}"
+    where = f"{version.name} version {version.version} in {store.address}"
     try:
         fingerprint = check_recognizer(recognizer)
     except ArtifactError as error:
@@ -201,7 +201,7 @@ def _download(store: Store, version: RegisteredVersion, path: str, folder: Path)
     except (store.mlflow.MlflowException, OSError) as error:
         reason = str(error).strip().splitlines()[-1].rstrip(".")
         raise ArtifactError(
-            f"{path} of {version.name} version {version.version} cannot be fetched from {store.uri}: {reason}. "
+            f"{path} of {version.name} version {version.version} cannot be fetched from {store.address}: {reason}. "
             f"Run `landmarks sync` {_UPLOAD_AGAIN}"
         ) from error
 
@@ -210,7 +210,7 @@ def _download(store: Store, version: RegisteredVersion, path: str, folder: Path)
 def use_store(store: Store) -> Iterator[None]:
     """Let MLflow's own functions use a store; they can only be told by a setting of the process."""
     before = os.environ.get("MLFLOW_TRACKING_URI")
-    store.mlflow.set_tracking_uri(store.uri)
+    store.mlflow.set_tracking_uri(store.address.uri)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.files import compute_sha256, write_json
+from landmarks.tracking.address import StoreAddress
 from landmarks.tracking.receipts import RECEIPT_FILE, DatasetInfo, Receipt
 
 RECEIPT_TAG = "landmarks.receipt_run_id"
@@ -16,8 +17,6 @@ EPOCH_PREFIX, FINAL_PREFIX, TEST_PREFIX, INTERVALS_PREFIX = "epoch/", "final/", 
 _INTERVAL_ENDS = ("_low", "_high")
 TRAIN_FILES, EVALUATE_FILES = "train", "evaluate"
 LISTING_FILE = "files.json"
-ARTIFACTS_FOLDER = "mlartifacts"
-SQLITE = "sqlite:///"
 # makes MLflow's pages show trainings and their charts, not traces of language models
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _BATCH = 100  # limit of MLflow for parameters or tags in one request
@@ -29,12 +28,12 @@ class Store:
     """An open tracking store.
 
     Attributes:
-        uri: its address.
+        address: where it is; as text it is safe to print.
         client: its `MlflowClient`.
         mlflow: the module, for the classes of logged entities.
     """
 
-    uri: str
+    address: StoreAddress
     client: Any
     mlflow: Any
 
@@ -99,10 +98,7 @@ def open_experiment(store: Store, name: str) -> str:
     """Return the id of an experiment; create it if it does not exist, restore it if it is deleted."""
     found = store.client.get_experiment_by_name(name)
     if found is None:
-        location = None  # a server chooses its own
-        if store.uri.startswith(SQLITE):
-            # beside the database: MLflow's default is relative to the working directory
-            location = (Path(store.uri.removeprefix(SQLITE)).resolve().parent / ARTIFACTS_FOLDER).as_uri()
+        location = store.address.artifacts
         return str(store.client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
     if found.lifecycle_stage != "active":
         store.client.restore_experiment(found.experiment_id)

@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from landmarks.errors import LandmarksError
+from landmarks.tracking.address import find_registry, find_store, hide_secrets_in, move_login
 from landmarks.tracking.provenance import collect_tags
 from landmarks.tracking.receipts import DatasetInfo, Receipt, describe_params, read_receipt, write_receipt
 from landmarks.tracking.runs import (
     EVALUATE_FILES,
-    SQLITE,
     TRAIN_FILES,
     Store,
     create_run,
@@ -38,7 +37,6 @@ from landmarks.tracking.runs import (
 
 __all__ = ["DatasetInfo", "Receipt", "TrackedRun", "log_evaluation", "read_receipt", "start_run", "write_receipt"]
 
-DEFAULT_DATABASE = "mlflow.db"
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -57,11 +55,6 @@ def load_mlflow() -> Any:
     return mlflow
 
 
-def find_store_uri() -> str:
-    """Return MLFLOW_TRACKING_URI, or `mlflow.db` in the working directory."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or SQLITE + str(Path(DEFAULT_DATABASE).resolve())
-
-
 def open_store() -> Store:
     """Connect to the tracking store and its registry; create a database that does not exist.
 
@@ -69,19 +62,22 @@ def open_store() -> Store:
         LandmarksError: the server does not answer, or the database is not one of MLflow.
     """
     mlflow = load_mlflow()
-    uri = find_store_uri()
+    move_login(os.environ)
+    address, registry = find_store(), find_registry()
     try:
-        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+        if address.database:
+            address.database.parent.mkdir(parents=True, exist_ok=True)
+        if address.artifacts:
+            _name_default_artifacts(address.uri, address.artifacts)
+        client = mlflow.MlflowClient(tracking_uri=address.uri, registry_uri=registry.uri)
         client.search_experiments(max_results=1)  # a client connects at the first request only
     except Exception as error:  # the type depends on the driver of the database
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = (
-            f"The tracking store {uri} cannot be used: {reason} Check MLFLOW_TRACKING_URI, or move the damaged "
-            "database away and run `landmarks sync`."
-        )
-        password = urlsplit(uri).password
-        raise LandmarksError(message.replace(password, "***") if password else message) from error
-    return Store(uri, client, mlflow)
+        raise LandmarksError(
+            f"The tracking store {address} cannot be used: {hide_secrets_in(reason, address.uri)} Check "
+            "MLFLOW_TRACKING_URI, or move the damaged database away and run `landmarks sync`."
+        ) from error
+    return Store(address, client, mlflow)
 
 
 class TrackedRun:
@@ -154,7 +150,7 @@ def start_run(
         draft = replace(draft, run_id=run.info.run_id, started_ms=run.info.start_time)
         store.client.update_run(draft.run_id, status="RUNNING")
         set_tags(store, draft.run_id, own_tags)
-    return TrackedRun(store, draft, _start_monitor(store.uri, draft.run_id))
+    return TrackedRun(store, draft, _start_monitor(store.address.uri, draft.run_id))
 
 
 def log_evaluation(
@@ -179,6 +175,16 @@ def log_evaluation(
     log_run_metrics(store, run_id, name_scores(metrics))
     set_tags(store, run_id, describe_params(params or {}))
     log_folder(store, run_id, reports, EVALUATE_FILES)
+
+
+def _name_default_artifacts(uri: str, artifacts: str) -> None:
+    """Make the tables of a new database with a URI of ours for the artifacts of the experiment `Default`.
+
+    MLflow's own is the path of the working directory, which it writes into its SQL as it is.
+    """
+    from mlflow.tracking._tracking_service.utils import _get_store
+
+    _get_store(uri, artifacts)
 
 
 def _start_monitor(uri: str, run_id: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from landmarks.errors import ArtifactError
 from landmarks.recognizer.format import compute_recognizer_fingerprint
 from landmarks.seals import read_sealed
+from landmarks.tracking.address import StoreAddress
 from landmarks.tracking.candidates import (
     CHALLENGER,
     CHAMPION,
@@ -28,11 +29,9 @@ from landmarks.tracking.registry import (
 )
 from landmarks.tracking.runs import Store
 from landmarks.tracking.store import open_store
+from landmarks.tracking.ui import UI_ADDRESS
 
-_COMPARISON = (
-    "Side by side (make ui): "
-    "http://127.0.0.1:5000/#/experiments/{}/runs?compareRunsMode=CHART&workflowType=machine_learning"
-)
+_COMPARISON = "/#/experiments/{}/runs?compareRunsMode=CHART&workflowType=machine_learning"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class SyncReport:
         experiment_id: of the runs; None without runs.
     """
 
-    store: str
+    store: StoreAddress
     runs: int
     changes: tuple[str, ...]
     problems: tuple[str, ...]
@@ -59,8 +58,9 @@ class SyncReport:
         head = f"The tracking store {self.store} {state} with the receipts of {self.runs} runs."
         changes = [f"  logged again: {change}" for change in self.changes]
         problems = [f"  not possible: {problem}" for problem in self.problems]
-        page = [_COMPARISON.format(self.experiment_id)] if self.experiment_id else []
-        return "\n".join([head, *changes, *problems, *page])
+        page = f"{self.store if self.store.is_server else UI_ADDRESS}{_COMPARISON.format(self.experiment_id)}"
+        where = "Side by side:" if self.store.is_server else "Side by side (make ui):"
+        return "\n".join([head, *changes, *problems, *([f"{where} {page}"] if self.experiment_id else [])])
 
 
 def sync(models: Path, reports: Path) -> SyncReport:
@@ -89,7 +89,7 @@ def sync(models: Path, reports: Path) -> SyncReport:
         changed, problems = _reconcile_registration(store, reports / REGISTRATION_FILE, candidates, run_ids)
         changes += changed
     experiments = {store.client.get_run(run_id).info.experiment_id for run_id in run_ids.values()}
-    return SyncReport(store.uri, len(candidates), tuple(changes), tuple(problems), max(experiments, default=None))
+    return SyncReport(store.address, len(candidates), tuple(changes), tuple(problems), max(experiments, default=None))
 
 
 def _reconcile_registration(
