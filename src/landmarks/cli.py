@@ -312,14 +312,16 @@ def sync() -> None:
 
 
 @main.command()
-def ui() -> None:
-    """Show the tracking store in MLflow's UI at http://127.0.0.1:5000, or say where a team's server shows it."""
+@click.option("--port", default=5000, type=click.IntRange(1, 65535), help="Where it is shown, on 127.0.0.1.")
+def ui(port: int) -> None:
+    """Show the tracking store in MLflow's UI, or say where a team's server shows it."""
     from landmarks.tracking.ui import find_pages, serve_pages
 
+    check_folders()
     if pages := find_pages():
         click.echo(f"The tracking store is a server with pages of its own: {pages}")
     else:
-        serve_pages()
+        serve_pages(port)
 
 
 @main.command()

@@ -34,6 +34,8 @@ ODD_NAMES = [
     "🗿",
     "x" * 200,
     "a+b;c&d",
+    "what?..",
+    "two\nlines",
 ]
 
 
@@ -58,11 +60,8 @@ def test_the_default_database_is_in_the_project_whatever_its_name(
     assert find_registry() == store
 
 
-@pytest.mark.parametrize("name", [b"gr\xf6\xdfe", b"two\nlines", b"\x1b[31m"])
-def test_a_folder_that_mlflow_cannot_use_is_refused(
-    name: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / os.fsdecode(name)
+def test_a_folder_that_mlflow_cannot_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / os.fsdecode(b"gr\xf6\xdfe")  # as an old archive unpacks it
     folder.mkdir()
     monkeypatch.chdir(folder)
     with pytest.raises(LandmarksError, match=r"MLflow cannot work in .* Rename the folder\.") as caught:

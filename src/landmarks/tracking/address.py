@@ -17,7 +17,7 @@ DATABASE_FILE = "mlflow.db"
 ARTIFACTS_FOLDER = "mlartifacts"
 _LOGIN_VARIABLES = (USERNAME_VARIABLE, PASSWORD_VARIABLE, "MLFLOW_TRACKING_TOKEN")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_UNUSABLE = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff]")  # control characters, and bytes that are not UTF-8
+_NOT_UTF_8 = re.compile(r"[\udc80-\udcff]")  # how Python writes such bytes of a path
 _EXPERIMENTS = (".dvc", "tmp", "exps")
 
 
@@ -74,14 +74,12 @@ def check_folders() -> None:
         LandmarksError: it cannot, whatever the store.
     """
     here, scratch = str(find_workspace()), tempfile.gettempdir()
-    if _UNUSABLE.search(here):
+    if _NOT_UTF_8.search(here):
+        raise LandmarksError(f"MLflow cannot work in {here!a}, which is not UTF-8. Rename the folder.")
+    if _NOT_UTF_8.search(scratch) or unquote(scratch) != scratch:
         raise LandmarksError(
-            f"MLflow cannot work in {here!a}: the path has a control character or is not UTF-8. Rename the folder."
-        )
-    if unquote(scratch) != scratch or _UNUSABLE.search(scratch):
-        raise LandmarksError(
-            f"MLflow cannot use the folder for temporary files, {scratch!a}: it reads %, hexadecimal digits after "
-            "it, and control characters as something else. Set TMPDIR to another folder."
+            f"MLflow cannot use the folder for temporary files, {scratch!a}: it must be UTF-8, without % and two "
+            "hexadecimal digits after it, which MLflow would decode. Set TMPDIR to another folder."
         )
 
 

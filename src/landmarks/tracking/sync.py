@@ -58,7 +58,8 @@ class SyncReport:
         head = f"The tracking store {self.store} {state} with the receipts of {self.runs} runs."
         changes = [f"  logged again: {change}" for change in self.changes]
         problems = [f"  not possible: {problem}" for problem in self.problems]
-        page = f"{self.store if self.store.is_server else UI_ADDRESS}{_COMPARISON.format(self.experiment_id)}"
+        pages = str(self.store).rstrip("/") if self.store.is_server else UI_ADDRESS
+        page = f"{pages}{_COMPARISON.format(self.experiment_id)}"
         where = "Side by side:" if self.store.is_server else "Side by side (make ui):"
         return "\n".join([head, *changes, *problems, *([f"{where} {page}"] if self.experiment_id else [])])
 
