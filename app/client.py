@@ -73,9 +73,10 @@ class Service:
 
     def __init__(self, address: str, key: str | None = None) -> None:
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        self.address = address.rstrip("/")
+        # for messages: without the login that httpx reads from it
+        self.address = str(httpx.URL(address).copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
         # trust_env=False: requests to this machine must not go through a proxy from the environment
-        self._client = httpx.Client(base_url=self.address, headers=headers, timeout=60, trust_env=False)
+        self._client = httpx.Client(base_url=address, headers=headers, timeout=60, trust_env=False)
 
     @classmethod
     def from_environment(cls) -> Self:

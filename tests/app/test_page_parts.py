@@ -80,6 +80,12 @@ def test_the_key_goes_with_every_request(address: str, connect: Callable[..., Se
     assert Prepared.seen == [("/classify", "Bearer secret"), ("/search", "Bearer secret")]
 
 
+def test_messages_name_the_service_without_its_login(connect: Callable[..., Service]) -> None:
+    service = connect("http://bob:s3cret@127.0.0.1:1/team/?token=s3cret")
+    with pytest.raises(ServiceError, match=r"^The service at http://127\.0\.0\.1:1/team does not answer\.$"):
+        service.describe_model()
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_service_is_asked_again(address: str, status: int, connect: Callable[..., Service]) -> None:
     Prepared.answers["/classify"] = [(status, {}), (status, {}), (200, RECOGNITION)]
