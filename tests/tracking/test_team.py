@@ -17,6 +17,7 @@ from tempfile import mkdtemp
 
 import httpx
 import pytest
+from ruamel.yaml import YAML
 
 from landmarks.evaluation.gate import measure_accuracy
 from landmarks.recognizer.recognizer import Recognizer
@@ -38,6 +39,7 @@ def find_binaries() -> Path | None:
     return max((path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")), default=None)
 
 
+PROJECT = Path(__file__).parents[2]
 BINARIES = find_binaries()
 pytestmark = [
     pytest.mark.slow,
@@ -48,11 +50,12 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Team:
-    """Where the server answers, where it keeps artifacts, and what its database is reached by."""
+    """Where the server answers, where it keeps artifacts, and how its database is reached, with the password."""
 
     address: str
     artifacts: Path
     database: str
+    password: str
 
 
 def find_free_port() -> int:
@@ -192,7 +195,8 @@ def team(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Te
 
     with run([*command, "--workers", "1"], folder / "log", **settings) as process:
         wait_for(is_ready, process, folder / "log")
-        yield Team(address, folder / "artifacts", f"postgresql://{database}")
+        password = database.partition("@")[0].partition(":")[2]
+        yield Team(address, folder / "artifacts", f"postgresql://{database}", password)
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +244,50 @@ def test_the_same_results_fill_a_store_of_ones_own(
     sync(registered.models, registered.reports)
     assert resolve_alias("tiny", "champion").tags["variant"] == "augmented"
     assert open_store().address.uri != team.address
+
+
+@pytest.mark.usefixtures("registered")
+def test_no_password_is_printed_or_written(team: Team, registered: Workspace, tmp_path: Path) -> None:
+    """Commands as on a machine whose logs are kept, with the server behind a login and with the database itself."""
+    server = team.address.replace("://", f"://mlflow:{team.password}@")
+    database = team.database.replace("postgresql://", "postgresql+psycopg://")
+    wrong = "postgresql+nodriver" + database.removeprefix("postgresql+psycopg")
+    shutil.copytree(registered.root, tmp_path / "project")
+    for name in ("bentofile.yaml", "src"):
+        (tmp_path / "project" / name).symlink_to(PROJECT / name)
+    write_params(tmp_path / "project" / "params.yaml")
+    printed = ""
+    for address, commands in {
+        server: ("register", "package", "models"),
+        f"{server}0": ("models",),
+        database: ("sync",),
+        wrong: ("sync",),
+    }.items():
+        for command in commands:
+            done = subprocess.run(
+                [sys.executable, "-m", "landmarks.cli", command],
+                cwd=tmp_path / "project",
+                env=os.environ | {"MLFLOW_TRACKING_URI": address, "BENTOML_HOME": str(tmp_path / "bentoml")},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            printed += done.stdout
+            assert bool(done.returncode) == (address not in (server, database)), done.stdout
+    assert printed.count("The tracking store") == 3
+    assert team.password not in printed
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and PROJECT not in path.resolve().parents]
+    assert {"registration.json", "package.json", "bento.yaml", "model.yaml"} <= {path.name for path in written}
+    assert [path for path in written if team.password.encode() in path.read_bytes()] == []
+
+
+def write_params(path: Path) -> None:
+    yaml = YAML()
+    params = yaml.load((PROJECT / "experiments" / "default.yaml").read_text(encoding="utf-8"))
+    params["register"] |= {"model_name": "tiny", "min_score": 0.3}
+    with path.open("w", encoding="utf-8") as stream:
+        yaml.dump(params, stream)
 
 
 def test_names_that_are_not_allowed_are_refused(team: Team) -> None:
