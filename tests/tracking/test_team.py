@@ -250,7 +250,9 @@ def test_the_same_results_fill_a_store_of_ones_own(
 def test_no_password_is_printed_or_written(team: Team, registered: Workspace, tmp_path: Path) -> None:
     """Commands as on a machine whose logs are kept, with the server behind a login and with the database itself."""
     server = team.address.replace("://", f"://mlflow:{team.password}@")
-    database = team.database.replace("postgresql://", "postgresql+psycopg://")
+    with psycopg.connect(team.database, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE direct")  # a database without a server before it
+    database = f"postgresql+psycopg{team.database.removeprefix('postgresql').removesuffix('mlflow')}direct"
     wrong = "postgresql+nodriver" + database.removeprefix("postgresql+psycopg")
     shutil.copytree(registered.root, tmp_path / "project")
     for name in ("bentofile.yaml", "src"):
