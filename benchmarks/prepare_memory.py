@@ -5,7 +5,6 @@ python benchmarks/prepare_memory.py [--photos 1500] [--workers 2]
 
 import argparse
 import multiprocessing
-import os
 import tempfile
 import threading
 import time
@@ -22,6 +21,7 @@ from PIL import Image
 from landmarks.params import PrepareParams
 from landmarks.photos.places import build_photo_path
 from landmarks.photos.sources import locate_photos
+from landmarks.processors import count_processors
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE, Split
 from landmarks.schema.vocabulary import Landmark, write_vocabulary
 from landmarks.seals import compute_digests, write_sealed
@@ -127,7 +127,7 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=1500)
-    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--workers", type=int, default=min(2, count_processors()))
     arguments = parser.parse_args()
     print(f"{arguments.workers} workers\n")
     print("| photos | parent, peak MiB | parent and workers, peak MiB | seconds |")

@@ -34,7 +34,8 @@ def train(folder: Path, image_size: int) -> None:
     """Train in this process and print its peak memory in MiB."""
     from landmarks.network.input_pipeline import TrainingData, read_batches, read_training_batches
     from landmarks.network.networks import build_classifier
-    from landmarks.network.training import choose_strategy, configure_runtime, train_classifier
+    from landmarks.network.runtime import choose_strategy, configure_runtime
+    from landmarks.network.training import train_classifier
     from landmarks.params import read_params
 
     configure_runtime()

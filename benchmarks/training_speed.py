@@ -20,7 +20,8 @@ import tensorflow as tf
 
 from landmarks.network.input_pipeline import TrainingData
 from landmarks.network.networks import build_classifier
-from landmarks.network.training import choose_precision, choose_strategy, configure_runtime, train_classifier
+from landmarks.network.runtime import choose_precision, choose_strategy, configure_runtime
+from landmarks.network.training import train_classifier
 from landmarks.params import read_params
 
 LABELS = 24

@@ -4,9 +4,10 @@ Commands import what they need themselves, so that `landmarks --help` is fast.
 """
 
 import functools
+import io
 import json
-import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from landmarks import __version__
 from landmarks.errors import LandmarksError
 from landmarks.files import hold_lock
 from landmarks.params import PARAMS_PATH, Params, list_experiments, read_params, write_experiment
+from landmarks.schema.library_settings import pin_environment
 from landmarks.tracking.address import check_folders, find_store, is_copy
 
 REPORTS = Path("reports")
@@ -56,9 +58,29 @@ def main() -> None:
     Another data set:   landmarks params landmarks81 && dvc repro
     Name a landmark:    landmarks classify PHOTO
     """  # noqa: D301 - click wants the character
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # by default TensorFlow uses oneDNN on recent CPUs only; without it, gradients of small convolutions are slow
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    _prepare_process()
+
+
+def _prepare_process() -> None:
+    """Make this process independent of the settings of the machine; docs/reliability.md lists them.
+
+    Raises:
+        LandmarksError: file names are not read as UTF-8, or Python leaves out docstrings.
+    """
+    if sys.flags.optimize > 1:
+        raise LandmarksError("Python runs without docstrings, which libraries need. Unset PYTHONOPTIMIZE.")
+    if (encoding := sys.getfilesystemencoding()) != "utf-8":
+        raise LandmarksError(
+            f"Python reads file names as {encoding} here, not as UTF-8. Set PYTHONUTF8=1 and try again."
+        )
+    pin_environment()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # names may have any letter, and bytes of file names that are not UTF-8 are escaped as in JSON
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if any(option.startswith("error") for option in sys.warnoptions):
+        sys.warnoptions.clear()  # workers get them too
+        warnings.simplefilter("default")  # a deprecation inside a library is no error of a command
 
 
 def _stage(run: Callable[..., Path]) -> click.Command:
@@ -110,7 +132,7 @@ def select(validated: Path, out: Path, params: Params) -> Path:
 @_stage
 @click.argument("selected", type=FOLDER, default="data/selected")
 @click.argument("out", type=FOLDER, default="data/shards")
-@click.option("--workers", type=click.IntRange(min=1), help="Number of processes; by default one per core.")
+@click.option("--workers", type=click.IntRange(min=1), help="Number of processes; by default one per processor.")
 def prepare(selected: Path, out: Path, workers: int | None, params: Params) -> Path:
     """Decode and resize photos into TFRecord shards of equal square images."""
     from landmarks.stages.prepare import prepare as run
@@ -191,10 +213,10 @@ def classify(paths: tuple[Path, ...], as_json: bool, k: int, model: Path | None)
             answer = recognizer.classify([read_photo(path)], k)[0]
         except LandmarksError as error:
             failures += 1
-            _print(json.dumps({"path": str(path), "error": str(error)}) if as_json else f"{path}: {error}")
+            click.echo(json.dumps({"path": str(path), "error": str(error)}) if as_json else f"{path}: {error}")
             continue
         if as_json:
-            _print(json.dumps({"path": str(path), **asdict(answer)}, ensure_ascii=False))
+            click.echo(json.dumps({"path": str(path), **asdict(answer)}, ensure_ascii=False))
         else:
             _print_recognition(path, answer)
     if failures:
@@ -256,7 +278,7 @@ def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, mo
     else:
         unanswered = submit_recognition(recognizer, files, out, threshold)
     for photo in unanswered:
-        _print(f"{photo.path}: {photo.reason}", err=True)
+        click.echo(f"{photo.path}: {photo.reason}", err=True)
     click.echo(f"Wrote {out}: {len(files):,} photos, {len(unanswered):,} of them unreadable with an empty cell.")
 
 
@@ -381,25 +403,20 @@ def _find_photos(paths: tuple[Path, ...]) -> list[Path]:
     if not photos:
         raise LandmarksError(f"There is no photo below {', '.join(map(str, paths))}. {left_out.describe()}".rstrip())
     if described := left_out.describe():
-        _print(described, err=True)
+        click.echo(described, err=True)
     return photos
 
 
 def _print_recognition(path: Path, answer: Any) -> None:
     if answer.is_landmark:
-        _print(f"{path}:")
+        click.echo(f"{path}:")
     else:
         nearest = answer.nearest
         similar = f"{nearest.name} ({nearest.image_id}), similarity {nearest.similarity:.2f}" if nearest else "none"
         score, threshold = _format_apart(answer.landmark_score, answer.threshold)
-        _print(f"{path}: no landmark, landmark score {score} below {threshold}, nearest photo: {similar}")
+        click.echo(f"{path}: no landmark, landmark score {score} below {threshold}, nearest photo: {similar}")
     for prediction in answer.predictions:
         click.echo(f"  {prediction.score:6.1%}  {prediction.name} ({prediction.landmark_id})")
-
-
-def _print(text: str, err: bool = False) -> None:
-    """Print a text with a file name; bytes of the name that are not UTF-8 are escaped as in JSON."""
-    click.echo(text.encode("utf-8", "backslashreplace").decode(), err=err)
 
 
 def _format_apart(score: float, threshold: float) -> tuple[str, str]:

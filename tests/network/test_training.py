@@ -17,15 +17,8 @@ from landmarks.errors import ArtifactError, LandmarksError
 from landmarks.network.checkpoint import Progress
 from landmarks.network.ema import EMA
 from landmarks.network.input_pipeline import TrainingData
-from landmarks.network.training import (
-    WarmupDecay,
-    _advance,
-    build_optimizer,
-    choose_precision,
-    choose_strategy,
-    configure_runtime,
-    train_classifier,
-)
+from landmarks.network.runtime import choose_precision, choose_strategy, configure_runtime
+from landmarks.network.training import WarmupDecay, _advance, build_optimizer, train_classifier
 from landmarks.params import TrainParams, read_params
 from reseal import change_sealed
 
@@ -296,7 +289,8 @@ if {mirrored}:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from landmarks.network.input_pipeline import TrainingData
 from landmarks.network.networks import build_classifier
-from landmarks.network.training import choose_strategy, configure_runtime, train_classifier
+from landmarks.network.runtime import choose_strategy, configure_runtime
+from landmarks.network.training import train_classifier
 from landmarks.params import TrainParams, read_params
 configure_runtime()
 defaults = read_params(Path({params!r}))

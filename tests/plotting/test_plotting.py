@@ -1,13 +1,17 @@
 """Charts of training, evaluation and drift: what they show, with names and values that are hard to draw."""
 
+import ast
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
 from PIL import Image
 
+from landmarks import plotting
 from landmarks.drift.two_sample import Comparison
 from landmarks.plotting.canvas import make_drawable, wrap_text
 from landmarks.plotting.drift import draw_drift
@@ -154,3 +158,23 @@ def test_the_page_of_neighbours_has_lines_for_credits(tmp_path: Path) -> None:
             heights.append(picture.height)
     none, one_line, two_lines = heights
     assert none < one_line < two_lines
+
+
+def test_a_chart_does_not_depend_on_the_style_of_the_caller_and_keeps_it(tmp_path: Path) -> None:
+    history = pd.DataFrame(
+        {"epoch": [1, 2], "train_loss": [2, 1], "val_loss": [3, 2], "train_accuracy": [0.1, 0.5]}
+        | {"train_inference_accuracy": [0.1, 0.5], "val_accuracy": [0.1, 0.4]}
+    )
+    odd: Any = {"font.size": 30.0, "axes.facecolor": "black", "savefig.bbox": "tight", "lines.linewidth": 9.0}
+    plain = draw_learning_curves(tmp_path / "plain.png", history, 2).read_bytes()
+    with mpl.rc_context(odd):
+        before = dict(mpl.rcParams)
+        assert draw_learning_curves(tmp_path / "odd.png", history, 2).read_bytes() == plain
+        assert dict(mpl.rcParams) == before
+
+
+def test_all_that_draws_a_file_has_the_default_style() -> None:
+    for path in Path(plotting.__file__).parent.glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and "save_figure(" in ast.unparse(node) and node.name != "save_figure":
+                assert "default_style()" in map(ast.unparse, node.decorator_list), f"{path.name}: {node.name}"

@@ -10,7 +10,7 @@ from landmarks.errors import ArtifactError, DataError
 from landmarks.params import read_params
 from landmarks.schema.columns import Split
 from landmarks.schema.vocabulary import Landmark
-from landmarks.stages.train import compute_work_fingerprint, train
+from landmarks.stages.train import _choose_work_folder, compute_work_fingerprint, train
 from landmarks.tracking import provenance
 from tiny_recognizers import COLOURS, LANDMARKS, Photo, make_photos, write_tiny_shards
 
@@ -93,6 +93,20 @@ def test_work_in_progress_depends_on_weights_and_code(tmp_path: Path, monkeypatc
     assert len({first, second, edit("network/losses.py"), edit("shards/tfrecord.py"), edit("stages/train.py")}) == 5
     last = compute()
     assert [edit(name) for name in ("recognizer/pca.py", "plotting/canvas.py", "tracking/runs.py")] == [last] * 3
+
+
+def test_work_of_another_kind_of_machine_is_left_alone_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    machines = [{"threads": "2", "environment": ""}, {"threads": "4", "environment": ""}]
+    folders = [_choose_work_folder(tmp_path, "f" * 64, machine) for machine in machines]
+    assert len({*folders, _choose_work_folder(tmp_path, "0" * 64, machines[0])}) == 3
+    assert not caplog.messages
+    folders[0].mkdir()
+    assert _choose_work_folder(tmp_path, "f" * 64, machines[0]) == folders[0]
+    assert not caplog.messages
+    assert _choose_work_folder(tmp_path, "f" * 64, machines[1]) == folders[1]
+    assert [message for message in caplog.messages if str(folders[0]) in message and "threads 4." in message]
 
 
 def test_nothing_to_validate_on_is_refused(tmp_path: Path) -> None:

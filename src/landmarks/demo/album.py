@@ -2,7 +2,6 @@
 
 import hashlib
 import multiprocessing
-import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +22,7 @@ from landmarks.errors import DataError
 from landmarks.files import replace_file, replace_folder
 from landmarks.params import DemoParams
 from landmarks.photos.places import build_photo_path
+from landmarks.processors import count_processors
 
 ARCHIVE_FILE = "photos.zip"
 SAMPLES_FOLDER = "samples"
@@ -141,7 +141,7 @@ def _write_archive(path: Path, sheets: list[_Sheet], workers: int | None) -> Non
 
 
 def _draw_all(sheets: list[_Sheet], workers: int | None) -> Iterator[bytes]:
-    count = workers or min(_count_processors(), 1 + len(sheets) // _PHOTOS_PER_WORKER)
+    count = workers or min(count_processors(), 1 + len(sheets) // _PHOTOS_PER_WORKER)
     if count == 1:
         yield from map(_draw_sheet, sheets)
         return
@@ -153,10 +153,6 @@ def _draw_all(sheets: list[_Sheet], workers: int | None) -> Iterator[bytes]:
             raise DataError(
                 "A process that draws demo photos was killed, perhaps for lack of memory. Try again."
             ) from error
-
-
-def _count_processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_samples(folder: Path, params: DemoParams) -> None:

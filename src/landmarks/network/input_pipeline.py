@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from landmarks.errors import DataError
 from landmarks.params import AugmentationParams, TrainParams
+from landmarks.processors import count_processors
 from landmarks.schema.columns import Split
 from landmarks.schema.vocabulary import Landmark
 from landmarks.shards.format import ShardManifest, read_manifest
@@ -151,7 +152,7 @@ def _stream(batches: tf.data.Dataset) -> tf.data.Dataset:
     # The autotuning thread sleeps with exponential back-off, from 10 ms up to a minute, and an iterator waits for it to
     # close. This delayed the end of about every second epoch.
     options.autotune.enabled = False
-    options.threading.private_threadpool_size = 0  # 0: one thread per core
+    options.threading.private_threadpool_size = count_processors()
     return batches.prefetch(2).with_options(options)
 
 

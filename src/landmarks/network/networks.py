@@ -20,6 +20,7 @@ from keras import layers
 from landmarks.errors import ArtifactError
 from landmarks.network.fused import FusedBatchNormalization
 from landmarks.params import NetworkParams
+from landmarks.schema.library_settings import check_keras
 from landmarks.schema.network_format import EMBEDDING, PROBABILITIES
 
 Precision = Literal["float32", "bfloat16"]
@@ -39,6 +40,7 @@ class _Layers:
     """Creates layers that share the precision and the kind of batch normalisation of one network."""
 
     def __init__(self, params: NetworkParams, precision: Precision, normalization: Normalization) -> None:
+        check_keras()
         self.policy = keras.DTypePolicy("mixed_bfloat16" if precision == "bfloat16" else "float32")
         self._params = params
         self._normalization = normalization
@@ -203,6 +205,7 @@ def build_recognizer(classifier: keras.Model, flip_tta: bool = False, center_cro
         A model from uint8 (n, s, s, 3) to `probabilities: float32 (n, labels)` and
         `embedding: float32 (n, d), rows of unit length`; d is `params.reduced_dim`, or 2048 of the pooled features.
     """
+    check_keras()
     rows = classifier.get_layer(_ROWS).output
     if any(layer.name == "flatten" for layer in classifier.layers):
         # flattened features depend on positions in the photo; embeddings for similarity must not

@@ -1,6 +1,7 @@
 """The network folder that `train` writes: a Keras file, and `network.json` with what it was trained on."""
 
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import keras
 
 from landmarks.errors import ArtifactError
 from landmarks.files import replace_folder
+from landmarks.schema.library_settings import check_keras
 from landmarks.schema.network_format import KERAS_MODEL_FILE, ImageFormat
 from landmarks.seals import FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 
@@ -20,6 +22,7 @@ _FORMAT = 2
 _METADATA, _CONFIG = "metadata.json", "config.json"  # inside a Keras file
 _SAVED, _SHARED_ID = "date_saved", "shared_object_id"
 _REBUILD = "Train again: `dvc repro`."
+_SUMMARY_WIDTH = 110
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,27 @@ def open_network(folder: Path) -> Training:
     return training
 
 
+def describe_layers(network: keras.Model) -> str:
+    """Describe the layers of a network as a table, whatever the width of the terminal is."""
+    lines: list[str] = []
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(_SUMMARY_WIDTH)  # Keras prints with rich, which cuts lines at that width
+    try:
+        network.summary(print_fn=lines.append, expand_nested=True, line_length=_SUMMARY_WIDTH)
+    finally:
+        del os.environ["COLUMNS"]
+        if before is not None:
+            os.environ["COLUMNS"] = before
+    return "\n".join(lines) + "\n"
+
+
 def load_network(folder: Path) -> keras.Model:
     """Load the Keras network of a folder, without comparing its digest.
 
     Raises:
         ArtifactError: the file is missing or damaged.
     """
+    check_keras()
     path = folder / KERAS_MODEL_FILE
     try:
         # safe_mode refuses Lambda layers, which would run code from the file

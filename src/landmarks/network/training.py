@@ -7,7 +7,7 @@ run through `keras.callbacks.CallbackList`. Nothing is compiled with XLA, which 
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,8 @@ from landmarks.network.ema import EMA
 from landmarks.network.fused import FusedAdamW
 from landmarks.network.input_pipeline import TrainingData
 from landmarks.network.losses import ClassificationLoss, compute_class_weights, compute_margins
-from landmarks.network.networks import Precision
 from landmarks.params import NetworkParams, TrainParams
+from landmarks.schema.library_settings import check_keras
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -72,37 +72,6 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ign
         return {key: getattr(self, key) for key in ("peak", "warmup_steps", "total_steps", "cosine")}
 
 
-def configure_runtime() -> None:
-    """Make training on a CPU reproducible: run one operation at a time, each on all cores.
-
-    When operations run in parallel, TensorFlow splits their sums differently from run to run. Call this before the
-    first TensorFlow operation of the process; later it has no effect.
-    """
-    with suppress(RuntimeError):  # raised once TensorFlow has started its threads
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-
-
-def choose_precision(wanted: str) -> Precision:
-    """Choose the precision; `auto` is bfloat16 where it is fast: AMX on a CPU, Ampere or later on a GPU."""
-    if wanted != "auto":
-        return "bfloat16" if wanted == "bfloat16" else "float32"
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-        return "bfloat16" if capability >= (8, 0) else "float32"
-    cpuinfo = Path("/proc/cpuinfo")
-    return "bfloat16" if cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text() else "float32"
-
-
-def choose_strategy(wanted: str) -> tf.distribute.Strategy:
-    """Choose the distribution: `one` device, all `mirrored`, or `auto`: mirrored if there are several GPUs."""
-    gpus = tf.config.list_logical_devices("GPU")
-    if wanted == "mirrored" or (wanted == "auto" and len(gpus) > 1):
-        devices = gpus or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
-    return tf.distribute.get_strategy()
-
-
 def train_classifier(
     build: Callable[[], keras.Model],
     data: TrainingData,
@@ -127,6 +96,7 @@ def train_classifier(
         LandmarksError: the loss is NaN or infinite.
         ArtifactError: the checkpoint in `work` belongs to another network.
     """
+    check_keras()
     keras.utils.set_random_seed(params.seed)
     with strategy.scope():
         classifier = build()

@@ -10,7 +10,8 @@ import keras
 from landmarks.network.initial_weights import load_initial_weights
 from landmarks.network.input_pipeline import TrainingData, open_training_data
 from landmarks.network.networks import Normalization, Precision, Scaling, build_classifier, build_recognizer
-from landmarks.network.training import TrainingResult, choose_precision, choose_strategy, train_classifier
+from landmarks.network.runtime import choose_precision, choose_strategy
+from landmarks.network.training import TrainingResult, train_classifier
 from landmarks.params import AugmentationParams, Params, flatten_params
 from landmarks.schema.vocabulary import VOCABULARY_FILE, read_vocabulary
 from landmarks.shards.format import ShardManifest

@@ -1,9 +1,11 @@
 """The common style of all figures: colours, texts, grids of photos, and how figures are saved."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib import font_manager
@@ -16,6 +18,14 @@ from landmarks.files import replace_file
 
 BLUE, RED, YELLOW, GREY = "#4477aa", "#ee6677", "#ccbb44", "#bbbbbb"  # Paul Tol's bright scheme, colour-blind safe
 _DPI = 110
+
+
+@contextmanager
+def default_style() -> Iterator[None]:
+    """Draw with Matplotlib's defaults, whatever a `matplotlibrc` file or the caller has set; decorates all drawing."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        yield
 
 
 def make_drawable(text: str, longest: int = 32) -> str:

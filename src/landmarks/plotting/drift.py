@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from landmarks.plotting.canvas import BLUE, RED, clear_axes, save_figure
+from landmarks.plotting.canvas import BLUE, RED, clear_axes, default_style, save_figure
 
 _BINS = 40
 _LABELS = {
@@ -42,6 +42,7 @@ class Comparison(Protocol):
         """Values of the served photos, float (m,)."""
 
 
+@default_style()
 def draw_drift(path: Path, comparisons: Mapping[str, Comparison]) -> Path:
     """Draw the distribution of each quantity for served photos and test photos.
 

@@ -15,6 +15,7 @@ from landmarks.plotting.canvas import (
     GREY,
     RED,
     clear_axes,
+    default_style,
     draw_photo_grid,
     make_drawable,
     save_figure,
@@ -28,6 +29,7 @@ _GALLERY_COLUMNS = 4
 Ints = npt.NDArray[np.integer]
 
 
+@default_style()
 def draw_confusion_matrix(path: Path, actual: Ints, predicted: Ints, names: Sequence[str]) -> Path:
     """Draw a confusion matrix, normalised by row.
 
@@ -67,6 +69,7 @@ def draw_confusion_matrix(path: Path, actual: Ints, predicted: Ints, names: Sequ
     return save_figure(path, figure)
 
 
+@default_style()
 def draw_reliability(path: Path, bins: pd.DataFrame, calibration_error: float) -> Path:
     """Draw a reliability diagram, with the number of test photos per confidence bin below.
 
@@ -102,6 +105,7 @@ def draw_reliability(path: Path, bins: pd.DataFrame, calibration_error: float) -
     return save_figure(path, figure)
 
 
+@default_style()
 def draw_gallery(path: Path, title: str, photos: Sequence[npt.NDArray[np.uint8]], answers: pd.DataFrame) -> Path:
     """Draw photos with their predicted and actual landmark and the score; the frame shows whether it is right.
 

@@ -15,6 +15,7 @@ from landmarks.plotting.canvas import (
     RED,
     YELLOW,
     clear_axes,
+    default_style,
     draw_photo_grid,
     make_drawable,
     save_figure,
@@ -46,6 +47,7 @@ class ShownPhoto:
     credit: str = ""
 
 
+@default_style()
 def draw_precision_coverage(path: Path, curve: pd.DataFrame) -> Path:
     """Draw the precision over the coverage for all thresholds of the landmark score.
 
@@ -63,6 +65,7 @@ def draw_precision_coverage(path: Path, curve: pd.DataFrame) -> Path:
     return save_figure(path, figure)
 
 
+@default_style()
 def draw_landmark_scores(path: Path, right: Floats, wrong: Floats, distractors: Floats, threshold: float) -> Path:
     """Draw histograms of the landmark scores of right predictions, wrong predictions and distractors.
 
@@ -93,6 +96,7 @@ def draw_landmark_scores(path: Path, right: Floats, wrong: Floats, distractors: 
     return save_figure(path, figure)
 
 
+@default_style()
 def draw_neighbours(path: Path, title: str, rows: Sequence[Sequence[ShownPhoto]]) -> Path:
     """Draw test photos, each with its most similar training photos beside it.
 

@@ -8,7 +8,16 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from landmarks.plotting.canvas import BLUE, RED, YELLOW, clear_axes, make_drawable, save_figure, wrap_text
+from landmarks.plotting.canvas import (
+    BLUE,
+    RED,
+    YELLOW,
+    clear_axes,
+    default_style,
+    make_drawable,
+    save_figure,
+    wrap_text,
+)
 from landmarks.schema.columns import LANDMARK_SPLITS
 from landmarks.schema.vocabulary import Landmark
 
@@ -18,6 +27,7 @@ _MAX_NAME = 64
 _GRID_BLOCKS = 2
 
 
+@default_style()
 def draw_photos_per_landmark(path: Path, landmarks: Sequence[Landmark]) -> Path:
     """Draw the train, val and test photos of each landmark as bars, or very many landmarks as one long-tail curve."""
     ordered = sorted(landmarks, key=lambda landmark: -_count_photos(landmark))
@@ -26,6 +36,7 @@ def draw_photos_per_landmark(path: Path, landmarks: Sequence[Landmark]) -> Path:
     return save_figure(path, figure)
 
 
+@default_style()
 def draw_sample_photos(path: Path, rows: Sequence[tuple[Landmark, Sequence[npt.NDArray[np.uint8]]]]) -> Path:
     """Draw a grid of photos with one row per landmark, in two blocks side by side.
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from landmarks.plotting.canvas import BLUE, RED, YELLOW, clear_axes, draw_photo_grid, save_figure
+from landmarks.plotting.canvas import BLUE, RED, YELLOW, clear_axes, default_style, draw_photo_grid, save_figure
 
 _LOSSES = {"train_loss": ("training (mean over the epoch)", YELLOW), "val_loss": ("validation", BLUE)}
 _ACCURACIES = {
@@ -21,6 +21,7 @@ _MAX_MARKED_EPOCHS = 40  # above, markers merge into a thick line
 _COLUMNS = 6
 
 
+@default_style()
 def draw_learning_curves(
     path: Path, history: pd.DataFrame, best_epoch: int | None = None, title: str = "Learning curves"
 ) -> Path:
@@ -48,6 +49,7 @@ def draw_learning_curves(
     return save_figure(path, figure)
 
 
+@default_style()
 def draw_augmented(
     path: Path, original: npt.NDArray[np.uint8], versions: npt.NDArray[np.uint8], title: str = "Augmentation"
 ) -> Path:

@@ -87,7 +87,7 @@ class Recognizer:
 
         Args:
             folder: in the format of docs/pipeline.md.
-            threads: maximum number of threads of a call; one per core if None.
+            threads: maximum number of threads of a call; one per processor if None.
             verify: compare every file with its digest first; leave it out only where that was just done.
 
         Raises:

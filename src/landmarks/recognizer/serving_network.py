@@ -1,6 +1,5 @@
 """The exported network under LiteRT; it needs no TensorFlow."""
 
-import os
 from pathlib import Path
 from threading import Lock
 
@@ -8,6 +7,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 
 from landmarks.errors import ArtifactError
+from landmarks.processors import count_processors
 from landmarks.recognizer.format import REBUILD, SERVING_MODEL_FILE, Bundle, read_bundle
 from landmarks.schema.network_format import EMBEDDING, PROBABILITIES, Floats, Pixels
 
@@ -31,7 +31,7 @@ class ServingNetwork:
 
     @classmethod
     def load(cls, folder: Path, threads: int | None = None) -> "ServingNetwork":
-        """Load the exported network of a bundle folder, with `threads` threads, or one per core if None.
+        """Load the exported network of a bundle folder, with `threads` threads, or one per processor if None.
 
         Its digest is not compared; see `format.check_recognizer`.
 
@@ -40,10 +40,8 @@ class ServingNetwork:
         """
         bundle = read_bundle(folder)
         path = folder / SERVING_MODEL_FILE
-        # in a container the cores that this process may use are fewer than those of the machine
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         try:
-            return cls(Interpreter(str(path), num_threads=threads or cores).get_signature_runner(), bundle)
+            return cls(Interpreter(str(path), num_threads=threads or count_processors()).get_signature_runner(), bundle)
         except (KeyError, ValueError, RuntimeError) as error:
             raise ArtifactError(f"{path} is not a network this version can run ({error}). {REBUILD}") from error
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landmarks.errors import ArtifactError
+from landmarks.processors import count_processors
 from landmarks.recognizer.pca import PCA
 
 Floats = npt.NDArray[np.float32]
@@ -46,7 +47,7 @@ class SimilarityIndex:
         Args:
             embeddings: float32 or float16 (n, d), rows of unit length; already projected if there is a PCA.
             pca: projects queries to d dimensions.
-            threads: maximum number of threads of a search; one per core if None.
+            threads: maximum number of threads of a search; one per processor if None.
 
         Raises:
             ValueError: the array has another shape or type or holds NaN, a row is not of unit length, or the PCA has
@@ -170,7 +171,7 @@ def _limit_threads(threads: int | None) -> Iterator[None]:
     """Limit the threads of faiss inside a `with` block."""
     # OpenMP stores this setting per calling thread, so other threads are not affected
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads or before)
+    faiss.omp_set_num_threads(threads or count_processors())
     try:
         yield
     finally:

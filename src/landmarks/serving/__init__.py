@@ -2,3 +2,7 @@
 
 It may import `schema`, `photos` and `recognizer`. No other package uses BentoML. Start with `service.py` and `app.py`.
 """
+
+from landmarks.schema.library_settings import limit_threads
+
+limit_threads()  # before a module of this folder imports NumPy

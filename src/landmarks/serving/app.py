@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import os
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
+from landmarks.processors import count_processors
 from landmarks.recognizer.recognizer import Recognition
 from landmarks.serving.access import check_key, read_key
 from landmarks.serving.admission import AdmissionControl
@@ -120,7 +120,7 @@ class PhotoEndpoints:
         self._limits = limits
         self._fields = list_photo_fields(limits)
         self._admission = AdmissionControl(limits)
-        self._parsers = anyio.CapacityLimiter(os.cpu_count() or 1)
+        self._parsers = anyio.CapacityLimiter(count_processors())
 
     def add_to(self, app: FastAPI) -> None:
         """Add the routes to an application."""

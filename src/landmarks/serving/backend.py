@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
 from landmarks.photos.decoding import decode_image
 from landmarks.photos.headers import read_photo_file
+from landmarks.processors import count_processors
 from landmarks.recognizer.recognizer import Neighbour, Recognition, Recognizer
 from landmarks.recognizer.serving_network import BATCH
 from landmarks.schema.network_format import Floats, Pixels
@@ -63,7 +63,7 @@ class Backend:
         self.log = log
         self._format = dataclasses.replace(recognizer.network.image_format, max_pixels=limits.max_pixels)
         self._batches: Batcher[Query, QueryResult | ImageError] = Batcher(partial(run_queries, recognizer), BATCH)
-        self._threads = anyio.CapacityLimiter(os.cpu_count() or 1)
+        self._threads = anyio.CapacityLimiter(count_processors())
         self._one_thread = anyio.CapacityLimiter(1)
 
     async def answer(self, photo: bytes, endpoint: str, landmarks: int = 0, neighbours: int = 0) -> QueryResult:

@@ -1,11 +1,11 @@
 """prepare: decode the selected photos straight from their source, and write TFRecord shards of equal square images."""
 
-import os
 import shutil
 from pathlib import Path
 
 from landmarks.files import compute_fingerprint, hold_lock
 from landmarks.params import PrepareParams
+from landmarks.processors import count_processors
 from landmarks.shards.build import assemble, build_shards, check_result, write_reports
 from landmarks.shards.plan import read_plan
 from landmarks.shards.worker import translate_disk_full
@@ -28,7 +28,7 @@ def prepare(
         reports: `reports/preparation`; written even if too many photos are unreadable.
         params: the section `prepare`.
         work: a folder that git and DVC ignore, on the disk of `out`. DVC deletes `out` before it runs the stage.
-        workers: number of processes; one per core if None.
+        workers: number of processes; one per processor if None.
 
     Raises:
         DataError: too many photos are unreadable, a landmark has no training photo, or the disk is full.
@@ -40,9 +40,7 @@ def prepare(
             plan = read_plan(selected, params)
             # with the code in the fingerprint, unfinished work of other code is not resumed
             folder = _enter_work(work, compute_fingerprint([plan.fingerprint, compute_code_digest("prepare")]))
-            # a container may allow fewer cores than the machine has
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            result = build_shards(plan, folder, workers or cores)
+            result = build_shards(plan, folder, workers or count_processors())
             near_duplicate = write_reports(result, reports, params.near_duplicate_bits)
             check_result(result, params.max_unreadable_fraction, reports / "unreadable.csv")
             assemble(result, near_duplicate, selected, folder, out)

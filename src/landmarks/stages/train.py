@@ -1,6 +1,8 @@
 """train: train one variant of the network on the shards, as one MLflow run."""
 
+import logging
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from landmarks.files import (
     replace_folder,
     write_text,
 )
-from landmarks.network.trained import Training, write_network
-from landmarks.network.training import HISTORY_COLUMNS, TrainingResult, configure_runtime
+from landmarks.network.runtime import configure_runtime, describe_runtime
+from landmarks.network.trained import Training, describe_layers, write_network
+from landmarks.network.training import HISTORY_COLUMNS, TrainingResult
 from landmarks.network.variant import describe_settings, open_variant_data, train_variant
 from landmarks.params import Params
 from landmarks.schema.columns import Split
@@ -25,12 +28,15 @@ from landmarks.tracking.provenance import compute_code_digest
 from landmarks.tracking.receipts import HISTORY_FILE, RECEIPT_FILE
 from landmarks.tracking.store import DatasetInfo, TrackedRun, start_run, write_receipt
 
+log = logging.getLogger(__name__)
+
 
 def train(variant: str, shards: Path, out: Path, reports: Path, params: Params, work: Path) -> Path:
     """Train `plain` or `augmented`, and write the network and the reports of the training.
 
     Work in progress is below `work`, in a folder named by a fingerprint of everything that determines the result. A
-    killed training resumes after its last finished epoch, in the same MLflow run.
+    killed training resumes after its last finished epoch, in the same MLflow run; on another kind of machine it starts
+    anew.
 
     Args:
         variant: `plain` or `augmented`.
@@ -48,9 +54,10 @@ def train(variant: str, shards: Path, out: Path, reports: Path, params: Params, 
     configure_runtime()
     manifest = open_shards(shards, (Split.TRAIN, Split.VAL))
     data = open_variant_data(variant, shards, manifest, params)
-    folder = work / compute_work_fingerprint(variant, manifest, params)[:16]
+    runtime = describe_runtime(params.train)
+    folder = _choose_work_folder(work, compute_work_fingerprint(variant, manifest, params), runtime)
     with hold_lock(folder.with_suffix(".lock"), f"training {variant}"):
-        run = _open_run(variant, folder, manifest, params)
+        run = _open_run(variant, folder, manifest, params, runtime)
         try:
             trained = train_variant(variant, data, manifest, params, folder, run.log_epoch)
             write_network(out, trained.network, Training(variant, manifest.image_format, manifest.fingerprint))
@@ -77,7 +84,23 @@ def compute_work_fingerprint(variant: str, manifest: ShardManifest, params: Para
     )
 
 
-def _open_run(variant: str, folder: Path, manifest: ShardManifest, params: Params) -> TrackedRun:
+def _choose_work_folder(work: Path, fingerprint: str, runtime: Mapping[str, str]) -> Path:
+    """Name the folder of a training by its fingerprint and by what of the machine can change the weights."""
+    folder = work / f"{fingerprint[:16]}-{compute_fingerprint(dict(runtime))[:8]}"
+    others = [path for path in work.glob(f"{fingerprint[:16]}-*") if path.is_dir() and path != folder]
+    if others and not folder.exists():
+        log.warning(
+            "%s has the same training, unfinished on another kind of machine. It is not continued on this one, whose "
+            "rounding differs: %s. Go on there, or delete it.",
+            others[0],
+            ", ".join(f"{name} {value}" for name, value in runtime.items() if value),
+        )
+    return folder
+
+
+def _open_run(
+    variant: str, folder: Path, manifest: ShardManifest, params: Params, runtime: Mapping[str, str]
+) -> TrackedRun:
     """Start an MLflow run, or resume that of a killed training."""
     note = folder / RECEIPT_FILE
     experiment = params.tracking.experiment
@@ -86,7 +109,7 @@ def _open_run(variant: str, folder: Path, manifest: ShardManifest, params: Param
         experiment,
         variant,
         describe_settings(variant, params),
-        {"data_fingerprint": manifest.fingerprint},
+        {"data_fingerprint": manifest.fingerprint, **runtime},
         dataset,
         _read_note(note),
     )
@@ -107,9 +130,7 @@ def _write_reports(reports: Path, result: TrainingResult, run: TrackedRun) -> No
     """Write history, model summary and receipt; `evaluate` draws the charts."""
     with replace_folder(reports) as folder:
         pd.DataFrame(result.history, columns=list(HISTORY_COLUMNS)).to_csv(folder / HISTORY_FILE, index=False)
-        lines: list[str] = []
-        result.classifier.summary(print_fn=lines.append, expand_nested=True, line_length=110)
-        write_text(folder / "model_summary.txt", "\n".join(lines) + "\n")
+        write_text(folder / "model_summary.txt", describe_layers(result.classifier))
         best = result.history[result.best_epoch - 1]
         metrics = {"best_epoch": result.best_epoch} | {name: best[name] for name in best if name != "epoch"}
         write_receipt(folder / RECEIPT_FILE, run.finish(metrics, folder))

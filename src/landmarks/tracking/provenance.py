@@ -20,7 +20,7 @@ _DVC_VARIABLES = {"DVC_EXP_NAME": "dvc_exp_name", "DVC_EXP_BASELINE_REV": "dvc_e
 _AFTER_EVALUATION = frozenset({"register", "package"})
 _PACKAGE = Path(__file__).parents[1]
 # may change messages and logs, but no result; DVC tracks the values of params.yaml itself
-_WITHOUT_EFFECT = frozenset({"cli.py", "errors.py", "files.py", "params.py", "seals.py", "tracking"})
+_WITHOUT_EFFECT = frozenset({"cli.py", "errors.py", "files.py", "params.py", "processors.py", "seals.py", "tracking"})
 
 
 def collect_tags(folder: Path = Path(), environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -135,7 +135,10 @@ def _find_module(name: str) -> Iterator[Path]:
 def _run_git(folder: Path, *arguments: str) -> str | None:
     # without it, `git status` may hold the index lock while the user runs another git command
     command = ["git", "-C", str(folder), "--no-optional-locks", *arguments]
+    # git sets GIT_DIR and others for its hooks; with them it would answer for another repository
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+        done = subprocess.run(command, capture_output=True, env=environ, check=True)  # noqa: S603
+        return done.stdout.decode("utf-8", "replace").strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -18,6 +18,7 @@ from landmarks.recognizer.format import (
     check_recognizer,
     read_bundle,
 )
+from landmarks.schema.library_settings import load_keras
 from landmarks.schema.network_format import EMBEDDING, KERAS_MODEL_FILE, PROBABILITIES, Pixels
 from landmarks.tracking.registry import (
     CARD_FILE,
@@ -217,6 +218,7 @@ def _load_flavour(store: Store) -> Any:
         # mlflow.pyfunc warns about type hints in MLflow's own code
         warnings.filterwarnings("ignore", ".*Any type hint", UserWarning)
         _ = store.mlflow.pyfunc.FLAVOR_NAME  # MLflow imports its modules lazily, at the first attribute
+    load_keras()
     return store.mlflow.keras
 
 
