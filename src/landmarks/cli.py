@@ -17,7 +17,7 @@ import click
 
 from landmarks import __version__
 from landmarks.errors import LandmarksError
-from landmarks.files import hold_lock
+from landmarks.files import explain_fault, hold_lock
 from landmarks.params import PARAMS_PATH, Params, list_experiments, read_params, write_experiment
 from landmarks.schema.library_settings import pin_environment
 from landmarks.tracking.address import check_folders, find_store, is_copy
@@ -32,7 +32,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 class _Commands(click.Group):
-    """Prints errors of this package without a traceback, and lists commands in the order of their definition."""
+    """Prints errors of this package and faults of disks in a sentence, and lists commands as they are defined."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
@@ -40,8 +40,12 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except LandmarksError as error:
-            click.echo(f"Error: {error}", err=True)
+        except Exception as error:
+            # a full disk may be behind an error that advises something else
+            message = explain_fault(error) or (str(error) if isinstance(error, LandmarksError) else None)
+            if message is None:
+                raise
+            click.echo(f"Error: {message}", err=True)
             sys.exit(1)
 
 

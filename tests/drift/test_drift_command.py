@@ -81,6 +81,15 @@ def test_similar_traffic_is_no_drift(project: Path, tmp_path: Path) -> None:
         assert image.width > 1000
 
 
+def test_a_damaged_line_is_skipped_and_said(project: Path, tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log", make_photos(200))
+    with log.open("a") as stream:
+        stream.write('{"time": "2026-')
+    done = run(project, log, "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    assert read_json(tmp_path / "out/drift.json")["damaged_lines"] == 1
+
+
 def test_drifted_traffic_exits_with_3(project: Path, tmp_path: Path) -> None:
     done = run(project, write_log(tmp_path / "log", make_photos(200, kind=1)), "--out", tmp_path / "out")
     assert done.stdout.splitlines()[0] == (
@@ -99,7 +108,7 @@ def test_drifted_traffic_exits_with_3(project: Path, tmp_path: Path) -> None:
         (20, {}, "Only 20 served photos have a score, at least 50 are needed"),
         (60, {"embedding": [1.0, 0.0]}, "The embeddings in the log have 2 numbers, those of the evaluation 16"),
         (60, {"model_version": "2"}, "has no entries of version 3, only of 2"),
-        (60, {"score": None}, "Line 1 of"),
+        (60, {"score": None}, "damaged lines only, the first is line 1"),
     ],
 )
 def test_logs_that_cannot_be_compared_exit_with_1(

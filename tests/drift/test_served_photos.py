@@ -1,6 +1,7 @@
 """Reading request logs: which entries are read, skipped, or refused with their line number."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +72,35 @@ def test_a_random_sample_of_many_embeddings_is_kept(tmp_path: Path) -> None:
     ("lines", "message"),
     [
         ([], "is empty: no photo was served"),
-        ([make_entry(), '{"time": "2026-11-2'], "Line 2 of .* is damaged: Invalid JSON"),
-        ([make_entry(), make_entry(score="much")], "Line 2 of .* is damaged: 'score': Input should be a valid number"),
-        ([make_entry(time="noon")], "Line 1 of .* is damaged: 'time'"),
-        (["[1, 2]"], "Line 1 of .* is damaged"),
-        (['{"time": "2026-11-24T10:00:00Z", "model_version": "3", "score": NaN}'], "Line 1 of .* is damaged"),
-        ([make_entry(embedding=[1.0, "x"])], "Line 1 of .* is damaged: 'embedding'"),
+        (["a photo", make_entry(time="noon")], r"damaged lines only, the first is line 1 \(Invalid JSON"),
         ([make_entry(), make_entry(embedding=[1.0])], "Line 2 of .* has an embedding of 1 numbers.* before it have 2"),
         ([make_entry(model_version="1"), make_entry(model_version="2")], "has no entries of version 3, only of 1, 2"),
     ],
 )
-def test_damaged_logs_are_refused(tmp_path: Path, lines: list[Any], message: str) -> None:
+def test_logs_that_cannot_be_used_are_refused(tmp_path: Path, lines: list[Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(write(tmp_path / "log.jsonl", *lines))
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"time": "2026-11-2', r"line 2 \(Invalid JSON"),
+        (json.dumps(make_entry())[:90] + json.dumps(make_entry()), r"line 2 \(Invalid JSON"),
+        (make_entry(score="much"), r"line 2 \('score': Input should be a valid number"),
+        (make_entry(time="noon"), r"line 2 \('time'"),
+        ("[1, 2]", "line 2 "),
+        ("\0" * 4096, "line 2 "),
+        ('{"time": "2026-11-24T10:00:00Z", "model_version": "3", "score": NaN}', "line 2 "),
+        (make_entry(embedding=[1.0, "x"]), r"line 2 \('embedding'"),
+    ],
+)
+def test_damaged_lines_are_skipped_counted_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, line: Any, problem: str
+) -> None:
+    kept = read(write(tmp_path / "log.jsonl", make_entry(), line, make_entry(score=0.25), line))
+    assert (kept.scores.tolist(), kept.damaged_lines) == ([0.75, 0.25], 2)
+    assert re.search(f"2 damaged lines of .* were skipped, the first is {problem}", caplog.messages[0])
 
 
 def test_a_missing_log_is_refused(tmp_path: Path) -> None:

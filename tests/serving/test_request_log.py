@@ -2,6 +2,10 @@
 
 import json
 import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -111,6 +115,46 @@ def test_a_disk_that_fails_does_not_end_the_log(tmp_path: Path, caplog: pytest.L
     log.add("/search", RECOGNITION, EMBEDDING)
     log.close()
     assert [line["endpoint"] for line in read(path)] == ["/search"]
+
+
+@pytest.fixture(name="small_disk")
+def make_small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 kB, where this user may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    command = [mount or "mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(folder)]
+    if mount is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a tmpfs is not allowed here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_whole_lines_and_the_log_goes_on(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = small_disk / "served.jsonl"
+    log = RequestLog(path, "3")
+    for _ in range(100):
+        log.add("/classify", RECOGNITION, EMBEDDING)
+    while "photos were dropped" not in caplog.text:
+        time.sleep(0.01)
+    full = len(read(path))
+    subprocess.run(["mount", "-o", "remount,size=1m", str(small_disk)], check=True)
+    log.add("/search", RECOGNITION, EMBEDDING)
+    log.close()
+    assert "the request log cannot be written: No space left on device" in caplog.text
+    assert f"{100 - full} photos were dropped" in caplog.text
+    assert [line["endpoint"] for line in read(path)] == ["/classify"] * full + ["/search"]
+
+
+def test_what_a_kill_left_of_a_line_damages_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "served.jsonl"
+    path.write_text('{"time": "2026-11-2')
+    log = RequestLog(path, "3")
+    log.add("/classify", RECOGNITION, EMBEDDING)
+    log.close()
+    half, whole = path.read_text(encoding="utf-8").splitlines()
+    assert half == '{"time": "2026-11-2'
+    assert json.loads(whole)["endpoint"] == "/classify"
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

@@ -347,7 +347,7 @@ def write_script(root: Path, selected: Path, workers: int = 2, before: str = "")
     script = root / "program.py"
     script.write_text(
         "from pathlib import Path\n"
-        "from landmarks.errors import LandmarksError\n"
+        "from landmarks.files import explain_fault\n"
         "from landmarks.params import PrepareParams\n"
         "from landmarks.stages.prepare import prepare\n"
         "if __name__ == '__main__':\n"
@@ -356,8 +356,8 @@ def write_script(root: Path, selected: Path, workers: int = 2, before: str = "")
         "    try:\n"
         f"        prepare(Path({str(selected)!r}), root / 'shards', root / 'reports',\n"
         f"                PrepareParams(**{make_params().model_dump()!r}), work=root / 'work', workers={workers})\n"
-        "    except LandmarksError as error:\n"
-        "        raise SystemExit(str(error)) from None\n"
+        "    except OSError as error:\n"
+        "        raise SystemExit(explain_fault(error)) from None\n"
     )
     return script
 
@@ -433,7 +433,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_output(tmp_path: Path, limit
     script = write_script(tmp_path, selected, before=before)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
-    assert "There is no space left to write below" in done.stderr
+    assert f"There is no space left to write {tmp_path}" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "shards").exists()
     assert set(read_all(run(tmp_path, selected))) == {row["image_id"] for row in read_photo_rows(tmp_path / "shards")}
@@ -460,9 +460,9 @@ def make_small_disk(tmp_path: Path) -> object:
 def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path) -> None:
     selected = Selection(tmp_path).fill(per_landmark=48).write()
     arguments = (selected, small_disk / "shards", tmp_path / "reports", make_params())
-    with pytest.raises(DataError, match="There is no space left to write below"):
+    with pytest.raises(OSError, match="No space left on device"):
         prepare(*arguments, work=small_disk / "work", workers=2)
-    assert not (small_disk / "shards").exists()
+    assert sorted(path.name for path in small_disk.iterdir()) == ["work"]
     kept = len(list((small_disk / "work").glob("*/*.tfrecord.json")))
     assert kept > 0
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)

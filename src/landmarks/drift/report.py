@@ -92,6 +92,7 @@ def _report(log: Path, reference: Path, photos: LoggedPhotos, comparisons: dict[
         "first": photos.first.isoformat(),
         "last": photos.last.isoformat(),
         "photos_of_other_versions": photos.other_versions,
+        "damaged_lines": photos.damaged_lines,
         "comparisons": {
             name: {
                 "drifted": found.drifted,

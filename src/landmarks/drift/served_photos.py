@@ -1,5 +1,6 @@
 """Read the request log: one JSON object per line and served photo."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pydantic
 from landmarks.errors import DataError
 
 Floats = npt.NDArray[np.float32]
+_log = logging.getLogger(__name__)
 
 
 class LogEntry(pydantic.BaseModel):
@@ -39,6 +41,7 @@ class LoggedPhotos:
         first: time of the earliest entry.
         last: time of the latest entry.
         other_versions: number of skipped entries, by model version.
+        damaged_lines: number of skipped lines that are no entries, such as one cut off by a kill.
     """
 
     scores: Floats
@@ -47,10 +50,11 @@ class LoggedPhotos:
     first: datetime
     last: datetime
     other_versions: dict[str, int]
+    damaged_lines: int
 
 
 def read_request_log(path: Path, model_version: str | None, max_embeddings: int, seed: int) -> LoggedPhotos:
-    """Read the log entries of one model version.
+    """Read the log entries of one model version; lines that are no entries are skipped and counted.
 
     Args:
         path: the log.
@@ -59,16 +63,21 @@ def read_request_log(path: Path, model_version: str | None, max_embeddings: int,
         seed: of the random sample.
 
     Raises:
-        DataError: the log cannot be read, is empty, has a damaged line, embeddings of different lengths, or no entry
-            of that version.
+        DataError: the log cannot be read, is empty, has only damaged lines, embeddings of different lengths, or no
+            entry of that version.
     """
     # Logs grow without limit and embeddings are most of their size, so keep a reservoir sample instead of all.
     scores: list[float] = []
     landmark_scores: list[float] = []
     times: list[datetime] = []
     others: Counter[str] = Counter()
+    damaged, first_damaged = 0, ""
     kept = _Reservoir(max_embeddings, seed)
-    for number, entry in _iterate_entries(path):
+    for number, line in _iterate_lines(path):
+        entry = _parse(line)
+        if isinstance(entry, str):
+            damaged, first_damaged = damaged + 1, first_damaged or f"line {number} ({entry})"
+            continue
         if model_version is not None and entry.model_version != model_version:
             others[entry.model_version] += 1
             continue
@@ -79,7 +88,9 @@ def read_request_log(path: Path, model_version: str | None, max_embeddings: int,
         if entry.embedding is not None:
             kept.add(np.asarray(entry.embedding, np.float32), f"Line {number} of {path}")
     if not scores:
-        raise DataError(_explain_empty(path, model_version, others))
+        raise DataError(_explain_empty(path, model_version, others, first_damaged))
+    if damaged:
+        _log.warning("%d damaged lines of %s were skipped, the first is %s.", damaged, path, first_damaged)
     return LoggedPhotos(
         np.asarray(scores, np.float32),
         np.asarray(landmark_scores, np.float32),
@@ -87,6 +98,7 @@ def read_request_log(path: Path, model_version: str | None, max_embeddings: int,
         min(times),
         max(times),
         dict(sorted(others.items())),
+        damaged,
     )
 
 
@@ -119,32 +131,35 @@ class _Reservoir:
         return np.stack(self._kept) if self._kept else np.empty((0, 0), np.float32)
 
 
-def _iterate_entries(path: Path) -> Iterator[tuple[int, LogEntry]]:
+def _iterate_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
         with path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    yield number, _parse(line, f"Line {number} of {path}")
+                    yield number, line
     except OSError as error:
         raise DataError(f"The log {path} cannot be read: {error.strerror}.") from None
 
 
-def _parse(line: bytes, where: str) -> LogEntry:
+def _parse(line: bytes) -> LogEntry | str:
+    """Return the entry of a line, or what is wrong with it."""
     try:
         return LogEntry.model_validate_json(line)
     except pydantic.ValidationError as error:
         problem = error.errors()[0]
         name = ".".join(map(str, problem["loc"][:1]))
-        raise DataError(
-            f"{where} is damaged: {f'{name!r}: ' if name else ''}{problem['msg']}. Remove the line and try again."
-        ) from None
+        return f"{f'{name!r}: ' if name else ''}{problem['msg']}"
 
 
-def _explain_empty(path: Path, model_version: str | None, others: Counter[str]) -> str:
-    if not others:
-        return f"The log {path} is empty: no photo was served since it was started. Compare a log with entries."
-    known = ", ".join(sorted(others))
-    return (
-        f"The log {path} has no entries of version {model_version}, only of {known}. Use --reference to compare with "
-        "the evaluation of the version that was served."
-    )
+def _explain_empty(path: Path, model_version: str | None, others: Counter[str], first_damaged: str) -> str:
+    if others:
+        known = ", ".join(sorted(others))
+        return (
+            f"The log {path} has no entries of version {model_version}, only of {known}. Use --reference to compare "
+            "with the evaluation of the version that was served."
+        )
+    if first_damaged:
+        return (
+            f"The log {path} has damaged lines only, the first is {first_damaged}. Name the request log of a service."
+        )
+    return f"The log {path} is empty: no photo was served since it was started. Compare a log with entries."

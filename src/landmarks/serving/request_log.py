@@ -1,9 +1,13 @@
 """The request log: answers as JSON lines for `landmarks drift`, without the photos and without their senders."""
 
+import errno
+import fcntl
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,10 +80,9 @@ class RequestLog:
         while goes_on:
             batch = list(self._take())
             goes_on = batch[-1] is not None
-            lines = [self._write_line(item) for item in batch if item is not None]
-            self._append("".join(lines).encode())
+            self._append([self._write_line(item) for item in batch if item is not None])
             if self._lost:
-                _log.warning("the request log is behind: %d photos were dropped", self._lost)
+                _log.warning("%d photos were dropped from the request log", self._lost)
                 self._lost = 0
 
     def _take(self) -> Iterator[Served | None]:
@@ -93,18 +96,23 @@ class RequestLog:
                 return
             yield item
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, lines: list[bytes]) -> None:
+        """Write whole lines; those for which there is no space are counted as lost."""
+        written = 0
         try:
-            # one write in append mode, so that the lines of several workers do not mix
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                os.write(descriptor, data)
+                _begin(descriptor, self._path)
+                for line in lines:
+                    _write_whole(descriptor, line)
+                    written += 1
             finally:
                 os.close(descriptor)
-        except OSError:
-            _log.exception("the request log cannot be written")
+        except OSError as error:
+            self._lost += len(lines) - written
+            _log.warning("the request log cannot be written: %s", error.strerror)
 
-    def _write_line(self, served: Served) -> str:
+    def _write_line(self, served: Served) -> bytes:
         recognition = served.recognition
         best = recognition.predictions[0]
         entry: dict[str, Any] = {
@@ -118,4 +126,29 @@ class RequestLog:
             "is_landmark": recognition.is_landmark,
             "embedding": [round(float(value), _DECIMALS) for value in served.embedding],
         }
-        return json.dumps(entry, ensure_ascii=False) + "\n"
+        return f"{json.dumps(entry, ensure_ascii=False)}\n".encode()
+
+
+def _begin(descriptor: int, path: Path) -> None:
+    """Keep other workers waiting until the file is closed, and end the line that a killed one left unfinished."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe
+        return
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with path.open("rb") as stream:
+        end = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, end - 1))
+        if stream.read(1) not in (b"", b"\n"):
+            _write_whole(descriptor, b"\n")
+
+
+def _write_whole(descriptor: int, line: bytes) -> None:
+    """Append a line, or nothing of it.
+
+    Raises:
+        OSError: there is no space left for all of it.
+    """
+    end = os.fstat(descriptor).st_size
+    if os.write(descriptor, line) < len(line):
+        os.ftruncate(descriptor, end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

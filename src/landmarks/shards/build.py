@@ -73,7 +73,8 @@ def build_shards(plan: Plan, folder: Path, workers: int) -> PreparationResult:
     """Write every shard of a plan into `folder`, with a progress bar.
 
     Raises:
-        DataError: the disk is full, or a worker was killed.
+        DataError: a worker was killed.
+        OSError: the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     result = PreparationResult(plan, np.zeros(len(plan.photos), np.uint64))

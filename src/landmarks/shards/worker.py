@@ -4,7 +4,6 @@ Worker processes import only this module. It must not import pandas, pyarrow or 
 use little memory.
 """
 
-import errno
 import multiprocessing
 import os
 import signal
@@ -29,7 +28,6 @@ from landmarks.seals import check_files, read_sealed, write_sealed
 from landmarks.shards.format import Record, Shard, encode_png, write_shard
 
 _TASKS_PER_WORKER = 2  # one running and one queued; more would only hold tasks and results in memory
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,8 @@ def make_shards(tasks: Iterable[ShardTask], workers: int) -> Iterator[tuple[int,
     `tasks` is consumed lazily. Shards that already exist are not built again.
 
     Raises:
-        DataError: the disk is full, or a worker process was killed.
+        DataError: a worker process was killed.
+        OSError: the disk is full.
     """
     waiting = iter(enumerate(tasks))
     running: dict[Future[ShardResult], int] = {}
@@ -94,25 +93,13 @@ def make_shard(task: ShardTask) -> ShardResult:
     """Build one shard, unless it exists: the file and, beside it, a JSON file with the result.
 
     Raises:
-        DataError: the disk is full, or the source is missing.
+        DataError: the source is missing.
+        OSError: the disk is full.
     """
     finished = _read_result(task)
     if finished is not None:
         return finished
-    try:
-        return _write_shard(task)
-    except OSError as error:
-        raise translate_disk_full(error, task.folder) from error
-
-
-def translate_disk_full(error: OSError, folder: Path) -> Exception:
-    """Return the exception to raise for a failed write: a DataError if the disk is full, else the error itself."""
-    if error.errno not in _DISK_FULL:
-        return error
-    return DataError(
-        f"There is no space left to write below {folder} ({error.strerror}). Free some and run it again; the finished "
-        "shards are kept."
-    )
+    return _write_shard(task)
 
 
 def _start_worker() -> None:

@@ -8,7 +8,6 @@ from landmarks.params import PrepareParams
 from landmarks.processors import count_processors
 from landmarks.shards.build import assemble, build_shards, check_result, write_reports
 from landmarks.shards.plan import read_plan
-from landmarks.shards.worker import translate_disk_full
 from landmarks.tracking.provenance import compute_code_digest
 
 LOCK_FILE = "lock"
@@ -31,21 +30,19 @@ def prepare(
         workers: number of processes; one per processor if None.
 
     Raises:
-        DataError: too many photos are unreadable, a landmark has no training photo, or the disk is full.
+        DataError: too many photos are unreadable, or a landmark has no training photo.
+        OSError: the disk is full.
         ArtifactError: the selection is missing or damaged.
         LandmarksError: another process uses the same work folder.
     """
     with hold_lock(work / LOCK_FILE, "preparing photos"):
-        try:
-            plan = read_plan(selected, params)
-            # with the code in the fingerprint, unfinished work of other code is not resumed
-            folder = _enter_work(work, compute_fingerprint([plan.fingerprint, compute_code_digest("prepare")]))
-            result = build_shards(plan, folder, workers or count_processors())
-            near_duplicate = write_reports(result, reports, params.near_duplicate_bits)
-            check_result(result, params.max_unreadable_fraction, reports / "unreadable.csv")
-            assemble(result, near_duplicate, selected, folder, out)
-        except OSError as error:
-            raise translate_disk_full(error, work) from error
+        plan = read_plan(selected, params)
+        # with the code in the fingerprint, unfinished work of other code is not resumed
+        folder = _enter_work(work, compute_fingerprint([plan.fingerprint, compute_code_digest("prepare")]))
+        result = build_shards(plan, folder, workers or count_processors())
+        near_duplicate = write_reports(result, reports, params.near_duplicate_bits)
+        check_result(result, params.max_unreadable_fraction, reports / "unreadable.csv")
+        assemble(result, near_duplicate, selected, folder, out)
         shutil.rmtree(folder)
     return out
 
