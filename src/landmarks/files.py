@@ -237,14 +237,19 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def hold_lock(path: Path, doing: str) -> Iterator[None]:
+def hold_lock(path: Path, doing: str, wait: float = 0.0) -> Iterator[None]:
     """Hold a lock file inside a `with` block; `doing` describes the work in the error.
+
+    Args:
+        path: the lock file; made if it does not exist.
+        doing: what the holder does, for the error.
+        wait: for another holder to end, in seconds.
 
     Raises:
         LandmarksError: another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path, timeout=0)
+    lock = filelock.FileLock(path, timeout=wait)
     try:
         lock.acquire()
     except filelock.Timeout:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from landmarks.errors import ArtifactError
-from landmarks.files import read_json
+from landmarks.files import hold_lock, read_json
 from landmarks.stages.register import register
 from landmarks.tracking.receipts import read_receipt
 from landmarks.tracking.registry import list_models, resolve_alias, set_alias
@@ -176,6 +176,23 @@ def test_a_model_trained_since_is_not_taken_for_the_registered_one(workspace: Wo
     before = dump_store()
     assert list_changes(workspace) == ()
     assert dump_store() == before
+
+
+def test_what_a_killed_registration_left_is_deleted(workspace: Workspace, store: Path) -> None:
+    opened = open_store()
+    run = opened.client.get_run(read_receipt(workspace.reports / "train/plain/run.json").run_id)
+    arguments = (run.info.experiment_id, "plain")
+    left = opened.client.create_logged_model(*arguments, source_run_id=run.info.run_id)
+    opened.client.log_model_artifacts(left.model_id, str(workspace.models / "plain" / "bundle"))
+    files = Path(left.artifact_location.removeprefix("file://"))
+    assert (files / "bundle.json").is_file()
+    with hold_lock(store.with_name(f"{store.name}.lock"), "registering a model"):  # as if it went on
+        assert list_changes(workspace) == ()
+    assert list_changes(workspace) == (f"plain: unfinished model {left.model_id} deleted",)
+    assert not files.exists()
+    found = opened.client.search_logged_models([run.info.experiment_id])
+    assert {(str(model.status), model.name) for model in found} == {("READY", "plain"), ("READY", "augmented")}
+    assert list_changes(workspace) == ()
 
 
 def test_an_empty_workspace_is_in_agreement(store: Path, tmp_path: Path) -> None:

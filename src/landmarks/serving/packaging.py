@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, distribution
@@ -16,7 +15,7 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_fingerprint, compute_sha256
+from landmarks.files import compute_fingerprint, compute_sha256, open_scratch
 from landmarks.params import ServiceParams
 from landmarks.recognizer.format import check_recognizer
 from landmarks.schema.network_format import KERAS_MODEL_FILE
@@ -203,8 +202,7 @@ def _digest_sources(project: Path, options: dict[str, Any]) -> list[list[str]]:
 
 def _build(receipt: PackageReceipt, options: dict[str, Any], project: Path) -> None:
     """Build in a temporary folder that holds only the included files, because BentoML walks its whole build context."""
-    with tempfile.TemporaryDirectory(prefix="landmarks-bento-") as scratch, _keep_private():
-        context = Path(scratch)
+    with open_scratch("bento") as context, _keep_private():
         for path in _list_sources(project, options):
             copy = context / path.relative_to(project)
             copy.parent.mkdir(parents=True, exist_ok=True)

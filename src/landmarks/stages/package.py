@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from landmarks.files import open_scratch
 from landmarks.params import Params
 from landmarks.serving.packaging import build_bento, find_recognizer, import_recognizer
 from landmarks.serving.receipt import RECEIPT_PATH, Origin, write_receipt
@@ -26,8 +26,8 @@ def package(reports: Path, params: Params, project: Path = Path()) -> Path:
     # BentoML does not recognize equal models: it would store another copy at every import
     tag = find_recognizer(name, number, version.origin["fingerprint"] or "")
     if not tag:
-        with TemporaryDirectory(prefix="landmarks-package-") as scratch:
-            folder = download_recognizer(version, Path(scratch) / "recognizer")
+        with open_scratch("package") as scratch:
+            folder = download_recognizer(version, scratch / "recognizer")
             tag = import_recognizer(folder, name, number, run_id, {})
     registered = datetime.fromtimestamp(version.created_ms / 1000, UTC).isoformat(timespec="seconds")
     receipt = build_bento(

@@ -20,7 +20,7 @@ from landmarks.tracking.receipts import (
     read_receipt,
 )
 from landmarks.tracking.reconcile import reconcile_evaluation, reconcile_run
-from landmarks.tracking.registration import log_model
+from landmarks.tracking.registration import discard_unfinished, log_model
 from landmarks.tracking.registry import RegisteredVersion
 from landmarks.tracking.runs import Store
 
@@ -96,13 +96,14 @@ def read_candidates(models: Path, reports: Path) -> list[Candidate]:
 
 
 def log_again(store: Store, candidate: Candidate) -> tuple[str, list[str]]:
-    """Reconcile the run and the evaluation of a candidate with the store.
+    """Reconcile the run and the evaluation of a candidate with the store; delete what killed registrations left.
 
     Returns:
         The id of the run in this store, and descriptions of the changes.
     """
     history = read_history(candidate.training / HISTORY_FILE)
     run_id, changes = reconcile_run(store, candidate.receipt, history, candidate.training)
+    changes += discard_unfinished(store, store.client.get_run(run_id).info.experiment_id, candidate.variant)
     if candidate.evaluated:
         params = describe_params(candidate.evaluated.params)
         changes += reconcile_evaluation(store, run_id, candidate.metrics, candidate.evaluation, params)

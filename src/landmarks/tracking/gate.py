@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from landmarks.errors import ArtifactError, GateError
 from landmarks.evaluation.gate import ChampionScore, check_minimum, check_parity, check_regression, measure_accuracy
+from landmarks.files import open_scratch
 from landmarks.params import ExportParams, RegisterParams
 from landmarks.recognizer.format import check_recognizer, compute_recognizer_fingerprint
 from landmarks.recognizer.recognizer import Recognizer
@@ -89,9 +89,9 @@ def _score_champion(
 
 def _measure_champion(version: RegisteredVersion, shards: Path) -> dict[str, float]:
     name = f"The champion, version {version.version} of {version.name},"
-    with TemporaryDirectory(prefix="landmarks-champion-") as scratch:
+    with open_scratch("champion") as scratch:
         try:
-            folder = download_recognizer(version, Path(scratch) / "recognizer")
+            folder = download_recognizer(version, scratch / "recognizer")
             recognizer = Recognizer.load(folder, verify=False)
         except ArtifactError as error:
             raise GateError(

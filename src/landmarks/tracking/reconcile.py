@@ -1,12 +1,11 @@
 """Reconcile runs in the tracking store with their receipts: log again what is missing or differs."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError
-from landmarks.files import read_json
+from landmarks.files import open_scratch, read_json
 from landmarks.tracking.receipts import EPOCH, Receipt
 from landmarks.tracking.runs import (
     EVALUATE_FILES,
@@ -123,9 +122,9 @@ def _reconcile_folder(store: Store, run_id: str, folder: Path, path: str) -> lis
 
 
 def _read_listing(store: Store, run_id: str, path: str) -> Any:
-    with tempfile.TemporaryDirectory() as scratch:
+    with open_scratch("listing") as scratch:
         try:
-            return read_json(Path(store.client.download_artifacts(run_id, f"{path}/{LISTING_FILE}", scratch)))
+            return read_json(Path(store.client.download_artifacts(run_id, f"{path}/{LISTING_FILE}", str(scratch))))
         except ArtifactError:
             return None
 

@@ -2,16 +2,19 @@
 
 import json
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib.metadata import version as get_installed_version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 
-from landmarks.errors import ArtifactError
+from landmarks.errors import ArtifactError, LandmarksError
+from landmarks.files import hold_lock, open_scratch
 from landmarks.recognizer.format import (
     BUNDLE_FOLDER,
     INDEX_FOLDER,
@@ -31,13 +34,16 @@ from landmarks.tracking.registry import (
     get_version,
     use_store,
 )
-from landmarks.tracking.runs import Store
+from landmarks.tracking.runs import Store, now_ms
 
 _LONGEST_DESCRIPTION = 5000  # characters, the limit of MLflow's databases
 # Between two runtimes with the same weights, by precision of the export; networks with other weights differ more. The
 # effect of 8-bit weights on real photos is measured by `evaluate` and limited by the gate.
 _LARGEST_DIFFERENCE = {"float32": 1e-3, "int8": 0.1}
 _CHECKED_PHOTOS = 4
+_UNFINISHED = ("PENDING", "FAILED")
+_LONGEST_UPLOAD = 600.0  # seconds
+_OLD_MS = 24 * 3600 * 1000
 _REQUIREMENTS = ("keras", "tensorflow", "numpy")
 
 
@@ -108,9 +114,9 @@ def reconcile_version(store: Store, version: RegisteredVersion, tags: Mapping[st
     if store.client.get_model_version(version.name, version.version).description == description:
         return sorted(other)
     store.client.update_model_version(version.name, version.version, description)
-    with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / CARD_FILE).write_text(card, encoding="utf-8")
-        store.client.log_model_artifacts(version.model_id, scratch)
+    with open_scratch("card") as scratch:
+        (scratch / CARD_FILE).write_text(card, encoding="utf-8")
+        store.client.log_model_artifacts(version.model_id, str(scratch))
     return [*sorted(other), "model card"]
 
 
@@ -126,8 +132,8 @@ def check_model(store: Store, version: RegisteredVersion) -> None:
     status = store.client.get_model_version(version.name, version.version).status
     if status != "READY":
         raise ArtifactError(f"{name} is {status}, not READY. Register it again: `dvc repro -f register`.")
-    with tempfile.TemporaryDirectory(prefix="landmarks-check-") as scratch:
-        folder = download_recognizer(version, Path(scratch) / "recognizer")
+    with open_scratch("check") as scratch:
+        folder = download_recognizer(version, scratch / "recognizer")
         network = Recognizer.load(folder, verify=False).network
         pixels = _draw_pixels(network.image_format.image_size)
         expected = dict(zip((PROBABILITIES, EMBEDDING), network.run(pixels), strict=True))
@@ -140,6 +146,26 @@ def check_model(store: Store, version: RegisteredVersion) -> None:
                 f"{name} does not answer as its serving export: {output} differ by {difference:.2g}, at most {largest} "
                 "is accepted. The two files of the bundle do not belong together. Train again: `dvc repro`."
             )
+
+
+def discard_unfinished(store: Store, experiment_id: str, variant: str) -> list[str]:
+    """Delete what killed registrations of a variant left: logged models that never became ready.
+
+    In a database on this machine a lock shows whether one is still being logged; on a server, its age.
+
+    Returns:
+        Descriptions of what was deleted.
+    """
+    if not _find_unfinished(store, experiment_id, variant):
+        return []
+    try:
+        with _hold_store(store, wait=0):
+            found = _find_unfinished(store, experiment_id, variant)
+            for model_id in found:
+                _delete_model(store, model_id)
+    except LandmarksError:  # another process registers at this moment; the next one looks again
+        return []
+    return [f"unfinished model {model_id} deleted" for model_id in found]
 
 
 def is_complete(store: Store, version: RegisteredVersion, recognizer: Path) -> bool:
@@ -156,9 +182,9 @@ def is_complete(store: Store, version: RegisteredVersion, recognizer: Path) -> b
 
 
 def _is_intact(version: RegisteredVersion) -> bool:
-    with tempfile.TemporaryDirectory(prefix="landmarks-check-") as scratch:
+    with open_scratch("check") as scratch:
         try:
-            download_recognizer(version, Path(scratch) / "recognizer")
+            download_recognizer(version, scratch / "recognizer")
         except ArtifactError:
             return False
     return True
@@ -176,20 +202,44 @@ def _place(part: Path) -> str:
 
 def _log_files(store: Store, recognizer: Path, variant: str, run_id: str, card: str) -> str:
     experiment_id = store.client.get_run(run_id).info.experiment_id
-    model_id: str = store.client.create_logged_model(experiment_id, name=variant, source_run_id=run_id).model_id
-    try:
-        _upload(store, recognizer, model_id, run_id, card)
-    except BaseException:
-        store.client.finalize_logged_model(model_id, "FAILED")
-        raise
-    store.client.finalize_logged_model(model_id, "READY")
+    with _hold_store(store, _LONGEST_UPLOAD):
+        model_id: str = store.client.create_logged_model(experiment_id, name=variant, source_run_id=run_id).model_id
+        try:
+            _upload(store, recognizer, model_id, run_id, card)
+        except BaseException:
+            with suppress(store.mlflow.MlflowException):  # on a full disk; the next `discard_unfinished` does it
+                _delete_model(store, model_id)
+            raise
+        store.client.finalize_logged_model(model_id, "READY")
     store.client.log_outputs(run_id, [store.mlflow.entities.LoggedModelOutput(model_id, step=0)])
     return model_id
 
 
+def _find_unfinished(store: Store, experiment_id: str, variant: str) -> list[str]:
+    latest = now_ms() - (0 if store.address.database else _OLD_MS)
+    models = store.client.search_logged_models([experiment_id], f"name = '{variant}'")
+    return [one.model_id for one in models if one.status in _UNFINISHED and one.last_updated_timestamp <= latest]
+
+
+def _hold_store(store: Store, wait: float) -> AbstractContextManager[None]:
+    """Hold the lock of a database on this machine, so that it is known whether an unfinished model is still logged."""
+    database = store.address.database
+    if database is None:
+        return nullcontext()
+    return hold_lock(database.with_name(f"{database.name}.lock"), "registering a model", wait)
+
+
+def _delete_model(store: Store, model_id: str) -> None:
+    """Delete a logged model, and its files if they are on this machine; `mlflow gc` deletes those of a server."""
+    location = urlsplit(store.client.get_logged_model(model_id).artifact_location)
+    store.client.delete_logged_model(model_id)
+    if location.scheme == "file":
+        shutil.rmtree(Path(url2pathname(location.path)), ignore_errors=True)
+
+
 def _upload(store: Store, recognizer: Path, model_id: str, run_id: str, card: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="landmarks-model-") as scratch:
-        folder = Path(scratch) / "model"
+    with open_scratch("model") as scratch:
+        folder = scratch / "model"
         _save_model(store, recognizer, folder, model_id, run_id)
         for path in _list_parts(recognizer):
             place = folder / _place(path.relative_to(recognizer))
@@ -254,8 +304,8 @@ def _answer_with_keras(store: Store, version: RegisteredVersion, pixels: Pixels)
     uri = f"models:/{version.name}/{version.version}"
     try:
         # MLflow cannot load from its own folder of artifacts where the path of the project has a percent sign
-        with tempfile.TemporaryDirectory(prefix="landmarks-keras-") as scratch, use_store(store):
-            model = _load_flavour(store).load_model(uri, dst_path=scratch)
+        with open_scratch("keras") as scratch, use_store(store):
+            model = _load_flavour(store).load_model(uri, dst_path=str(scratch))
         answers: dict[str, Any] = model.predict_on_batch(pixels)
     except (store.mlflow.MlflowException, OSError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(f"{uri} cannot be loaded with Keras: {error} Train again: `dvc repro`.") from error

@@ -1,14 +1,13 @@
 """Find, read and write runs in the tracking store; `Store` brings the MLflow module, so nothing is imported here."""
 
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from landmarks.files import compute_sha256, write_json
+from landmarks.files import compute_sha256, open_scratch, write_json
 from landmarks.tracking.address import StoreAddress
 from landmarks.tracking.receipts import RECEIPT_FILE, DatasetInfo, Receipt
 
@@ -177,8 +176,8 @@ def log_folder(store: Store, run_id: str, folder: Path, path: str) -> None:
     for file, _ in sorted(list_files(folder).items()):
         parent = Path(path, file).parent.as_posix()
         store.client.log_artifact(run_id, str(folder / file), parent)
-    with tempfile.TemporaryDirectory() as scratch:
-        listing = write_json(Path(scratch) / LISTING_FILE, list_files(folder))
+    with open_scratch("listing") as scratch:
+        listing = write_json(scratch / LISTING_FILE, list_files(folder))
         store.client.log_artifact(run_id, str(listing), path)
 
 
