@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,30 @@ def test_one_process_at_a_time_runs_a_stage(tmp_path: Path, monkeypatch: pytest.
     assert refused.exit_code == other.exit_code == 1
     assert "Another landmarks process is running `landmarks train plain`" in refused.stderr
     assert "Another" not in other.stderr
+
+
+def test_a_fault_of_the_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_experiment(["default"], ROOT / "experiments")
+    done = CliRunner().invoke(main, ["acquire", "params.yaml/raw"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Error: The path params.yaml cannot be used: File exists. Name another one, or move away what is there.\n"
+    )
+
+
+def test_a_user_without_a_home_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.chdir(tmp_path)
+    write_experiment(["default"], ROOT / "experiments")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", find_nobody)
+    done = CliRunner().invoke(main, ["package"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: This user has no home folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 def test_a_name_that_is_no_utf8_does_not_stop_the_other_photos(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ def _stage(run: Callable[..., Path]) -> click.Command:
     def command(**arguments: Any) -> None:
         check_folders()
         params = read_params()
+        Path.home()  # without one, BentoML makes a folder named ~
         name = " ".join(filter(None, [run.__name__, arguments.get("variant")]))
         # two processes of one stage would write the same outputs
         with hold_lock(WORK / f"{name.replace(' ', '-')}.lock", f"running `landmarks {name}`"):

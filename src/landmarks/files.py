@@ -32,6 +32,7 @@ _IN_WORDS = {
     "database or disk is full": errno.ENOSPC,
     "Disk quota exceeded": errno.EDQUOT,
     "Read-only file system": errno.EROFS,
+    "No usable temporary directory": errno.EROFS,
     "attempt to write a readonly database": errno.EROFS,
     "disk I/O error": errno.EIO,
 }
@@ -267,6 +268,8 @@ def explain_fault(error: BaseException) -> str | None:
 
     Libraries wrap such faults in exceptions of their own, so what an exception was raised from counts too.
     """
+    if any("Could not determine home directory" in str(one) for one in _list_causes(error)):
+        return "This user has no home folder, which MLflow and BentoML need. Set HOME to a folder that can be written."
     faults = [fault for one in _list_causes(error) if (fault := _find_fault(one, is_first=one is error))]
     if not faults:
         return None

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_fingerprint, compute_sha256, open_scratch
+from landmarks.files import compute_fingerprint, compute_sha256, open_scratch, write_text
 from landmarks.params import ServiceParams
 from landmarks.recognizer.format import check_recognizer
 from landmarks.schema.network_format import KERAS_MODEL_FILE
@@ -23,6 +23,7 @@ from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt, writ
 
 BENTOFILE = "bentofile.yaml"
 _VERSION_DIGITS = 12
+_WHOLE = ".whole"  # a file that ends an item in a store of BentoML
 # the service runs the exported network, not the Keras model
 _NOT_SERVED = shutil.ignore_patterns(KERAS_MODEL_FILE)
 
@@ -33,9 +34,8 @@ def find_recognizer(model_name: str, version: str, fingerprint: str) -> str | No
     A stored model that was altered since is deleted, and does not count.
     """
     tag = _name_model(model_name, version, fingerprint)
-    try:
-        model = bentoml.models.get(tag)
-    except NotFound:
+    model = _find_whole(bentoml.models, tag)
+    if model is None:
         return None
     with suppress(ArtifactError):
         # the tag has only the first digits of the fingerprint
@@ -69,6 +69,7 @@ def import_recognizer(folder: Path, model_name: str, version: str, run_id: str, 
     labels = {**labels, "registry_version": version, "run_id": run_id}
     with _keep_private(), bentoml.models.create(tag, labels=labels) as model:
         shutil.copytree(folder, model.path, dirs_exist_ok=True, ignore=_NOT_SERVED)
+    _mark_whole(bentoml.models, tag)
     return tag
 
 
@@ -117,12 +118,33 @@ def build_bento(
 
 
 def has_bento(tag: str) -> bool:
-    """Return whether the Bento with this tag is in the store."""
+    """Return whether the Bento with this tag is in the store, whole."""
+    return _find_whole(bentoml.bentos, tag) is not None
+
+
+def _find_whole(store: Any, tag: str) -> Any | None:
+    """Find an item of BentoML's stores, whole; what a killed process left of it is deleted.
+
+    BentoML copies items file by file to the place where it looks for them.
+
+    Args:
+        store: `bentoml.models` or `bentoml.bentos`.
+        tag: with its version.
+    """
     try:
-        bentoml.bentos.get(tag)
+        item = store.get(tag)
+        if (Path(item.path) / _WHOLE).is_file():
+            return item
     except NotFound:
-        return False
-    return True
+        return None
+    except BentoMLException:  # even its description is missing
+        pass
+    store.delete(tag)
+    return None
+
+
+def _mark_whole(store: Any, tag: str) -> None:
+    write_text(Path(store.get(tag).path) / _WHOLE, "")
 
 
 def pin_requirements(requirements: Iterable[str]) -> list[str]:
@@ -217,6 +239,7 @@ def _build(receipt: PackageReceipt, options: dict[str, Any], project: Path) -> N
             )
         except BentoMLException as error:
             raise ArtifactError(f"BentoML cannot build {receipt.tag}: {error}") from error
+    _mark_whole(bentoml.bentos, receipt.tag)
 
 
 @contextmanager

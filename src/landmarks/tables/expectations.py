@@ -197,7 +197,7 @@ def check_suites(suites: Sequence[Suite], docs: Path) -> tuple[ExpectationResult
 
 def _import_great_expectations() -> ModuleType:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read at import time, so set before the import
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    logging.getLogger("great_expectations").setLevel(logging.CRITICAL)  # it logs what it raises as well
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it imports a module that Python deprecates
         return importlib.import_module("great_expectations")
