@@ -32,7 +32,7 @@ _OWN = frozenset({
     "run_id", "started_ms", "ended_ms", "git_commit", "dvc_lock", "images_per_second", "registered", "tag", "model_tag"
 })  # fmt: skip
 _TEXTS = re.compile(r"reports/(data_docs/.*|model_card\.md)")  # with times and ids between their words
-_SECONDS = 1800
+_TIMES = re.compile(r"\d{8}T\d{6}\.\d+Z")  # in names
 
 
 def attack(tries: int, seed: int, scratch: Path) -> Tally:
@@ -81,13 +81,15 @@ def _start(workspace: Any, target: Sequence[str]) -> "subprocess.Popen[str]":
 
 def _run(workspace: Any, target: Sequence[str]) -> Iterator[tuple[str, float]]:
     """Run all stages, and yield the name and the seconds of each."""
-    process, printed, found = _start(workspace, target), "", []
-    assert process.stdout is not None
-    for line in process.stdout:
-        printed += line
-        if started := _STARTED.match(line):
-            found.append((started[1], time.monotonic()))
-    if process.wait():
+    printed: str = ""
+    found: list[tuple[str, float]] = []
+    with _start(workspace, target) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            printed += line
+            if started := _STARTED.match(line):
+                found.append((started[1], time.monotonic()))
+    if process.returncode:
         raise SystemExit(f"dvc repro, not killed, exits with {process.returncode}:\n{printed[-3000:]}")
     ends = [*(start for _, start in found[1:]), time.monotonic()]
     yield from ((stage, end - start) for (stage, start), end in zip(found, ends, strict=True))
@@ -120,7 +122,8 @@ def _compare(first: Path, second: Path) -> Iterator[str]:
 
 def _digest_results(root: Path) -> dict[str, str]:
     files = (path for part in _RESULTS for path in (root / part).rglob("*") if path.is_file())
-    return {name: _digest(path, name) for path in files if (name := path.relative_to(root).as_posix())}
+    named = ((path.relative_to(root).as_posix(), path) for path in files)
+    return {_TIMES.sub("", name): _digest(path, name) for name, path in named}
 
 
 def _digest(path: Path, name: str) -> str:

@@ -242,6 +242,9 @@ def test_an_error_names_the_path_that_was_to_be_written(tmp_path: Path) -> None:
     ):
         raise OSError(errno.ENOSPC, "x", str(file))
     assert caught.value.filename == str(tmp_path / "out" / "one")
+    with pytest.raises(OSError, match="x") as caught, replace_folder(tmp_path / "out") as folder:
+        raise OSError(errno.ENOSPC, "x", "source", None, str(folder / "copy"))
+    assert f"no space left to write {tmp_path / 'out' / 'copy'} " in (explain_fault(caught.value) or "")
 
 
 def test_digests_follow_content_and_names(tmp_path: Path) -> None:

@@ -161,12 +161,12 @@ def _clear(folder: Path) -> None:
 
 def _name_target(error: OSError, path: Path, work: Path) -> None:
     """Let an error name the path that was to be written, not the temporary one or none."""
-    if error.filename is None:
-        if error.errno in _FULL | _READ_ONLY | _DEFECT:
-            error.filename = str(path)
-    elif isinstance(error.filename, str) and Path(error.filename).is_relative_to(work):
-        parts = Path(error.filename).relative_to(work).parts[1:]
-        error.filename = str(path.joinpath(*parts))
+    if error.filename is None and error.errno in _FULL | _READ_ONLY | _DEFECT:
+        error.filename = str(path)
+    for attribute in ("filename", "filename2"):
+        named = getattr(error, attribute)
+        if isinstance(named, str) and Path(named).is_relative_to(work):
+            setattr(error, attribute, str(path.joinpath(*Path(named).relative_to(work).parts[1:])))
 
 
 def _flush(path: Path) -> None:
@@ -291,7 +291,8 @@ def _find_fault(error: BaseException, is_first: bool) -> tuple[int, str | None] 
     if isinstance(error, OSError) and error.errno is not None:
         known = _FULL | _READ_ONLY | _TOO_MANY_FILES | _DEFECT
         if error.errno in known or (is_first and error.errno in _NOT_ALLOWED | _UNFIT_PATH):
-            return error.errno, None if error.filename is None else os.fsdecode(error.filename)
+            path = error.filename2 or error.filename  # of a copy, the target
+            return error.errno, None if path is None else os.fsdecode(path)
     return next(((number, None) for words, number in _IN_WORDS.items() if words in str(error)), None)
 
 

@@ -130,3 +130,18 @@ def test_going_back_is_serving_the_tag_of_before(
             assert httpx.get(f"{address}/model").json()["bento"] == tag
             name, version = tag.split(":")
             assert f'service_name="{name}",service_version="{version}"' in httpx.get(f"{address}/metrics").text
+
+
+def test_what_a_kill_left_in_the_store_is_made_anew(
+    client: MlflowClient, params: Params, recognizer_folder: Path, tmp_path: Path
+) -> None:
+    """BentoML copies file by file to the final place: a killed copy lacks any of them, perhaps its description too."""
+    register(client, recognizer_folder, tmp_path / "killed")
+    receipt = read_json(package(tmp_path / "reports", params, PROJECT))
+    bento = Path(bentoml.bentos.get(receipt["tag"]).path)
+    model = Path(bentoml.models.get(receipt["model_tag"]).path)
+    whole = {folder: sorted(path.relative_to(folder) for path in folder.rglob("*")) for folder in (bento, model)}
+    for lost in (bento / ".whole", bento / "src/landmarks/files.py", model / ".whole", model / "model.yaml"):
+        lost.unlink()
+    assert read_json(package(tmp_path / "reports", params, PROJECT)) == receipt
+    assert whole == {folder: sorted(path.relative_to(folder) for path in folder.rglob("*")) for folder in whole}
