@@ -59,12 +59,12 @@ _STEPS = (
     _Step(("validate",), 600_000, ("data/validated", "reports/validation.json", "reports/data_docs")),
     _Step(("select",), 150_000, ("data/selected", "reports/selection")),
     _Step(("prepare", "--workers", "1"), 500_000, ("data/shards", "reports/preparation")),
-    _Step(("train", "plain"), 450_000_000, ("models/plain/network", "reports/train/plain")),
-    _Step(("index", "plain"), 180_000_000, ("models/plain/bundle", "models/plain/index")),
+    _Step(("train", "plain"), 300_000_000, ("models/plain/network", "reports/train/plain")),
+    _Step(("index", "plain"), 90_000_000, ("models/plain/bundle", "models/plain/index")),
     _Step(("evaluate", "plain"), 1_500_000, ("reports/evaluate/plain",)),
-    _Step(("register",), 400_000_000, ("reports/registration.json", "reports/model_card.md")),
-    _Step(("package",), 200_000_000, ("reports/package.json",)),
-    _Step(("sync",), 400_000_000, ("mlflow.db",), ("mlflow.db", "mlartifacts")),
+    _Step(("register",), 90_000_000, ("reports/registration.json", "reports/model_card.md")),
+    _Step(("package",), 30_000_000, ("reports/package.json",)),
+    _Step(("sync",), 90_000_000, ("mlflow.db",), ("mlflow.db", "mlartifacts")),
     _Step(
         ("submit", "data/raw/samples", "out/submission.csv", "--model", "models/plain"), 300, ("out/submission.csv",)
     ),

@@ -27,9 +27,10 @@ _CHEAP = "prepare"  # with few tries, only the stages up to it, which take secon
 _STAGES = 12
 _STARTED = re.compile(r"^Running stage '([^']+)'")
 _RESULTS = ("data", "models", "reports")
-# what names a run, a commit or a moment, and so differs between any two runs
+# in reports: what names a run, a commit or a moment, and so differs between any two runs, and digests of it
 _OWN = frozenset({
-    "run_id", "started_ms", "ended_ms", "git_commit", "dvc_lock", "images_per_second", "registered", "tag", "model_tag"
+    "run_id", "started_ms", "ended_ms", "git_commit", "dvc_lock", "images_per_second", "registered", "tag", "model_tag",
+    "files", "fingerprint",
 })  # fmt: skip
 _TEXTS = re.compile(r"reports/(data_docs/.*|model_card\.md)")  # with times and ids between their words
 _TIMES = re.compile(r"\d{8}T\d{6}\.\d+Z")  # in names
