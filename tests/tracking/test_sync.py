@@ -223,6 +223,7 @@ def test_the_default_store_is_made_in_the_working_directory(
         "data",
         "mlartifacts",
         "mlflow.db",
+        "mlflow.db.lock",
         "models",
         "reports",
     ]
