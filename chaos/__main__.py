@@ -1,6 +1,6 @@
 """Run campaigns that try to break the promises of docs/reliability.md: `make chaos`, or one by its name.
 
-Every other module of this folder but `campaign` is a campaign, and has
+Every other module of this folder but `campaign` and `small_service` is a campaign, and has
 
 - `PROMISE`, a sentence;
 - `TRIES`, how often it tries to break it by default;
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 # the campaigns attack the tiny artefacts of the tests
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-_OTHERS = {"__init__", "__main__", "campaign"}
+sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("tests", "tests/serving")]
+_OTHERS = {"__init__", "__main__", "campaign", "small_service"}
 
 
 def list_campaigns() -> list[str]:

@@ -15,10 +15,12 @@ class Tally:
     Attributes:
         outcomes: number of tries by what came of them, such as `refused` or `same answer`.
         failures: one line per try that broke the promise, with what it takes to repeat it.
+        figures: what was measured beside the tries, by name and unit.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
 
     def count(self, outcome: str) -> None:
         """Count a try that kept the promise."""
@@ -31,4 +33,5 @@ class Tally:
     def describe(self) -> str:
         """Return the counts in one line."""
         counts = [f"{number:,} {outcome}" for outcome, number in sorted(self.outcomes.items())]
-        return ", ".join([*counts, f"{len(self.failures):,} broke the promise"])
+        figures = [f"{value:g} {name}" for name, value in self.figures.items()]
+        return ", ".join([*counts, *figures, f"{len(self.failures):,} broke the promise"])

@@ -11,6 +11,7 @@ from colours import GALLERY, ORIGIN, SIZE, THRESHOLD, make_photo
 
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
+from landmarks.photos.headers import read_photo_file
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.serving.backend import Backend, Query, QueryResult, run_queries
 from landmarks.serving.receipt import PackageReceipt
@@ -38,7 +39,7 @@ def run(make: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def find(backend: Backend, photo: bytes, **wanted: int) -> QueryResult:
-    result = run(lambda: backend.answer(photo, "/test", **wanted))
+    result = run(lambda: backend.answer(read_photo_file(photo), "/test", **wanted))
     assert isinstance(result, QueryResult)
     return result
 
@@ -68,7 +69,8 @@ def test_many_queries_at_once_give_what_each_gives_alone(backend: Backend) -> No
     wanted = [{"landmarks": row % 4, "neighbours": row % 3} for row in range(len(photos))]
 
     async def ask() -> list[QueryResult]:
-        answers = [backend.answer(photo, "/test", **counts) for photo, counts in zip(photos, wanted, strict=True)]
+        parsed = map(read_photo_file, photos)
+        answers = [backend.answer(photo, "/test", **counts) for photo, counts in zip(parsed, wanted, strict=True)]
         return list(await asyncio.gather(*answers))
 
     for together, photo, counts in zip(asyncio.run(ask()), photos, wanted, strict=True):
@@ -100,7 +102,8 @@ def test_large_photos_are_answered_like_small_ones(recognizer: Recognizer, limit
     photos = [make_photo((255, 0, 0), 2100, "JPEG"), make_photo((0, 0, 255), 2100), make_photo((0, 255, 0))] * 2
 
     async def ask() -> list[QueryResult]:
-        return list(await asyncio.gather(*(backend.answer(photo, "/test", landmarks=1) for photo in photos)))
+        parsed = map(read_photo_file, photos)
+        return list(await asyncio.gather(*(backend.answer(photo, "/test", landmarks=1) for photo in parsed)))
 
     named = [result.recognition.predictions[0].name for result in asyncio.run(ask()) if result.recognition]
     backend.close()

@@ -1,11 +1,15 @@
 """The three ways to send a photo, `k` in all its places, and the thumbnails, against the application."""
 
+import asyncio
 import base64
+import gzip
 import io
 import json
 import os
 import socket
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,8 @@ from colours import GALLERY, ORIGIN, RUN_ID, Client, check_problem, make_photo
 from PIL import Image
 
 from landmarks.params import ServiceParams
+from landmarks.photos import decoding
+from landmarks.photos.headers import PhotoFile, read_photo_file
 from landmarks.serving import bodies
 from landmarks.serving.receipt import PackageReceipt
 from landmarks.serving.schemas import API_VERSION
@@ -82,7 +88,7 @@ def test_a_batch_takes_no_raw_body(client: Client) -> None:
         ({"image": ["x"]}, "photos as base64 strings"),
         ({"image": "http://127.0.0.1:1/x.png"}, "URLs are not fetched"),
         ({"image": "data:image/png;base64,AAAA"}, "URLs are not fetched"),
-        ({"image": "AAA"}, "not base64"),
+        ({"image": "AAAAA"}, "not base64"),
         ({"image": ""}, "empty"),
         ({"photo": "AAAA"}, "Unknown field 'photo'"),
         ([], "Send a JSON object"),
@@ -117,7 +123,76 @@ def test_bodies_that_are_no_json(client: Client, body: bytes) -> None:
     check_problem(answer, 400, '{"image": "<base64>", "k": 3}')
 
 
-@pytest.mark.parametrize("k", [0, -1, 51, 1.0, 2.5, True, None, "x", [1], {}, 10**30, "1e1"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda text: text,
+        lambda text: "\n".join(text[start : start + 76] for start in range(0, len(text), 76)) + "\n",
+        lambda text: "\r\n".join(text[start : start + 60] for start in range(0, len(text), 60)),
+        lambda text: text.rstrip("="),
+        lambda text: f"  {text}\t",
+    ],
+    ids=["plain", "lines-of-76", "lines-of-60-crlf", "no-padding", "spaces"],
+)
+@pytest.mark.parametrize("more", [0, 1, 2])
+def test_ways_of_writing_base64(client: Client, write: Callable[[str], str], more: int) -> None:
+    text = write(encode(BLUE + bytes(more)))  # of every length modulo 3
+    answer = client.post("/classify", json={"image": text})
+    assert answer.json()["predictions"][0]["name"] == "Blue Dome"
+    assert client.post("/classify_batch", json={"images": [text]}).json()["results"] == [answer.json()]
+
+
+def test_json_with_a_byte_order_mark(client: Client) -> None:
+    body = json.dumps({"image": encode(BLUE)}).encode("utf-8-sig")
+    answer = client.post("/classify", content=body, headers={"content-type": "application/json"})
+    assert answer.json()["predictions"][0]["name"] == "Blue Dome"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "identity, gzip", "GZIP", "\\"])
+def test_compressed_bodies_are_not_read(client: Client, coding: str) -> None:
+    headers = RAW | {"content-encoding": coding}
+    problem = check_problem(client.post("/classify", content=gzip.compress(BLUE), headers=headers), 415, "uncompressed")
+    assert coding.lower().removeprefix("identity") in problem["detail"].replace("\\\\", "\\")
+    assert client.post("/classify", content=BLUE, headers=RAW | {"content-encoding": "identity"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "more", [b"\r\n--xy", b"\r\n--x\r", b"\r\n--x-"], ids=["another-boundary", "carriage-return", "hyphen"]
+)
+def test_a_form_of_what_looks_like_boundaries(client: Client, limits: ServiceParams, more: bytes) -> None:
+    start = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    body = start + more * ((limits.max_body_bytes - 100) // len(more))
+    begun = time.monotonic()
+    answer = client.post("/classify", content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+    check_problem(answer, 400, "more than 18 parts")
+    assert time.monotonic() - begun < 1  # parsed, it takes more than 2 s
+
+
+def test_a_form_of_spaces_after_a_boundary(client: Client, limits: ServiceParams) -> None:
+    start = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n\r\n--x'
+    body = start + b" \t" * ((limits.max_body_bytes - 100) // 2)
+    answer = client.post("/classify", content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+    check_problem(answer, 400, "too many spaces")
+
+
+def test_each_photo_is_parsed_once_and_never_in_the_event_loop(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+
+    def read(data: bytes) -> PhotoFile:
+        parsed.append(len(data))
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        return read_photo_file(data)
+
+    for module in (bodies, decoding):
+        monkeypatch.setattr(module, "read_photo_file", read)
+    assert client.post("/classify", files={"image": BLUE}).status_code == 200
+    assert client.post("/search", content=RED, headers=RAW).status_code == 200
+    assert client.post("/classify_batch", json={"images": [encode(RED), "", encode(BLUE)]}).status_code == 200
+    assert parsed == [len(BLUE), len(RED), len(RED), 0, len(BLUE)]
+
+
+@pytest.mark.parametrize("k", [0, -1, 51, 1.0, 2.5, True, None, "x", [1], {}, 10**30, "1e1", 1e300])
 def test_a_wrong_k_in_json(client: Client, k: object) -> None:
     check_problem(client.post("/classify", json={"image": encode(RED), "k": k}), 400, "whole number from 1 to 50")
 

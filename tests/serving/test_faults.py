@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import re
 import shutil
 import signal
 import socket
@@ -144,11 +145,26 @@ def test_who_is_being_answered_when_it_is_stopped_gets_the_answer(workspace: Pat
             ask(address)
 
 
+def count_answers(address: str) -> int:
+    pattern = r'request_total\{endpoint="/classify",http_response_code="200".*\} (\d+)'
+    return sum(map(int, re.findall(pattern, httpx.get(f"{address}/metrics").text)))
+
+
 def test_two_versions_side_by_side(
     receipt: PackageReceipt, limits: ServiceParams, workspace: Path, tmp_path: Path
 ) -> None:
     other = pack(receipt.model_tag, limits, version="4")
-    with serve([], workspace) as old, serve([], write_workspace(tmp_path, other)) as new:
+    (tmp_path / "workspace").mkdir()
+    folder = write_workspace(tmp_path / "workspace", other)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with ExitStack() as stack:
+        # one model store, in which BentoML has one folder for the metrics of all services
+        old = stack.enter_context(serve([], workspace, settings={"TMPDIR": str(temporary)}))
+        assert ask(old).status_code == 200
+        new = stack.enter_context(serve([], folder, settings={"TMPDIR": str(temporary)}))
+        assert ask(old).status_code == 200
+        assert [count_answers(address) for address in (old, new)] == [2, 0]
         told = [httpx.get(f"{address}/model").json() for address in (old, new, old)]
         assert [ask(address).status_code for address in (old, new)] == [200, 200]
     assert [(answer["version"], answer["bento"]) for answer in told] == [
@@ -156,6 +172,7 @@ def test_two_versions_side_by_side(
         ("4", other.tag),
         ("3", receipt.tag),
     ]
+    assert list(temporary.glob("landmarks-metrics-*")) == []
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,12 @@
 
 import http.client
 import json
+import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,9 +43,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 import bentoml
+from landmarks.photos.headers import read_photo_file
 from landmarks.serving.service import Landmarks
 Landmarks.to_asgi()
-photo = Path(sys.argv[1]).read_bytes()
+photo = read_photo_file(Path(sys.argv[1]).read_bytes())
 asyncio.run(Landmarks().backend.answer(photo, "/classify", 1, 1))
 print(json.dumps(sorted(sys.modules)))
 """
@@ -117,16 +121,64 @@ def test_a_client_that_leaves_half_way(address: str, workspace: Path) -> None:
     assert "Traceback" not in (workspace / "serve.log").read_text(encoding="utf-8")
 
 
-def test_probes_metrics_and_page(workspace: Path) -> None:
-    # one of its own: BentoML empties the folder of the figures, one for all that it serves, whenever it starts another
-    with serve([], workspace) as address:
-        assert httpx.get(f"{address}/livez").status_code == 200
-        assert httpx.get(f"{address}/readyz").status_code == 200
-        assert httpx.get(f"{address}/docs.json").json()["info"]["title"] == "landmarks"
-        assert "swagger-ui" in httpx.get(f"{address}/").text
-        httpx.post(f"{address}/classify", files={"image": RED})
-        counted = [line for line in httpx.get(f"{address}/metrics").text.splitlines() if "request_total{" in line]
-    assert any('endpoint="/classify"' in line and 'http_response_code="200"' in line for line in counted)
+def test_probes_metrics_and_page(address: str) -> None:
+    assert httpx.get(f"{address}/livez").status_code == 200
+    assert httpx.get(f"{address}/readyz").status_code == 200
+    assert httpx.get(f"{address}/docs.json").json()["info"]["title"] == "landmarks"
+    assert "swagger-ui" in httpx.get(f"{address}/").text
+    httpx.post(f"{address}/classify", files={"image": RED})
+    assert count_requests(address, "/classify", 200)
+
+
+def count_requests(address: str, endpoint: str, status: int) -> int:
+    counted = [line for line in httpx.get(f"{address}/metrics").text.splitlines() if "request_total{" in line]
+    wanted = (f'endpoint="{endpoint}"', f'http_response_code="{status}"')
+    return sum(int(float(line.split()[-1])) for line in counted if all(label in line for label in wanted))
+
+
+def test_metrics_do_not_grow_with_the_paths_asked_for(address: str) -> None:
+    before = count_requests(address, "unknown", 404)
+    with httpx.Client(base_url=address) as client:
+        for number in range(50):
+            for path in ("nothing", "thumbnails/nothing", "static_content/nothing", "classify/nothing", "%2e%2e/a%0a"):
+                client.get(f"/{path}-{number}-")
+        client.get("/thumbnails/r0")
+        client.get("/classify")
+    assert count_requests(address, "unknown", 404) == before + 150
+    assert count_requests(address, "/thumbnails/{image_id}", 200)
+    assert count_requests(address, "/static_content", 404) >= 50
+    assert count_requests(address, "/classify", 405)
+    metrics = httpx.get(f"{address}/metrics").text
+    assert "nothing" not in metrics
+    endpoints = set(re.findall(r'endpoint="([^"]*)"', metrics))
+    assert len(endpoints) < 20
+
+
+def test_what_a_client_sends_forges_no_line_of_the_log(address: str, workspace: Path) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    forged = b"2001-01-01T00:00:00+0000 [INFO] [forged]"
+    for path, value in (
+        (b"/a%0a" + forged.replace(b" ", b"%20"), b"image/png"),
+        (b"/a%1b%5b2J%e2%80%ae", b"image/png"),
+        (b"/classify", b"image/jpeg; name=caf\xe9.jpg"),
+        (b"/classify", b"image/jpeg; name=\\"),
+        (b"/classify", b"image/jpeg; name=\xc2\x9b31m" + forged),
+    ):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            head = b"POST %b HTTP/1.1\r\nhost: x\r\nuser-agent: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n\r\n"
+            connection.sendall(head % (path, value, value, len(RED)) + RED)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert answer.status == (200 if path == b"/classify" else 404)
+            assert json.loads(answer.read())
+    time.sleep(0.2)  # a line is written after its answer
+    log = (workspace / "serve.log").read_text(encoding="utf-8")
+    assert "Traceback" not in log
+    lines = log.split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert not any(line.startswith("2001") for line in lines)
+    assert any("path=/a%0A2001-01-01T00:00:00+0000%20%5BINFO%5D%20%5Bforged%5D" in line for line in lines)
+    assert any("name=caf%E9.jpg" in line for line in lines)
 
 
 def test_the_target_may_be_named(workspace: Path) -> None:

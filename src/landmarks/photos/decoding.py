@@ -65,7 +65,11 @@ def decode_image(data: bytes, target: ImageFormat) -> Pixels:
     Raises:
         ImageError: the bytes are not a supported image, are damaged, or have more than `target.max_pixels` pixels.
     """
-    photo = read_photo_file(data)
+    return decode_photo(read_photo_file(data), target)
+
+
+def decode_photo(photo: PhotoFile, target: ImageFormat) -> Pixels:
+    """Decode a photo whose header is parsed already; otherwise as `decode_image`."""
     _check_size(photo, target.max_pixels)
     try:
         return _decode(photo, target)

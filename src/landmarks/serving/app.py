@@ -15,6 +15,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
 from landmarks.processors import count_processors
+from landmarks.photos.headers import PhotoFile
 from landmarks.recognizer.recognizer import Recognition
 from landmarks.serving.access import check_key, read_key
 from landmarks.serving.admission import AdmissionControl
@@ -103,6 +104,8 @@ def build_app(get_backend: Callable[[], Backend], receipt: PackageReceipt) -> Fa
         # FastAPI's own pages load scripts from another site
         docs_url=None,
         redoc_url=None,
+        # a redirect would lead to the host that the client names
+        redirect_slashes=False,
         # BentoML already traces requests
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -197,22 +200,25 @@ class PhotoEndpoints:
         limits = self._limits
         with self._admission.open_upload() as upload:
             body = await receive_body(request, limits, upload)
-            content_type = request.headers.get("content-type", "")
-            parts = (request.url.query, content_type, body, self._fields[endpoint], limits)
             # only now, so that slow uploads hold no slot
             with self._admission.acquire():
                 try:
                     async with asyncio.timeout(limits.answer_seconds):
-                        yield await anyio.to_thread.run_sync(parse_request, *parts, limiter=self._parsers)
+                        # not request.url, which is made of the header Host
+                        query = request.scope["query_string"].decode("latin-1")
+                        parts = (query, request.headers, body, self._fields[endpoint], limits)
+                        asked = await anyio.to_thread.run_sync(parse_request, *parts, limiter=self._parsers)
+                        del body, parts  # the photos are copies
+                        yield asked
                 except TimeoutError:
                     raise RequestError(f"No answer within {limits.answer_seconds:g} seconds. Try again.", 503) from None
 
-    async def _recognize(self, photo: bytes, k: int, path: str) -> Recognition:
+    async def _recognize(self, photo: PhotoFile, k: int, path: str) -> Recognition:
         found = await self._get_backend().answer(photo, path, landmarks=k)
         assert found.recognition is not None  # k is at least 1
         return found.recognition
 
-    async def _try_to_recognize(self, photo: bytes | PhotoError, k: int, path: str) -> Recognition | PhotoError:
+    async def _try_to_recognize(self, photo: PhotoFile | PhotoError, k: int, path: str) -> Recognition | PhotoError:
         if isinstance(photo, PhotoError):
             return photo
         try:

@@ -11,9 +11,9 @@ import numpy as np
 
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
-from landmarks.photos.decoding import decode_image
-from landmarks.photos.headers import read_photo_file
 from landmarks.processors import count_processors
+from landmarks.photos.decoding import decode_photo
+from landmarks.photos.headers import PhotoFile
 from landmarks.recognizer.recognizer import Neighbour, Recognition, Recognizer
 from landmarks.recognizer.serving_network import BATCH
 from landmarks.schema.network_format import Floats, Pixels
@@ -66,8 +66,8 @@ class Backend:
         self._threads = anyio.CapacityLimiter(count_processors())
         self._one_thread = anyio.CapacityLimiter(1)
 
-    async def answer(self, photo: bytes, endpoint: str, landmarks: int = 0, neighbours: int = 0) -> QueryResult:
-        """Answer for one encoded photo, and write it to the request log if there is one.
+    async def answer(self, photo: PhotoFile, endpoint: str, landmarks: int = 0, neighbours: int = 0) -> QueryResult:
+        """Answer for one photo that is not decoded yet, and write it to the request log if there is one.
 
         Raises:
             ImageError: the photo cannot be decoded, or similar photos are requested and its embedding is zero.
@@ -82,11 +82,11 @@ class Backend:
             self.log.add(endpoint, result.recognition, result.embedding)
         return result
 
-    async def _decode(self, photo: bytes) -> Pixels:
+    async def _decode(self, photo: PhotoFile) -> Pixels:
         # a large photo takes hundreds of megabytes while it is decoded: one at a time, and in a thread of their own, so
         # that small photos do not wait
-        limiter = self._one_thread if _is_large(photo) else self._threads
-        return await anyio.to_thread.run_sync(decode_image, photo, self._format, limiter=limiter)
+        limiter = self._one_thread if photo.width * photo.height > _LARGE_PIXELS else self._threads
+        return await anyio.to_thread.run_sync(decode_photo, photo, self._format, limiter=limiter)
 
     def list_landmarks(self) -> LandmarksAnswer:
         """List all landmarks that the model can name."""
@@ -163,11 +163,3 @@ def _search(recognizer: Recognizer, queries: Sequence[Query], embeddings: Floats
     most = max(queries[row].neighbours for row in rows)
     found = recognizer.search_embeddings(embeddings[rows], most)
     return {row: tuple(item[: queries[row].neighbours]) for row, item in zip(rows, found, strict=True)}
-
-
-def _is_large(photo: bytes) -> bool:
-    try:
-        found = read_photo_file(photo)
-    except ImageError:
-        return False
-    return found.width * found.height > _LARGE_PIXELS

@@ -7,9 +7,10 @@ other module knows how photos arrive; `schemas.describe_request` describes it in
 import asyncio
 import base64
 import binascii
+import codecs
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,28 +20,31 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, parse_options_header
 from starlette.requests import Request
 
+from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
+from landmarks.photos.headers import PhotoFile, read_photo_file
 from landmarks.serving.admission import Upload
 from landmarks.serving.problems import RequestError, shorten
 from landmarks.serving.schemas import JSON, MULTIPART, PhotoError, PhotoField
 
 _RAW = re.compile(r"image/[^/]+|application/octet-stream")
-_MOST_PARTS = 1000  # a byte in a tiny part takes thousands of times as long to parse as a byte of a photo
+_MOST_PADDING = 100  # spaces after a boundary, which are read one by one
+_BASE64_WHITESPACE = b" \t\r\n"
 _JSON_MARKS = (b"[", b"{", b":", b",")
 
 
 @dataclass(frozen=True)
 class PhotoRequest:
-    """The encoded photos of a request, errors in place of unreadable ones, and the number of answers per photo."""
+    """The photos of a request, not decoded yet, errors in place of unreadable ones, and the number of answers each."""
 
-    photos: tuple[bytes | PhotoError, ...]
+    photos: tuple[PhotoFile | PhotoError, ...]
     k: int
 
     @property
-    def photo(self) -> bytes:
+    def photo(self) -> PhotoFile:
         """The photo of an endpoint that takes exactly one."""
         (photo,) = self.photos
-        assert isinstance(photo, bytes)
+        assert isinstance(photo, PhotoFile)
         return photo
 
 
@@ -76,21 +80,28 @@ async def _read_stream(request: Request, max_bytes: int, upload: Upload) -> None
         raise RequestError(f"The body is larger than {max_bytes} bytes. Send a smaller photo or fewer photos.", 413)
 
 
-def parse_request(query: str, content_type: str, body: bytes, field: PhotoField, limits: ServiceParams) -> PhotoRequest:
+def parse_request(
+    query: str, headers: Mapping[str, str], body: bytes, field: PhotoField, limits: ServiceParams
+) -> PhotoRequest:
     """Read the photos and `k` from a request: from a form, from JSON, or from a photo as the body itself.
+
+    It takes up to a second for a large body, so it belongs in a thread.
 
     Args:
         query: query string of the URL.
-        content_type: value of the header.
+        headers: of the request, their names in lower case.
         body: the complete body.
         field: the field that the endpoint takes.
         limits: default and maximum of `k`.
 
     Raises:
-        RequestError: the content type is not supported, the body is damaged, or a field is missing or invalid.
+        RequestError: the content type or encoding is not supported, the body is damaged, or a field is missing or
+            invalid, or the only photo is not in a supported format.
     """
+    if coding := headers.get("content-encoding", "").strip().lower().removeprefix("identity"):
+        raise RequestError(f"The body has the content encoding {shorten(coding)}. Send it uncompressed.", 415)
     sent_k = _parse_query(query, field)
-    sent = _parse_body(content_type, body, field)
+    sent = _parse_body(headers.get("content-type", ""), body, field)
     allowed = {field.name, "k"} if field.takes_k else {field.name}
     if unknown := [name for name, _ in sent if name not in allowed]:
         optional = " and optionally 'k'" if field.takes_k else ""
@@ -100,10 +111,18 @@ def parse_request(query: str, content_type: str, body: bytes, field: PhotoField,
         raise RequestError(f"The field {field.name!r} is missing.")
     if len(photos) > field.most:
         raise RequestError(f"The field {field.name!r} takes at most {field.most} photo(s); received {len(photos)}.")
-    for photo in photos:
-        if isinstance(photo, PhotoError) and field.most == 1:
-            raise RequestError(photo.error)
-    return PhotoRequest(photos, read_k([*sent_k, *(value for name, value in sent if name == "k")], limits))
+    k = read_k([*sent_k, *(value for name, value in sent if name == "k")], limits)
+    read = tuple(photo if isinstance(photo, PhotoError) else _read_photo(photo) for photo in photos)
+    if field.most == 1 and isinstance(read[0], PhotoError):
+        raise RequestError(read[0].error)
+    return PhotoRequest(read, k)
+
+
+def _read_photo(photo: bytes) -> PhotoFile | PhotoError:
+    try:
+        return read_photo_file(photo)
+    except ImageError as error:
+        return PhotoError(str(error))
 
 
 def read_k(values: Sequence[Any], limits: ServiceParams) -> int:
@@ -158,12 +177,17 @@ def parse_form(content_type: str, body: bytes, field: PhotoField) -> list[tuple[
         RequestError: the body is damaged or truncated, has too many parts, or holds text instead of a photo.
     """
     _, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary", b"")
     sent: list[tuple[str, Any]] = []
     ends: list[bool] = []
+    most = _count_parts(field)
+    # counted before parsing: what looks like a boundary takes thousands of times as long as a byte of a photo
+    if body.count(delimiter := b"\r\n--" + boundary) > most:
+        raise RequestError(f"The body has more than {most} parts.")
+    if re.search(re.escape(delimiter) + b"[ \t]{%d}" % _MOST_PADDING, body):
+        raise RequestError(f"The body is not valid {MULTIPART}: a boundary is followed by too many spaces.")
 
     def add(part: Field | File) -> None:
-        if len(sent) == _MOST_PARTS:
-            raise RequestError(f"The body has more than {_MOST_PARTS} parts.")
         name = (part.field_name or b"").decode("utf-8", "replace")
         if isinstance(part, File):
             part.file_object.seek(0)
@@ -182,7 +206,7 @@ def parse_form(content_type: str, body: bytes, field: PhotoField) -> list[tuple[
             add,
             add,
             on_end=lambda: ends.append(True),
-            boundary=options.get(b"boundary", b""),
+            boundary=boundary,
             # python-multipart writes larger files to disk
             config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},
         )
@@ -203,11 +227,12 @@ def parse_json(body: bytes, field: PhotoField) -> list[tuple[str, Any]]:
         RequestError: the body is not such an object, or has too many photos.
     """
     # counted before parsing: millions of them become Python objects 20 times the size of the body
-    if sum(body.count(mark) for mark in _JSON_MARKS) > 2 * field.most + 16:
+    if sum(body.count(mark) for mark in _JSON_MARKS) > _count_parts(field):
         raise RequestError(f"The body is not of the form {field.json_form}, or has too many photos.")
     try:
         # field names and base64 are ASCII; one emoji would make the text take four bytes per character
-        value = json.loads(body.decode("ascii"), object_pairs_hook=_refuse_repeats, parse_constant=_refuse_constant)
+        text = body.removeprefix(codecs.BOM_UTF8).decode("ascii")
+        value = json.loads(text, object_pairs_hook=_refuse_repeats, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise RequestError(f"The body is not valid JSON of the form {field.json_form}.") from None
     if not isinstance(value, dict):
@@ -220,15 +245,21 @@ def parse_json(body: bytes, field: PhotoField) -> list[tuple[str, Any]]:
 
 
 def _decode_photo(value: Any, field: PhotoField) -> bytes | PhotoError:
-    """Decode base64 as in RFC 4648, section 4."""
+    """Decode base64 as in RFC 4648, section 4; it may be broken into lines, and lack its padding."""
     if not isinstance(value, str):
         return PhotoError(f"The field {field.name!r} must hold photos as base64 strings.")
     try:
-        return base64.b64decode(value, validate=True)
+        data = value.encode("ascii").translate(None, _BASE64_WHITESPACE).rstrip(b"=")
+        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError):
         return PhotoError(
             f"The field {field.name!r} is not base64: {shorten(value)}. URLs are not fetched, including `data:` URLs."
         )
+
+
+def _count_parts(field: PhotoField) -> int:
+    """Most parts of a form, or marks of a JSON object: twice what an honest client sends, and a few more."""
+    return 2 * field.most + 16
 
 
 def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 import logging
 import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import bentoml
 import pydantic
+from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from bentoml.exceptions import ImportServiceError
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from landmarks.errors import ArtifactError
@@ -22,10 +24,13 @@ from landmarks.recognizer.recognizer import Recognizer
 from landmarks.serving.access import read_origins
 from landmarks.serving.app import DESCRIPTION, TITLE, build_app
 from landmarks.serving.backend import Backend
+from landmarks.serving.metrics import RouteMetrics, keep_folder, lock_folder, use_own_folder
 from landmarks.serving.problems import HANDLERS, REQUEST_ID, RequestIds
 from landmarks.serving.receipt import PackageReceipt, read_receipt
 from landmarks.serving.request_log import PATH_VARIABLE, RequestLog
 from landmarks.serving.schemas import PhotoField, describe_k, list_photo_fields
+from landmarks.serving.server import use_own_server
+from landmarks.serving.veil import Unveil, Veil, escape_log
 
 # By default glibc keeps the memory of large photos for later ones. With these settings it returns blocks of a megabyte
 # at once, and has few memory pools for threads.
@@ -37,7 +42,7 @@ _ENVIRONMENT = {
 
 
 class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's types are not followed
-    """A service that describes its mounted application, which BentoML does not, and answers all errors in one form."""
+    """A service that describes its mounted application, which BentoML does not, and is safe before strangers."""
 
     @property
     def openapi_spec(self) -> dict[str, Any]:
@@ -53,13 +58,23 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's
     def to_asgi(self, *arguments: Any, **options: Any) -> Starlette:
         """Build the ASGI application, without BentoML's time limit; ours is `service.answer_seconds`.
 
-        Errors of unknown paths, and of paths that BentoML answers, are problem details too.
+        Errors of unknown paths, and of paths that BentoML answers, are problem details too. The process that calls this
+        is to serve it: its log and its server are changed.
         """
         app: Starlette = super().to_asgi(*arguments, **options)
         # BentoML starts a timer per request and does not stop it when the answer is sent. Until it ends, it keeps the
         # whole request in memory: 150 MB at 200 requests per second.
-        app.user_middleware = [item for item in app.user_middleware if item.cls is not TimeoutMiddleware]
+        kept = [item for item in app.user_middleware if item.cls is not TimeoutMiddleware]
+        for item in kept:
+            if item.cls is RunnerTrafficMetricsMiddleware:
+                item.cls = partial(RouteMetrics, service=app)
+        app.user_middleware = [Middleware(Veil), *kept]
+        app.router.redirect_slashes = False  # a redirect would lead to the host that the client names
         app.exception_handlers.update(HANDLERS)
+        escape_log()
+        use_own_server()
+        if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):  # set for workers
+            lock_folder(Path(folder))
         return app
 
 
@@ -71,6 +86,7 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
         return backend
 
     app = build_app(get_backend, receipt)
+    use_own_folder()
 
     class Landmarks:
         # a class attribute, because BentoML packs no model that is loaded by its tag in __init__
@@ -90,6 +106,12 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
             """Check the model once, before workers start: BentoML endlessly restarts a worker that fails to start."""
             _check(receipt)
 
+        @bentoml.on_deployment  # type: ignore[untyped-decorator]
+        @staticmethod
+        def keep_metrics() -> None:
+            """Keep the folder of the metrics while the service runs."""
+            keep_folder()
+
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
         def close(self) -> None:
             self.backend.close()
@@ -102,6 +124,7 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
     )
     service: DescribedService = decorate(Landmarks)
     service.mount_asgi_app(app, name=TITLE)
+    service.add_asgi_middleware(Unveil)
     service.add_asgi_middleware(RequestIds)
     if origins := read_origins():
         service.add_asgi_middleware(
