@@ -66,9 +66,12 @@ campaign: setup ## The long runs of docs/results.md (hours)
 chaos: setup ## Try to break the promises of docs/reliability.md (up to an hour); one: make chaos NAMES=flips
 	$(BIN)/python -m chaos $(NAMES)
 
-lock: ## Resolve requirements.lock anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --no-annotate --extra app --extra postgres --group dev pyproject.toml -o requirements.lock
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+lock: ## Resolve requirements.lock anew, and what the images of deploy/ take from it (needs uv)
+	$(LOCK) --extra app --extra postgres --group dev pyproject.toml -o requirements.lock
+	$(LOCK) -c requirements.lock deploy/page.in -o deploy/page.lock
+	$(LOCK) -c requirements.lock deploy/mlflow.in -o deploy/mlflow.lock
 
 clean: ## Remove the environment and work in progress, keep data, models and reports
 	rm -rf .venv .work

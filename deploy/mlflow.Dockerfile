@@ -1,10 +1,8 @@
 # MLflow's server with the driver of PostgreSQL. Build context: the project's root.
 FROM python:3.11.13-slim-bookworm
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
-COPY requirements.lock /tmp/
-# the locked versions, of these packages and what they need alone
-RUN grep -v -- --hash /tmp/requirements.lock | sed 's/ \\$//' > /tmp/versions.txt \
- && pip install --no-cache-dir --disable-pip-version-check -c /tmp/versions.txt mlflow 'psycopg[binary]' \
+COPY deploy/mlflow.lock /tmp/
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /tmp/mlflow.lock \
  && useradd --create-home mlflow \
  && install -d -o mlflow /artifacts
 USER mlflow

@@ -16,7 +16,9 @@ from typing import Any
 import bentoml
 import httpx
 import pytest
-from colours import PROJECT, find_free_port, make_photo, serve
+from bentoml._internal.container import construct_containerfile
+from colours import BENTOML, PROJECT, find_free_port, make_photo, serve, wait_until_ready
+from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
 from landmarks.serving.receipt import PackageReceipt
@@ -28,6 +30,13 @@ COMPOSE: dict[str, Any] = YAML(typ="safe").load((DEPLOY / "compose.yaml").read_t
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana/dashboards/landmarks.json").read_text())
 EXAMPLE = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / ".env.example").read_text(), re.MULTILINE))
+# all of the machine read-only, but for a small disk in the folder $1
+_READ_ONLY = """
+mkdir -p "$1/tmpfs" && mount -t tmpfs -o size=256m tmpfs "$1/tmpfs" || exit 1
+for mount in / /tmp "$(stat -c %m "$1")"; do mount -o remount,bind,ro "$mount" 2>/dev/null; done
+touch "$1/file" 2>/dev/null && exit 1
+shift; exec "$@"
+"""
 VARIABLE = re.compile(r"\$\{(\w+)(:[-?][^}]*)?\}")
 ANALYTICS = {
     "service": {"BENTOML_DO_NOT_TRACK": "True"},
@@ -84,6 +93,46 @@ def test_who_waits_for_whom() -> None:
             else:
                 assert "restart" not in SERVICES[other]
         assert set(waits) <= set(SERVICES)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is True
+    assert "/tmp" in [mount.split(":")[0] for mount in service["tmpfs"]]
+    assert not service.get("privileged")
+    # chown of a new volume, and nothing else, is done as root
+    assert ("cap_add" in service) == (service.get("user") == "root") == (name == "log-folder")
+    assert service.get("cap_add", ["CHOWN"]) == ["CHOWN"]
+    assert not any("docker.sock" in mount for mount in service.get("volumes", []))
+
+
+def test_the_service_runs_where_it_can_write_to_nothing_but_its_tmpfs(receipt: PackageReceipt, tmp_path: Path) -> None:
+    command = ["unshare", "-rm", "sh", "-c", _READ_ONLY]
+    if subprocess.run([*command, "sh", str(tmp_path), "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no mount can be made here")
+    settings = SERVICES["service"]["environment"]
+    assert settings["BENTOML_HOME"].startswith("/tmp/")
+    scratch, port = tmp_path / "tmpfs", find_free_port()
+    environment = {"TMPDIR": str(scratch), "HOME": "/nowhere", "BENTOML_HOME": str(scratch / "bentoml")}
+    # the folder that becomes the image
+    with construct_containerfile(bentoml.bentos.get(receipt.tag)) as (folder, _), (tmp_path / "log").open("wb") as log:
+        serve_it = [str(BENTOML), "serve", folder, "--host", "127.0.0.1", "--port", str(port)]
+        process = subprocess.Popen(
+            [*command, "sh", str(tmp_path), *serve_it], env=os.environ | environment, stdout=log, stderr=log, cwd="/"
+        )
+        try:
+            wait_until_ready(f"http://127.0.0.1:{port}", process, tmp_path / "log")
+            answer = httpx.post(f"http://127.0.0.1:{port}/classify", files={"image": make_photo((255, 0, 0))})
+            assert answer.json()["predictions"][0]["name"] == "Red Tower"
+            assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 200
+        finally:
+            process.terminate()
+            process.wait(30)
+    assert "Traceback" not in (tmp_path / "log").read_text(errors="replace")
 
 
 def test_secrets_come_from_the_environment_alone() -> None:
@@ -258,8 +307,26 @@ def test_dockerfiles_copy_what_is_there_and_run_without_root(name: str) -> None:
     assert set(sources) <= set(admitted)
     assert all((PROJECT / source).exists() for source in sources)
     assert re.findall(r"^USER (\w+)", text, re.MULTILINE)[-1] != "root"
-    # what is installed is in the lock
-    [wanted] = re.findall(r"-c /tmp/versions.txt (.*) \\$", text, re.MULTILINE)
-    lock = (PROJECT / "requirements.lock").read_text()
-    for package in wanted.replace("'", "").split():
-        assert re.search(rf"^{package.split('[')[0]}==", lock, re.MULTILINE), package
+    [command] = re.findall(r"^RUN (pip install .*) \\$", text, re.MULTILINE)
+    assert "--require-hashes" in command
+    assert command.endswith(f"-r /tmp/{name}.lock")
+
+
+@pytest.mark.parametrize("name", ["page", "mlflow"])
+def test_images_install_what_the_lock_has_with_its_hashes(name: str) -> None:
+    whole, part = read_lock(PROJECT / "requirements.lock"), read_lock(DEPLOY / f"{name}.lock")
+    wanted = [Requirement(line).name for line in (DEPLOY / f"{name}.in").read_text().split()]
+    assert wanted
+    assert set(wanted) <= set(part)
+    for package, pin in part.items():
+        assert pin == whole[package]
+
+
+def read_lock(path: Path) -> dict[str, tuple[str, frozenset[str]]]:
+    """Package, version and hashes of every line of a lock."""
+    lines = path.read_text().replace("\\\n", " ").splitlines()
+    pins = [re.fullmatch(r"([\w.-]+)(?:\[[\w,-]+\])?==(\S+) (.*)", line) for line in lines if line]
+    assert all(pins)
+    read = {pin[1]: (pin[2], frozenset(re.findall(r"--hash=(sha256:[0-9a-f]{64})", pin[3]))) for pin in pins if pin}
+    assert all(hashes for _, hashes in read.values())
+    return read
