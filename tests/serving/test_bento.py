@@ -1,5 +1,6 @@
 """Packing a recognizer: the model store, the Bento and its receipt."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from landmarks.errors import ArtifactError
 from landmarks.files import compute_sha256
 from landmarks.params import ServiceParams
 from landmarks.recognizer.format import check_recognizer
+from landmarks.serving.locked_hashes import add_hashes
 from landmarks.serving.packaging import find_recognizer, has_bento, import_recognizer, pin_requirements
 from landmarks.serving.receipt import PackageReceipt, read_receipt
 from reseal import change_sealed
@@ -113,14 +115,39 @@ def test_the_bento_names_no_package_index(receipt: PackageReceipt) -> None:
 
 def test_the_bentos_requirements_are_pinned_and_few(receipt: PackageReceipt) -> None:
     text = (Path(bentoml.bentos.get(receipt.tag).path) / "env/python/requirements.txt").read_text(encoding="utf-8")
-    pins = dict(line.split("==") for line in text.split())
-    assert len(pins) == len(text.split())
+    joined = re.sub(r" \\\n +", " ", text)
+    lines = [re.fullmatch(r"([\w.-]+)==(\S+)((?: --hash=sha256:[0-9a-f]{64})*)", line) for line in joined.splitlines()]
+    assert all(lines)
+    pins = {line[1]: line[2] for line in lines if line}
+    # BentoML's own line about itself comes last; pip and uv take the hashes of the first
+    assert [line[1] for line in lines if line and not line[3]] == ["bentoml"]
+    assert len(pins) == len(lines) - 1
     for name, pinned in pins.items():
         assert version(name) == pinned
     assert {Requirement(text).name.lower() for text in OPTIONS["python"]["packages"]} <= {
         name.replace("ruamel-", "ruamel.") for name in pins
     }
     assert pins.keys().isdisjoint({"tensorflow", "keras", "mlflow", "dvc", "great-expectations", "pandas", "pyarrow"})
+
+
+def test_hashes_are_those_of_the_lock(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(
+        "a==1 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\n"
+        "b.c==2 ; sys_platform == 'linux' \\\n    --hash=sha256:22\n"
+        "b.c==3 ; python_version < '3.12' \\\n    --hash=sha256:33\n"
+    )
+    assert add_hashes(["a==1", "b.c==3"], lock) == ["a==1 --hash=sha256:00 --hash=sha256:11", "b.c==3 --hash=sha256:33"]
+
+
+@pytest.mark.parametrize("pins", [["a==1", "a==2"], ["b==1"]])
+def test_without_all_hashes_there_are_none_and_the_log_says_so(
+    pins: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "requirements.lock").write_text("a==1 \\\n    --hash=sha256:00\n")
+    assert add_hashes(pins, tmp_path / "requirements.lock") == pins
+    assert pins[-1] in caplog.text
+    assert add_hashes(pins, tmp_path / "nothing") == pins
 
 
 def test_pins_follow_what_packages_need() -> None:

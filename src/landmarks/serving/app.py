@@ -47,6 +47,7 @@ DESCRIPTION = (
     "If the service has a key, send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
 )
 _CACHE = "private, max-age=86400"
+_LARGE_BODY = 2_000_000  # bytes
 _DECIMALS = 7  # of an embedding; float32 has about 7 digits
 _REF = "#/components/schemas/{model}"
 _REQUEST_ID = {
@@ -124,6 +125,7 @@ class PhotoEndpoints:
         self._fields = list_photo_fields(limits)
         self._admission = AdmissionControl(limits)
         self._parsers = anyio.CapacityLimiter(count_processors())
+        self._large_parser = anyio.CapacityLimiter(1)
 
     def add_to(self, app: FastAPI) -> None:
         """Add the routes to an application."""
@@ -207,7 +209,9 @@ class PhotoEndpoints:
                         # not request.url, which is made of the header Host
                         query = request.scope["query_string"].decode("latin-1")
                         parts = (query, request.headers, body, self._fields[endpoint], limits)
-                        asked = await anyio.to_thread.run_sync(parse_request, *parts, limiter=self._parsers)
+                        # parsing a large body keeps other threads waiting, so there is one at a time
+                        parsers = self._large_parser if len(body) > _LARGE_BODY else self._parsers
+                        asked = await anyio.to_thread.run_sync(parse_request, *parts, limiter=parsers)
                         del body, parts  # the photos are copies
                         yield asked
                 except TimeoutError:

@@ -20,6 +20,7 @@ from landmarks.params import ServiceParams
 from landmarks.recognizer.format import check_recognizer
 from landmarks.schema.network_format import KERAS_MODEL_FILE
 from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt, write_receipt
+from landmarks.serving.locked_hashes import LOCK, add_hashes
 
 BENTOFILE = "bentofile.yaml"
 _VERSION_DIGITS = 12
@@ -106,7 +107,7 @@ def build_bento(
         ArtifactError: `bentofile.yaml` or a file that it includes is missing, a package is not installed or has
             another version, or BentoML cannot build.
     """
-    options = _pin_packages(_read_options(project))
+    options = _pin_packages(_read_options(project), project / LOCK)
     facts = {"model_name": model_name, "model_version": version, "run_id": run_id, "alias": alias}
     sections = [section.model_dump(mode="json") for section in (origin, service)]
     content = compute_fingerprint([facts, model_tag, *sections, options, _digest_sources(project, options)])
@@ -201,10 +202,10 @@ def _read_options(project: Path) -> dict[str, Any]:
     return options
 
 
-def _pin_packages(options: dict[str, Any]) -> dict[str, Any]:
+def _pin_packages(options: dict[str, Any], lock: Path) -> dict[str, Any]:
     python = options["python"]
-    # BentoML adds the pin of itself
-    pins = [pin for pin in pin_requirements(python["packages"]) if not pin.startswith("bentoml==")]
+    # BentoML adds the pin of itself once more, without a hash
+    pins = add_hashes(pin_requirements(python["packages"]), lock)
     return options | {"python": python | {"packages": pins}}
 
 
