@@ -116,7 +116,11 @@ def test_the_bento_names_no_package_index(receipt: PackageReceipt) -> None:
 def test_the_bentos_requirements_are_pinned_and_few(receipt: PackageReceipt) -> None:
     text = (Path(bentoml.bentos.get(receipt.tag).path) / "env/python/requirements.txt").read_text(encoding="utf-8")
     joined = re.sub(r" \\\n +", " ", text)
-    lines = [re.fullmatch(r"([\w.-]+)==(\S+)((?: --hash=sha256:[0-9a-f]{64})*)", line) for line in joined.splitlines()]
+    lines = [
+        re.fullmatch(r"([\w.-]+)==(\S+)((?: --hash=sha256:[0-9a-f]{64})*)", line)
+        for line in joined.splitlines()
+        if line
+    ]
     assert all(lines)
     pins = {line[1]: line[2] for line in lines if line}
     # BentoML's own line about itself comes last; pip and uv take the hashes of the first
