@@ -19,8 +19,8 @@ from landmarks.files import compute_fingerprint, compute_sha256, open_scratch, w
 from landmarks.params import ServiceParams
 from landmarks.recognizer.format import check_recognizer
 from landmarks.schema.network_format import KERAS_MODEL_FILE
-from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt, write_receipt
 from landmarks.serving.locked_hashes import LOCK, add_hashes
+from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt, write_receipt
 
 BENTOFILE = "bentofile.yaml"
 _VERSION_DIGITS = 12
