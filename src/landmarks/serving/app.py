@@ -14,8 +14,8 @@ from fastapi.openapi.docs import get_swagger_ui_html
 
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
-from landmarks.processors import count_processors
 from landmarks.photos.headers import PhotoFile
+from landmarks.processors import count_processors
 from landmarks.recognizer.recognizer import Recognition
 from landmarks.serving.access import check_key, read_key
 from landmarks.serving.admission import AdmissionControl

@@ -11,9 +11,9 @@ import numpy as np
 
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
-from landmarks.processors import count_processors
 from landmarks.photos.decoding import decode_photo
 from landmarks.photos.headers import PhotoFile
+from landmarks.processors import count_processors
 from landmarks.recognizer.recognizer import Neighbour, Recognition, Recognizer
 from landmarks.recognizer.serving_network import BATCH
 from landmarks.schema.network_format import Floats, Pixels
