@@ -1,14 +1,18 @@
 """Files and folders are whole or absent; digests follow the content; a lock has one holder."""
 
+import csv
 import errno
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from landmarks import files
 from landmarks.errors import ArtifactError, LandmarksError
@@ -19,12 +23,22 @@ from landmarks.files import (
     explain_fault,
     hold_lock,
     open_scratch,
+    parse_integer,
+    parse_yaml,
     read_json,
+    read_record,
+    read_rows,
     replace_file,
     replace_folder,
     write_json,
     write_text,
 )
+
+
+@dataclass(frozen=True)
+class Counts:
+    name: str
+    counts: tuple[int, ...] = ()
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -283,3 +297,133 @@ def test_a_lock_has_one_holder_and_ends_with_it(tmp_path: Path) -> None:
         with pytest.raises(LandmarksError, match="Another landmarks process"), hold_lock(lock, "training plain"):
             pass
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 3000 + "]" * 3000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+        ('{"a": NaN}', "not finite"),
+        ('{"a": [1e999]}', "not finite"),
+        ('{"a": 36893488147419103232}', "more than 64 bits"),
+        ("9" * 5000, "Exceeds the limit"),
+        ('{"a": {"b": 1, "b": 2}}', "the key 'b' twice"),
+        ('{"a": "\\ud800"}', "surrogates"),
+        ('{"\\ud800": 1}', "surrogates"),
+        ('["a\\u0000"]', "zero character"),
+        ("\ufeff{}", "BOM"),
+    ],
+)
+def test_json_that_cannot_be_worked_with_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ArtifactError, match=f"a\\.json is not valid JSON .*{message}"):
+        read_json(tmp_path / "a.json")
+
+
+def test_integers_of_64_bits_and_all_finite_numbers_are_read(tmp_path: Path) -> None:
+    values = [2**64 - 1, -(2**64) + 1, 1.7e308, -0.0, True, None, "\U0010ffff"]
+    assert read_json(write_json(tmp_path / "a.json", values)) == values
+
+
+def test_a_json_file_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.json").open("wb") as stream:
+        stream.truncate(1 << 30)
+    with pytest.raises(ArtifactError, match="larger than 64 MiB"):
+        read_json(tmp_path / "a.json")
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="cannot be read: Is a directory"):
+        read_json(tmp_path)
+    with pytest.raises(ArtifactError, match="cannot be read: Is a directory"):
+        list(read_rows(tmp_path, ("a",)))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({}, "name: Field required"),
+        ({"name": 1}, "name: Input should be a valid string .received 1"),
+        ({"name": "a", "counts": [True]}, r"counts\.0: Input should be a valid integer"),
+        ([], "the whole file: "),
+    ],
+)
+def test_a_record_of_other_types_is_refused(tmp_path: Path, value: object, message: str) -> None:
+    with pytest.raises(ArtifactError, match=rf"a\.json cannot be used: {message}.*Start anew\."):
+        read_record(write_json(tmp_path / "a.json", value), Counts, "Start anew.")
+
+
+def test_a_record_is_read_into_its_class(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "a.json", {"name": "a", "counts": [1, 2], "unknown": 1})
+    assert read_record(path, Counts) == Counts("a", (1, 2))
+    assert read_record(path, dict[str, Any])["unknown"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: " + "[" * 3000 + "]" * 3000, "nested more than 64 deep"),
+        ("a: " + "{a: " * 3000 + "}" * 3000, "nested more than 64 deep"),
+        ("- " * 3000, "nested more than 64 deep"),
+        ("? " * 40 + "a", "a key is not a plain text"),
+        ("k: &k [1]\n*k : 2", "a key is not a plain text"),
+        ("a: &a [*a]", "inside of its own anchor"),
+        ("a: &a x\nb: &a y", "the anchor &a is there twice"),
+        ("a: [" + "1, " * 5000 + "]", "more than 5,000 values"),
+        ("a: 1 #" + "x" * (64 << 10), "longer than 64 KiB"),
+        ("a: !!python/object/apply:os.system [ls]", "tags are not used"),
+        ("a: 0x" + "f" * 5000, "more than 64 bits"),
+        ("a: 2001-99-99", "month must be"),
+        ("a: 0x_", "out of range"),
+        ('a: "\\ud800"', "surrogates"),
+        ('a: "\\0"', "zero character"),
+        ("a: 1\na: 2", "duplicate key"),
+        ("a: 1\n---\nb: 1", "single document"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["rt", "safe"])
+def test_yaml_that_cannot_be_worked_with_is_refused(text: str, message: str, kind: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_yaml(text, YAML(typ=kind))
+
+
+@pytest.mark.parametrize("kind", ["rt", "safe"])
+def test_aliases_are_counted_in_full_before_they_are_followed(kind: str) -> None:
+    few = "a: &a [1, 2]\nb: &b {x: *a, y: *a}\nc: [*b, *b]\n"
+    assert parse_yaml(few, YAML(typ=kind))["c"][1]["y"] == [1, 2]
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+    with pytest.raises(ValueError, match="with every alias in full"):
+        parse_yaml(bomb, YAML(typ=kind))
+
+
+@pytest.mark.parametrize("text", ["1", "-20", "007", "9" * 18])
+def test_whole_numbers_are_parsed(text: str) -> None:
+    assert parse_integer(text) == int(text)
+
+
+@pytest.mark.parametrize("text", ["", " 1", "1_0", "+1", "1.0", "\u0663", "9" * 19, "--1", "1\n"])
+def test_what_is_no_whole_number_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a whole number"):
+        parse_integer(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "first line"),
+        ("b\n1\n", "first line is 'b', expected a"),
+        ("a,a\n1,2\n", "first line"),
+        ("a,b\n1\n", "line 2 has 1 cells, the header 2"),
+        ("a,b\n1,2,3\n", "line 2 has 3 cells"),
+        ("a,b\n1,\0\n", "zero character"),
+        ('a,b\n1,"2', "unexpected end"),
+        (f"a\n{'x' * (1 << 20)}x\n", "field larger"),
+    ],
+)
+def test_other_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    before = csv.field_size_limit()
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(ArtifactError, match=rf"a\.csv is not a table of a .*{message}"):
+        list(read_rows(tmp_path / "a.csv", ("a",)))
+    assert csv.field_size_limit() == before

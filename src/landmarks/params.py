@@ -11,11 +11,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from landmarks.errors import ParamsError
-from landmarks.files import replace_file
+from landmarks.files import parse_yaml, replace_file
 
 PARAMS_PATH = Path("params.yaml")
 EXPERIMENTS_PATH = Path("experiments")
@@ -432,10 +431,12 @@ def _yaml() -> YAML:
 
 def _read_yaml(path: Path) -> Any:
     try:
-        value = _yaml().load(path.read_text(encoding="utf-8"))
+        value = parse_yaml(path.read_text(encoding="utf-8"), _yaml())
     except FileNotFoundError:
         raise ParamsError(f"{path} is missing. Run from the project's root, or `landmarks params default`.") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ParamsError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(value, dict):
         raise ParamsError(f"{path} must hold sections such as `acquire:`, received {type(value).__name__}.")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from landmarks.photos import perceptual_hash
 from landmarks.photos.decoding import decode_image
 from landmarks.photos.perceptual_hash import Hashes, compute_perceptual_hash, count_near
 from landmarks.schema.network_format import ImageFormat
@@ -42,6 +43,35 @@ def test_pairs_that_match_in_several_bands_are_counted_once(max_bits: int) -> No
     references = rng.integers(0, 1 << 6, 200).astype(np.uint64) << np.uint64(29)
     queries = rng.integers(0, 1 << 6, 100).astype(np.uint64) << np.uint64(29)
     assert count_near(references, queries, max_bits).tolist() == count_slowly(references, queries, max_bits)
+
+
+@pytest.mark.parametrize("max_bits", [2, 7, 8, 20])
+@pytest.mark.parametrize("most", [1, 9, 40, 1000])
+def test_counts_do_not_depend_on_the_size_of_the_blocks(
+    max_bits: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(perceptual_hash, "_MAX_PAIRS", most)
+    references = np.concatenate([make_hashes(20, seed=0), make_hashes(12, seed=1) % 64])
+    queries = np.concatenate([flip_bits(references, 2, seed=2), make_hashes(9, seed=3) % 64])
+    assert count_near(references, queries, max_bits).tolist() == count_slowly(references, queries, max_bits)
+
+
+def test_blocks_of_pairs_hold_every_pair_once_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perceptual_hash, "_MAX_PAIRS", 10)
+    first = np.array([0, 5, 7, 7, 2, 100, 3])
+    last = np.array([4, 12, 8, 7, 6, 103, 14])
+    blocks = list(perceptual_hash._expand(first, last))
+    pairs = [(int(row), int(place)) for rows, places in blocks for row, place in zip(rows, places, strict=True)]
+    assert pairs == [(row, place) for row in range(7) for place in range(first[row], last[row])]
+    # a range belongs to the block in which it starts
+    assert [len(rows) for rows, _ in blocks] == [11, 19]
+
+
+def test_bands_share_out_all_bits() -> None:
+    for max_bits in range(8):
+        last = np.array([(1 << 64) - 1], np.uint64)
+        assert count_near(last, flip_bits(last, max_bits, seed=0), max_bits).tolist() == [1]
+        assert count_near(last, flip_bits(last, max_bits + 1, seed=0), max_bits).tolist() == [0]
 
 
 @pytest.mark.parametrize("max_bits", [3, 20])

@@ -74,3 +74,21 @@ def test_what_is_being_answered_keeps_its_bytes(admission: AdmissionControl) -> 
     with admission.open_upload() as later:
         later.add(bytes(100))
         assert len(later.take_body()) == 100
+
+
+def test_a_dropped_upload_gives_its_bytes_back_once(admission: AdmissionControl) -> None:
+    with admission.open_upload() as first:
+        with admission.open_upload() as second:
+            second.add(bytes(60))
+            first.add(bytes(50))  # drops the second, which is released again when its block ends
+            assert (second.body, second.counted, first.counted) == (bytearray(), 0, 50)
+        first.add(bytes(50))
+        assert first.counted == 100
+        first.add(b"1")
+        with pytest.raises(RequestError):
+            first.take_body()
+    with admission.open_upload() as later:
+        later.add(bytes(100))
+        later.add(b"1")
+        with pytest.raises(RequestError):
+            later.take_body()

@@ -13,7 +13,7 @@ import pytest
 from landmarks.errors import ArtifactError, LandmarksError
 from landmarks.tracking.receipts import Receipt, read_history
 from landmarks.tracking.reconcile import reconcile_evaluation, reconcile_run
-from landmarks.tracking.runs import RECEIPT_TAG, Store, find_run, get_run, list_files, read_values
+from landmarks.tracking.runs import RECEIPT_TAG, Store, find_run, get_run, list_files, name_epoch, read_values
 from landmarks.tracking.store import (
     DatasetInfo,
     TrackedRun,
@@ -348,3 +348,19 @@ def test_a_garbled_history_is_named_or_empty(tmp_path: Path, text: str) -> None:
         return
     with pytest.raises(ArtifactError, match=r"history\.csv is not a table of metrics per epoch"):
         read_history(path)
+
+
+def test_epochs_that_are_logged_again_are_spread_over_the_run(database: Path, reports: Path) -> None:  # noqa: ARG001
+    receipt = replace(train(reports), started_ms=1_000_000, ended_ms=1_100_000)
+    store = open_store()
+    store.client.delete_run(receipt.run_id)
+    history = [{"epoch": epoch, "loss": 1.0 / epoch} for epoch in (1, 2, 3)]
+    run_id, _ = reconcile_run(store, receipt, history, reports)
+    name = next(iter(name_epoch({"loss": 1.0})))
+    times = [metric.timestamp for metric in store.client.get_metric_history(run_id, name)]
+    assert times == [1_033_333, 1_066_666, 1_100_000]
+    history[1]["loss"] = 7.0
+    assert reconcile_run(store, receipt, history, reports) == (run_id, [name])
+    corrected = [metric for metric in store.client.get_metric_history(run_id, name) if metric.value == 7.0]
+    assert [metric.step for metric in corrected] == [2]
+    assert corrected[0].timestamp > 1_100_000

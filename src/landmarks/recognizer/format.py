@@ -3,7 +3,6 @@
 No other module opens these files. docs/pipeline.md documents them.
 """
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import pydantic
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_fingerprint, read_json
+from landmarks.files import compute_fingerprint, parse_integer, read_json, read_rows
 from landmarks.schema.network_format import KERAS_MODEL_FILE, ImageFormat
 from landmarks.schema.vocabulary import VOCABULARY_FILE
 from landmarks.seals import FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
@@ -226,18 +225,17 @@ def read_items(path: Path) -> Items:
     """Read `items.csv`; files of earlier versions have no credits, which are empty then.
 
     Raises:
-        ArtifactError: a column is missing or a label is not a number.
+        ArtifactError: the file is missing, a column is missing, or a label is not a number.
     """
     image_ids, labels, owners = [], [], []
     known: dict[Credit, Credit] = {}  # equal credits share one object, since a gallery may have a million rows
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                image_ids.append(row["image_id"])
-                labels.append(int(row["label"]))
-                owner = Credit(*(sys.intern(row.get(column) or "") for column in Credit._fields))
-                owners.append(known.setdefault(owner, owner))
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        for row in read_rows(path, ("image_id", "label")):
+            image_ids.append(row["image_id"])
+            labels.append(parse_integer(row["label"]))
+            owner = Credit(*(sys.intern(row.get(column, "")) for column in Credit._fields))
+            owners.append(known.setdefault(owner, owner))
+    except ValueError as error:
         raise ArtifactError(f"{path} is not a table of image_id,label ({error}). {REBUILD}") from error
     return Items(tuple(image_ids), tuple(labels), tuple(owners))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landmarks.errors import ArtifactError
-from landmarks.files import replace_file
+from landmarks.files import parse_integer, read_rows, replace_file
 
 VOCABULARY_FILE = "vocabulary.csv"
 _COLUMNS = ("label", "landmark_id", "name", "train", "val", "test")
@@ -40,21 +40,18 @@ def read_vocabulary(path: Path) -> tuple[Landmark, ...]:
         ArtifactError: the file is missing, is not such a table, or its labels are not 0, 1, 2, …
     """
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            landmarks = tuple(
-                Landmark(
-                    label=int(row["label"]),
-                    landmark_id=int(row["landmark_id"]),
-                    name=row["name"],
-                    train=int(row["train"]),
-                    val=int(row["val"]),
-                    test=int(row["test"]),
-                )
-                for row in csv.DictReader(stream)
+        landmarks = tuple(
+            Landmark(
+                label=parse_integer(row["label"]),
+                landmark_id=parse_integer(row["landmark_id"]),
+                name=row["name"],
+                train=parse_integer(row["train"]),
+                val=parse_integer(row["val"]),
+                test=parse_integer(row["test"]),
             )
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing. Run the stage that writes it: `dvc repro`.") from None
-    except (KeyError, TypeError, ValueError) as error:
+            for row in read_rows(path, _COLUMNS)
+        )
+    except ValueError as error:
         raise ArtifactError(f"{path} is not a vocabulary ({error}). Delete it and run `dvc repro`.") from error
     if [landmark.label for landmark in landmarks] != list(range(len(landmarks))):
         raise ArtifactError(f"{path} has labels that are not 0, 1, 2, … Delete it and run `dvc repro`.")

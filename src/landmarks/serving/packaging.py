@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+import pydantic
 from bentoml.exceptions import BentoMLException, NotFound
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_fingerprint, compute_sha256, open_scratch, write_text
+from landmarks.files import compute_fingerprint, compute_sha256, open_scratch, parse_yaml, write_text
 from landmarks.params import ServiceParams
 from landmarks.recognizer.format import check_recognizer
 from landmarks.schema.network_format import KERAS_MODEL_FILE
@@ -107,7 +108,7 @@ def build_bento(
         ArtifactError: `bentofile.yaml` or a file that it includes is missing, a package is not installed or has
             another version, or BentoML cannot build.
     """
-    options = _pin_packages(_read_options(project), project / LOCK)
+    options = _pin_packages(read_bentofile(project), project / LOCK)
     facts = {"model_name": model_name, "model_version": version, "run_id": run_id, "alias": alias}
     sections = [section.model_dump(mode="json") for section in (origin, service)]
     content = compute_fingerprint([facts, model_tag, *sections, options, _digest_sources(project, options)])
@@ -194,12 +195,28 @@ def _list_dependencies(wanted: Requirement) -> Iterator[Requirement]:
             yield needed
 
 
-def _read_options(project: Path) -> dict[str, Any]:
+def read_bentofile(project: Path) -> dict[str, Any]:
+    """Read the options of `bentofile.yaml`.
+
+    Raises:
+        ArtifactError: it is missing, or is not such a file.
+    """
+    path = project / BENTOFILE
     try:
-        options: dict[str, Any] = YAML(typ="safe").load((project / BENTOFILE).read_text(encoding="utf-8"))
+        options = parse_yaml(path.read_text(encoding="utf-8"), YAML(typ="safe"))
     except FileNotFoundError:
-        raise ArtifactError(f"{project / BENTOFILE} is missing. Run from the project's root.") from None
-    return options
+        raise ArtifactError(f"{path} is missing. Run from the project's root.") from None
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not valid YAML: {error}. Restore it from git.") from error
+    try:
+        _Options.model_validate(options, strict=True)
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"])) or "the whole file"
+        raise ArtifactError(f"{path} cannot be used: {place}: {problem['msg']}. Restore it from git.") from None
+    return dict(options)
 
 
 def _pin_packages(options: dict[str, Any], lock: Path) -> dict[str, Any]:
@@ -241,6 +258,17 @@ def _build(receipt: PackageReceipt, options: dict[str, Any], project: Path) -> N
         except BentoMLException as error:
             raise ArtifactError(f"BentoML cannot build {receipt.tag}: {error}") from error
     _mark_whole(bentoml.bentos, receipt.tag)
+
+
+class _Python(pydantic.BaseModel):
+    packages: list[str]
+
+
+class _Options(pydantic.BaseModel):
+    """What `landmarks package` itself reads of `bentofile.yaml`; BentoML checks the rest."""
+
+    include: list[str]
+    python: _Python
 
 
 @contextmanager

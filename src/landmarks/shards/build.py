@@ -25,6 +25,7 @@ from landmarks.shards.format import PHOTOS_FILE, Shard, write_manifest
 from landmarks.shards.photo_table import append_attributions
 from landmarks.shards.plan import Plan
 from landmarks.shards.worker import ShardResult, make_shards
+from landmarks.tables.parquet import read_parquet
 from landmarks.tables.photo_set import DISTRACTORS_FILE
 
 _MAX_EXAMPLES = 5
@@ -181,8 +182,8 @@ def _write_photos(result: PreparationResult, near_duplicate: Bools, selected: Pa
     table = table.append_column("status", pa.array(statuses, pa.string()))
     table = table.append_column("perceptual_hash", pa.array(result.hashes))
     table = table.append_column("near_duplicate", pa.array(near_duplicate))
-    known = pq.read_table(selected / DISTRACTORS_FILE, columns=["image_id", "category"])
-    rows = pc.index_in(table["image_id"], known["image_id"].cast(pa.string()))  # null for landmark photos
-    categories = pc.fill_null(known["category"].cast(pa.string()).take(rows), "").combine_chunks()
+    known = read_parquet(selected / DISTRACTORS_FILE, dict.fromkeys(("image_id", "category"), pa.string()))
+    rows = pc.index_in(table["image_id"], known["image_id"])  # null for landmark photos
+    categories = pc.fill_null(known["category"].take(rows), "").combine_chunks()
     table = table.append_column("category", categories)
     pq.write_table(append_attributions(table, selected), path)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from landmarks.errors import ArtifactError
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE, OK, Split
 from landmarks.shards.format import PHOTOS_FILE, ShardManifest
+from landmarks.tables.parquet import read_parquet
 
 Attribution = tuple[str, ...]
 
@@ -117,11 +118,13 @@ def iterate_attributions(shards: Path, split: Split) -> Iterator[tuple[str, Attr
 
 def _read_attributions(path: Path, rows: bool = True) -> pa.Table:
     columns = ["image_id", *ATTRIBUTION_COLUMNS]
+    if rows:
+        types = dict.fromkeys(columns, pa.string())
+        return read_parquet(path, types, nullable=ATTRIBUTION_COLUMNS, remedy="Run `dvc repro select`.")
     try:
         # The schema is in the footer: checking the columns does not read millions of rows.
-        table = pq.read_table(path, columns=columns) if rows else pq.read_schema(path).empty_table()
-        return table.select(columns)
+        return pq.read_schema(path).empty_table().select(columns)
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing. Run `dvc repro select`.") from None
-    except (pa.ArrowException, KeyError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise ArtifactError(f"{path} is damaged or lacks a column ({error}). Run `dvc repro select`.") from error

@@ -10,7 +10,6 @@ import numpy as np
 import PIL
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from landmarks.errors import ArtifactError, DataError
 from landmarks.files import compute_fingerprint, compute_sha256
@@ -22,6 +21,7 @@ from landmarks.schema.network_format import ImageFormat
 from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.shards.photo_table import check_attributions
 from landmarks.shards.worker import ShardTask
+from landmarks.tables.parquet import read_parquet
 from landmarks.tables.photo_set import DISTRACTORS_FILE, IMAGES_FILE, SOURCE_FILE, read_sources
 
 _PLACE_COLUMNS = ("offset", "compressed_bytes", "method")
@@ -35,6 +35,7 @@ _PHOTO_SCHEMA = pa.schema(
         "method": pa.int8(),
     }
 )
+_REMEDY = "Run `dvc repro select`."
 _SLICE = 1 << 16  # rows converted to Python objects at once, to bound memory
 
 
@@ -111,23 +112,16 @@ def read_plan(selected: Path, params: PrepareParams) -> Plan:
 
 
 def _read_photos(selected: Path) -> pa.Table:
-    images = _read_table(selected / IMAGES_FILE, ("image_id", "label", "split", *_PLACE_COLUMNS))
-    distractors = _read_table(selected / DISTRACTORS_FILE, ("image_id", "split", *_PLACE_COLUMNS))
+    types = dict(zip(_PHOTO_SCHEMA.names, _PHOTO_SCHEMA.types, strict=True))
+    images = read_parquet(selected / IMAGES_FILE, types, remedy=_REMEDY)
+    types.pop("label")
+    distractors = read_parquet(selected / DISTRACTORS_FILE, types, remedy=_REMEDY)
     label = pa.array(np.full(len(distractors), DISTRACTOR_LABEL, np.int32))
     tables = (images, distractors.append_column("label", label))
-    # The cast gives both tables the same types; contiguous columns make the slices of tasks cheap.
+    # The cast gives both tables the same schema; contiguous columns make the slices of tasks cheap.
     return pa.concat_tables(
         [table.select(_PHOTO_SCHEMA.names).cast(_PHOTO_SCHEMA) for table in tables]
     ).combine_chunks()
-
-
-def _read_table(path: Path, columns: tuple[str, ...]) -> pa.Table:
-    try:
-        return pq.read_table(path, columns=list(columns)).select(list(columns))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing. Run `dvc repro select`.") from None
-    except (pa.ArrowException, KeyError) as error:
-        raise ArtifactError(f"{path} is damaged or lacks a column ({error}). Run `dvc repro select`.") from error
 
 
 def _shuffle(photos: pa.Table) -> pa.Table:

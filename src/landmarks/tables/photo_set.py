@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from landmarks.errors import ArtifactError, DataError
+from landmarks.errors import DataError
 from landmarks.photos.places import Place
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE
 from landmarks.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
+from landmarks.tables.parquet import read_parquet
 
 IMAGES_FILE = "images.parquet"
 DISTRACTORS_FILE = "distractors.parquet"
@@ -271,13 +272,8 @@ def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
 
 
 def _read_parquet(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    try:
-        frame: pd.DataFrame = pyarrow.parquet.ParquetFile(path).read().to_pandas()
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing. Run the stage that writes it: `dvc repro`.") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}). Delete it and run `dvc repro`.") from error
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise ArtifactError(f"{path} lacks the columns {', '.join(missing)}. Delete it and run `dvc repro`.")
+    types = {column: _TYPES.get(column) for column in columns}
+    # values of the photos' own tables may be missing until validation
+    nullable = set(columns) - set(_TABLE_COLUMNS)
+    frame: pd.DataFrame = read_parquet(path, types, nullable=nullable, others=True).to_pandas()
     return frame

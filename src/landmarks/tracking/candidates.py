@@ -7,7 +7,7 @@ from pathlib import Path
 from landmarks.errors import ArtifactError
 from landmarks.evaluation.model_card import ModelFacts, build_model_card
 from landmarks.evaluation.receipt import METRICS_FILE, EvaluationReceipt, read_evaluation_receipt
-from landmarks.files import read_json
+from landmarks.files import read_record
 from landmarks.recognizer.format import BUNDLE_FOLDER, Bundle, compute_recognizer_fingerprint, read_bundle
 from landmarks.schema.vocabulary import VOCABULARY_FILE, read_vocabulary
 from landmarks.seals import read_sealed
@@ -84,12 +84,7 @@ def read_candidates(models: Path, reports: Path) -> list[Candidate]:
         variant = path.parent.name
         evaluation = reports / "evaluate" / variant
         evaluated = read_evaluation_receipt(evaluation) if evaluation.is_dir() else None
-        metrics = read_json(evaluation / METRICS_FILE) if evaluated else {}
-        if not isinstance(metrics, dict):
-            raise ArtifactError(
-                f"{evaluation / METRICS_FILE} must hold metrics by name, received {type(metrics).__name__}. Run "
-                "`dvc repro` again."
-            )
+        metrics = read_record(evaluation / METRICS_FILE, dict[str, float]) if evaluated else {}
         receipt = read_receipt(path)
         candidates.append(Candidate(variant, receipt, evaluated, metrics, models / variant, path.parent, evaluation))
     return candidates

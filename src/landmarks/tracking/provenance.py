@@ -8,10 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_fingerprint, compute_sha256
+from landmarks.files import compute_fingerprint, compute_sha256, parse_yaml
 
 LOCK_FILE = "dvc.lock"
 # rewritten by `dvc repro` while it runs, so a change of these does not make a commit dirty
@@ -70,12 +69,12 @@ def compute_lock_digest(path: Path = Path(LOCK_FILE)) -> str | None:
         ArtifactError: the file is not a lock file of DVC.
     """
     try:
-        lock = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        lock = parse_yaml(path.read_text(encoding="utf-8"), YAML(typ="safe"))
         # stages with a matrix are named stage@variant
         stages = {name: entry for name, entry in lock["stages"].items() if name.split("@")[0] not in _AFTER_EVALUATION}
     except FileNotFoundError:
         return None
-    except (YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{path} is not a lock file of DVC. Restore it from git, or delete it.") from error
     return compute_fingerprint(stages)
 

@@ -4,14 +4,15 @@ The receipts are the source of truth, and the tracking store is a view of them. 
 was deleted, or fills another one.
 """
 
-import csv
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError
+from landmarks.files import parse_integer, read_rows
 from landmarks.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 
 RECEIPT_FILE = "run.json"
@@ -97,12 +98,17 @@ def read_history(path: Path) -> list[dict[str, float]]:
         ArtifactError: the file is missing, has no column `epoch`, or a cell is not a number.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            return [
-                {EPOCH: int(row[EPOCH])} | {name: float(text) for name, text in row.items() if text and name != EPOCH}
-                for row in csv.DictReader(stream)
-            ]
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing. Run the stage that writes it: `dvc repro`.") from None
-    except (KeyError, TypeError, ValueError) as error:
+        return [
+            {EPOCH: parse_integer(row[EPOCH])}
+            | {name: _parse_number(text) for name, text in row.items() if text and name != EPOCH}
+            for row in read_rows(path, (EPOCH,))
+        ]
+    except ValueError as error:
         raise ArtifactError(f"{path} is not a table of metrics per epoch ({error}). Run `dvc repro` again.") from error
+
+
+def _parse_number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"expected a finite number, received {text!r:.60}")
+    return number
