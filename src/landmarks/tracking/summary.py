@@ -4,17 +4,18 @@ from pathlib import Path
 
 from landmarks.evaluation.receipt import METRICS_FILE
 from landmarks.evaluation.titles import TITLES
-from landmarks.files import read_json
+from landmarks.files import read_record
+from landmarks.seals import read_sealed
 
 
 def describe_results(reports: Path, raw: Path) -> str:
     """Write the metrics of the variants side by side, the registered version, the Bento, and the next commands.
 
     Raises:
-        ArtifactError: the pipeline has not run to its end.
+        ArtifactError: the pipeline has not run to its end, or a receipt was altered.
     """
-    registration = read_json(reports / "registration.json")
-    bento = read_json(reports / "package.json")["tag"]
+    registration = read_sealed(reports / "registration.json")
+    bento = read_sealed(reports / "package.json")["tag"]
     name, champion = registration["model_name"], registration["champion"]
     version = registration["versions"][champion]["version"]
     samples = sorted((raw / "samples").glob("*.jpg"))  # only the demo has them
@@ -37,7 +38,9 @@ def describe_results(reports: Path, raw: Path) -> str:
 
 
 def _describe_scores(reports: Path, variants: list[str]) -> list[str]:
-    metrics = {variant: read_json(reports / "evaluate" / variant / METRICS_FILE) for variant in variants}
+    metrics = {
+        variant: read_record(reports / "evaluate" / variant / METRICS_FILE, dict[str, float]) for variant in variants
+    }
     photos = int(metrics[variants[0]]["test_photos"])
     lines = [f"{f'On {photos} test photos':<26}" + "".join(f"{variant:>12}" for variant in variants)]
     for key, title in TITLES.items():
