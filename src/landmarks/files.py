@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, bounded reading, temporary folders, digests, locks, and what disks' faults mean."""
+"""Atomic writes, bounded reading, temporary folders, digests, locks, and what to say of a fault of a disk."""
 
 import csv
 import errno
