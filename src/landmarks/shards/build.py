@@ -20,12 +20,12 @@ from landmarks.errors import DataError
 from landmarks.files import replace_file, replace_folder, write_json
 from landmarks.photos.perceptual_hash import count_near
 from landmarks.schema.columns import LANDMARK_SPLITS, OK, Split
+from landmarks.schema.parquet import read_parquet
 from landmarks.schema.vocabulary import VOCABULARY_FILE
 from landmarks.shards.format import PHOTOS_FILE, Shard, write_manifest
 from landmarks.shards.photo_table import append_attributions
 from landmarks.shards.plan import Plan
 from landmarks.shards.worker import ShardResult, make_shards
-from landmarks.tables.parquet import read_parquet
 from landmarks.tables.photo_set import DISTRACTORS_FILE
 
 _MAX_EXAMPLES = 5

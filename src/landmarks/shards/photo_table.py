@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from landmarks.errors import ArtifactError
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE, OK, Split
+from landmarks.schema.parquet import read_parquet
 from landmarks.shards.format import PHOTOS_FILE, ShardManifest
-from landmarks.tables.parquet import read_parquet
 
 Attribution = tuple[str, ...]
 

@@ -18,10 +18,10 @@ from landmarks.photos.places import Place
 from landmarks.photos.sources import open_source
 from landmarks.schema.columns import DISTRACTOR_LABEL, LANDMARK_SPLITS, Split
 from landmarks.schema.network_format import ImageFormat
+from landmarks.schema.parquet import read_parquet
 from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.shards.photo_table import check_attributions
 from landmarks.shards.worker import ShardTask
-from landmarks.tables.parquet import read_parquet
 from landmarks.tables.photo_set import DISTRACTORS_FILE, IMAGES_FILE, SOURCE_FILE, read_sources
 
 _PLACE_COLUMNS = ("offset", "compressed_bytes", "method")

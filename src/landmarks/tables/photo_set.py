@@ -19,8 +19,8 @@ import pyarrow.parquet
 from landmarks.errors import DataError
 from landmarks.photos.places import Place
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE
+from landmarks.schema.parquet import read_parquet
 from landmarks.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
-from landmarks.tables.parquet import read_parquet
 
 IMAGES_FILE = "images.parquet"
 DISTRACTORS_FILE = "distractors.parquet"
