@@ -72,11 +72,11 @@ def compute_lock_digest(path: Path = Path(LOCK_FILE)) -> str | None:
         lock = parse_yaml(path.read_text(encoding="utf-8"), YAML(typ="safe"))
         # stages with a matrix are named stage@variant
         stages = {name: entry for name, entry in lock["stages"].items() if name.split("@")[0] not in _AFTER_EVALUATION}
+        return compute_fingerprint(stages)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{path} is not a lock file of DVC. Restore it from git, or delete it.") from error
-    return compute_fingerprint(stages)
 
 
 def find_code(stage: str) -> tuple[Path, ...]:
