@@ -24,7 +24,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from landmarks.errors import LandmarksError
-from landmarks.files import hold_lock, replace_folder
+from landmarks.files.writing import hold_lock, replace_folder
 
 ROOT = Path(__file__).parents[1]
 RUNS = (

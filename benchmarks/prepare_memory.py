@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from landmarks.files.seals import compute_digests, write_sealed
 from landmarks.params import PrepareParams
 from landmarks.photos.places import build_photo_path
 from landmarks.photos.sources import locate_photos
 from landmarks.processors import count_processors
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE, Split
 from landmarks.schema.vocabulary import Landmark, write_vocabulary
-from landmarks.seals import compute_digests, write_sealed
 from landmarks.stages.prepare import prepare
 
 FACTORS = (1, 4, 16)

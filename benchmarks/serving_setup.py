@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
+from landmarks.files.seals import compute_digests
 from landmarks.params import read_params
 from landmarks.recognizer.format import (
     DISTRACTORS_FILE,
@@ -38,7 +39,6 @@ from landmarks.recognizer.pca import PCA
 from landmarks.recognizer.thumbnails import open_thumbnails
 from landmarks.schema.network_format import ImageFormat
 from landmarks.schema.vocabulary import Landmark
-from landmarks.seals import compute_digests
 from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt, write_receipt
 
 PROJECT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from chaos.campaign import Tally
-from landmarks.files import compute_fingerprint, compute_sha256
+from landmarks.files.digests import compute_fingerprint, compute_sha256
 
 PROMISE = (
     "Wherever `dvc repro` is killed, it goes on when it is started again, and ends with the same bytes as an "

@@ -14,7 +14,8 @@ from landmarks.evaluation.receipt import (
     read_evaluation_receipt,
     write_evaluation_receipt,
 )
-from landmarks.files import write_json
+from landmarks.files.seals import read_sealed, write_sealed
+from landmarks.files.writing import write_json
 from landmarks.params import read_params
 from landmarks.recognizer.format import (
     INDEX_FORMAT,
@@ -26,7 +27,6 @@ from landmarks.recognizer.format import (
 )
 from landmarks.schema.columns import Split
 from landmarks.schema.network_format import ImageFormat
-from landmarks.seals import read_sealed, write_sealed
 from landmarks.serving.receipt import Origin, PackageReceipt
 from landmarks.serving.receipt import read_receipt as read_package
 from landmarks.serving.receipt import write_receipt as write_package

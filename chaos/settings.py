@@ -16,7 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from chaos.campaign import Tally
-from landmarks.files import compute_fingerprint, compute_sha256
+from landmarks.files.digests import compute_fingerprint, compute_sha256
 
 PROMISE = (
     "Settings that libraries take from the environment and the home folder change no result: they are overridden, or "

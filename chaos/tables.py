@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from chaos.campaign import Tally, try_reader
 from landmarks.drift.report import read_reference
+from landmarks.files.seals import FILES, compute_digests, write_sealed
 from landmarks.kaggle.files import (
     read_recognition_solution,
     read_recognition_submission,
@@ -24,7 +25,6 @@ from landmarks.params import read_params
 from landmarks.recognizer.format import read_items
 from landmarks.schema.columns import ATTRIBUTIONS_FILE
 from landmarks.schema.vocabulary import read_vocabulary
-from landmarks.seals import FILES, compute_digests, write_sealed
 from landmarks.shards.photo_table import append_attributions
 from landmarks.shards.plan import read_plan
 from landmarks.tables.photo_set import (

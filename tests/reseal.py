@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from landmarks.files import read_json
-from landmarks.seals import FILES, FINGERPRINT, compute_digests, write_sealed
+from landmarks.files.parsing import read_json
+from landmarks.files.seals import FILES, FINGERPRINT, compute_digests, write_sealed
 
 
 def write_anew(path: Path, facts: dict[str, Any]) -> None:

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from landmarks.cli import main
-from landmarks.files import hold_lock, read_json
+from landmarks.files.parsing import read_json
+from landmarks.files.writing import hold_lock
 from landmarks.params import write_experiment
 from landmarks.shards.format import encode_png
 from tiny_recognizers import COLOURS, Photo, write_tiny_bundle, write_tiny_index

@@ -15,14 +15,14 @@ from keras import layers
 from PIL import Image
 
 from landmarks.export.litert import export_bundle
-from landmarks.files import compute_sha256
+from landmarks.files.digests import compute_sha256
+from landmarks.files.seals import compute_digests, write_sealed
 from landmarks.network.trained import Training, write_network
 from landmarks.photos.decoding import decode_image
 from landmarks.recognizer.format import ExportPrecision
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, Split
 from landmarks.schema.network_format import ImageFormat
 from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, write_vocabulary
-from landmarks.seals import compute_digests, write_sealed
 from landmarks.shards.format import PHOTOS_FILE, Record, Shard, ShardManifest, write_manifest, write_shard
 
 SIZE = 16

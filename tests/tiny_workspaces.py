@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from landmarks.evaluation.receipt import EvaluationReceipt, write_evaluation_receipt
-from landmarks.files import compute_sha256, write_json
+from landmarks.files.digests import compute_sha256
+from landmarks.files.writing import write_json
 from landmarks.params import ExportParams, RegisterParams
 from landmarks.recognizer.format import ExportPrecision, compute_recognizer_fingerprint, write_bundle_file
 from landmarks.schema.columns import Split

@@ -17,7 +17,8 @@ import click
 
 from landmarks import __version__
 from landmarks.errors import LandmarksError
-from landmarks.files import explain_fault, hold_lock
+from landmarks.files.faults import explain_fault
+from landmarks.files.writing import hold_lock
 from landmarks.params import PARAMS_PATH, Params, list_experiments, read_params, write_experiment
 from landmarks.schema.library_settings import pin_environment
 from landmarks.tracking.address import check_folders, find_store, is_copy

@@ -14,7 +14,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from landmarks.errors import ParamsError
-from landmarks.files import parse_yaml, replace_file
+from landmarks.files.parsing import parse_yaml
+from landmarks.files.writing import replace_file
 
 PARAMS_PATH = Path("params.yaml")
 EXPERIMENTS_PATH = Path("experiments")

@@ -13,8 +13,8 @@ from PIL import Image
 
 from landmarks.cli import main
 from landmarks.evaluation.receipt import EvaluationReceipt, write_evaluation_receipt
-from landmarks.files import read_json
-from landmarks.seals import write_sealed
+from landmarks.files.parsing import read_json
+from landmarks.files.seals import write_sealed
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from workspaces import Workspace, copy_project, make_tiny
 
-from landmarks.files import compute_sha256
+from landmarks.files.digests import compute_sha256
 
 pytestmark = pytest.mark.slow
 

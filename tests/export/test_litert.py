@@ -12,12 +12,12 @@ from keras import layers
 
 from landmarks.errors import ArtifactError
 from landmarks.export.litert import export_network
-from landmarks.files import compute_sha256
+from landmarks.files.digests import compute_sha256
+from landmarks.files.seals import write_sealed
 from landmarks.network.trained import Training, load_network, write_network
 from landmarks.recognizer.format import read_bundle
 from landmarks.recognizer.serving_network import ServingNetwork
 from landmarks.schema.columns import Split
-from landmarks.seals import write_sealed
 from landmarks.shards.format import read_manifest
 from tiny_recognizers import COLOURS, FORMAT, SIZE, Photo, build_network, make_photos, write_tiny_shards
 from tiny_workspaces import EXPORT

@@ -13,7 +13,7 @@ from keras import layers
 
 from landmarks.cli import main
 from landmarks.errors import DataError
-from landmarks.files import read_json
+from landmarks.files.parsing import read_json
 from landmarks.kaggle.submit import submit_recognition, submit_retrieval
 from landmarks.photos.walk import MAX_PHOTO_BYTES
 from landmarks.recognizer.recognizer import Recognizer

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from landmarks.cli import main
 from landmarks.errors import ArtifactError, ImageError, LandmarksError
-from landmarks.files import read_json, write_json
+from landmarks.files.parsing import read_json
+from landmarks.files.writing import write_json
 from landmarks.recognizer.format import read_bundle
 from landmarks.recognizer.recognizer import Recognition, Recognizer
 from reseal import change_sealed, digest_anew, write_anew

@@ -23,11 +23,11 @@ import pytest
 from PIL import Image
 from starlette.applications import Starlette
 
+from landmarks.files.seals import compute_digests, write_sealed
 from landmarks.params import ServiceParams
 from landmarks.recognizer.format import check_recognizer
 from landmarks.recognizer.thumbnails import open_thumbnails
 from landmarks.schema.vocabulary import Landmark, write_vocabulary
-from landmarks.seals import compute_digests, write_sealed
 from landmarks.serving.packaging import build_bento
 from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt, write_receipt
 

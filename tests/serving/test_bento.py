@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_sha256
+from landmarks.files.digests import compute_sha256
 from landmarks.params import ServiceParams
 from landmarks.recognizer.format import check_recognizer
 from landmarks.serving.locked_hashes import add_hashes

@@ -11,7 +11,7 @@ from colours import PROJECT, make_photo, serve
 from mlflow import MlflowClient
 
 from landmarks.errors import ArtifactError
-from landmarks.files import read_json
+from landmarks.files.parsing import read_json
 from landmarks.params import Params, read_params
 from landmarks.recognizer.format import check_recognizer
 from landmarks.stages.package import package
@@ -141,7 +141,7 @@ def test_what_a_kill_left_in_the_store_is_made_anew(
     bento = Path(bentoml.bentos.get(receipt["tag"]).path)
     model = Path(bentoml.models.get(receipt["model_tag"]).path)
     whole = {folder: sorted(path.relative_to(folder) for path in folder.rglob("*")) for folder in (bento, model)}
-    for lost in (bento / ".whole", bento / "src/landmarks/files.py", model / ".whole", model / "model.yaml"):
+    for lost in (bento / ".whole", bento / "src/landmarks/files/writing.py", model / ".whole", model / "model.yaml"):
         lost.unlink()
     assert read_json(package(tmp_path / "reports", params, PROJECT)) == receipt
     assert whole == {folder: sorted(path.relative_to(folder) for path in folder.rglob("*")) for folder in whole}

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_sha256
+from landmarks.files.digests import compute_sha256
+from landmarks.files.seals import write_sealed
 from landmarks.schema.columns import Split
 from landmarks.schema.network_format import ImageFormat, Pixels
-from landmarks.seals import write_sealed
 from landmarks.shards.format import (
     MANIFEST_FILE,
     Record,

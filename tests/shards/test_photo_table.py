@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_sha256
+from landmarks.files.digests import compute_sha256
 from landmarks.schema.columns import Split
 from landmarks.schema.network_format import ImageFormat
 from landmarks.shards.format import Shard, write_manifest

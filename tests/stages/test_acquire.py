@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from landmarks.errors import DataError, ParamsError
-from landmarks.files import compute_tree_sha256
+from landmarks.files.digests import compute_tree_sha256
 from landmarks.photos.places import build_photo_path
 from landmarks.photos.sources import open_source
 from landmarks.stages.acquire import acquire

@@ -19,7 +19,8 @@ from landmarks.evaluation.measurement import EmbeddingSample, measure_recognizer
 from landmarks.evaluation.report import EMBEDDINGS_FILE
 from landmarks.export.indexing import build_index
 from landmarks.export.predict import predict_split
-from landmarks.files import compute_tree_sha256, read_json
+from landmarks.files.digests import compute_tree_sha256
+from landmarks.files.parsing import read_json
 from landmarks.params import EvaluateParams, IndexParams, read_params
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.columns import Split

@@ -20,7 +20,8 @@ from scipy.optimize import minimize
 from landmarks.errors import ArtifactError, DataError, LandmarksError
 from landmarks.export.calibration import fit_probe
 from landmarks.export.indexing import build_index as index
-from landmarks.files import compute_tree_sha256, read_json
+from landmarks.files.digests import compute_tree_sha256
+from landmarks.files.parsing import read_json
 from landmarks.params import IndexParams
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.columns import Split

@@ -20,7 +20,9 @@ import pytest
 from PIL import Image
 
 from landmarks.errors import ArtifactError, DataError, LandmarksError
-from landmarks.files import compute_tree_sha256, read_json
+from landmarks.files.digests import compute_tree_sha256
+from landmarks.files.parsing import read_json
+from landmarks.files.seals import compute_digests, write_sealed
 from landmarks.params import PrepareParams
 from landmarks.photos.decoding import decode_image
 from landmarks.photos.places import build_photo_path
@@ -28,7 +30,6 @@ from landmarks.photos.sources import locate_photos
 from landmarks.schema.columns import Split
 from landmarks.schema.network_format import ImageFormat, Pixels
 from landmarks.schema.vocabulary import Landmark, read_vocabulary, write_vocabulary
-from landmarks.seals import compute_digests, write_sealed
 from landmarks.shards.format import open_shards, read_manifest, read_split
 from landmarks.stages.prepare import prepare
 from reseal import write_anew
@@ -347,7 +348,7 @@ def write_script(root: Path, selected: Path, workers: int = 2, before: str = "")
     script = root / "program.py"
     script.write_text(
         "from pathlib import Path\n"
-        "from landmarks.files import explain_fault\n"
+        "from landmarks.files.faults import explain_fault\n"
         "from landmarks.params import PrepareParams\n"
         "from landmarks.stages.prepare import prepare\n"
         "if __name__ == '__main__':\n"

@@ -7,7 +7,7 @@ import pytest
 
 from landmarks.errors import ArtifactError, GateError
 from landmarks.evaluation.gate import measure_accuracy
-from landmarks.files import read_json
+from landmarks.files.parsing import read_json
 from landmarks.recognizer.format import ExportPrecision
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.vocabulary import Landmark

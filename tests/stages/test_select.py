@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from landmarks.errors import DataError
-from landmarks.files import compute_tree_sha256
+from landmarks.files.digests import compute_tree_sha256
 from landmarks.params import write_experiment
 from landmarks.plotting.canvas import make_drawable
 from landmarks.plotting.selection import draw_photos_per_landmark, draw_sample_photos

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from landmarks.errors import ArtifactError, DataError
-from landmarks.files import compute_tree_sha256
+from landmarks.files.digests import compute_tree_sha256
 from landmarks.photos.places import Place
 from landmarks.tables.photo_set import (
     PhotoSet,

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_sha256, read_json
+from landmarks.files.digests import compute_sha256
+from landmarks.files.parsing import read_json
 from landmarks.recognizer.format import check_recognizer
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.tracking.receipts import read_receipt

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from landmarks.errors import ArtifactError
-from landmarks.files import hold_lock, read_json
+from landmarks.files.parsing import read_json
+from landmarks.files.writing import hold_lock
 from landmarks.stages.register import register
 from landmarks.tracking.receipts import read_receipt
 from landmarks.tracking.registry import list_models, resolve_alias, set_alias

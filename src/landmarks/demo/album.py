@@ -19,7 +19,7 @@ from landmarks.demo.photographs import draw_distractor_photo, draw_landmark_phot
 from landmarks.demo.structures import Structure, build_structure
 from landmarks.demo.wonders import CATALOGUE
 from landmarks.errors import DataError
-from landmarks.files import replace_file, replace_folder
+from landmarks.files.writing import replace_file, replace_folder
 from landmarks.params import DemoParams
 from landmarks.photos.places import build_photo_path
 from landmarks.processors import count_processors

@@ -12,10 +12,10 @@ from landmarks.drift.two_sample import Comparison, PhotoSample, compare_samples
 from landmarks.errors import ArtifactError
 from landmarks.evaluation.receipt import read_evaluation_receipt
 from landmarks.evaluation.report import EMBEDDINGS_FILE
-from landmarks.files import replace_folder, write_json
+from landmarks.files.seals import read_sealed
+from landmarks.files.writing import replace_folder, write_json
 from landmarks.params import DriftParams
 from landmarks.plotting.drift import draw_drift
-from landmarks.seals import read_sealed
 
 DRIFT_FILE = "drift.json"
 PLOT_FILE = "drift.png"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError
-from landmarks.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
+from landmarks.files.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 
 EVALUATION_FILE = "evaluation.json"
 METRICS_FILE = "metrics.json"

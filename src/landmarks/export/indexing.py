@@ -13,7 +13,8 @@ import numpy.typing as npt
 from landmarks.errors import ArtifactError
 from landmarks.export.calibration import calibrate
 from landmarks.export.predict import Outputs, check_trained_on, concatenate_outputs, predict_split
-from landmarks.files import replace_folder
+from landmarks.files.seals import compute_digests
+from landmarks.files.writing import replace_folder
 from landmarks.params import IndexParams
 from landmarks.recognizer.format import (
     BUNDLE_FOLDER,
@@ -31,7 +32,6 @@ from landmarks.recognizer.similarity_index import SimilarityIndex, check_unit_ro
 from landmarks.recognizer.thumbnails import ThumbnailWriter, open_thumbnails
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, Split
 from landmarks.schema.network_format import Floats
-from landmarks.seals import compute_digests
 from landmarks.shards.format import ShardManifest, read_manifest
 from landmarks.shards.photo_table import Attribution, iterate_attributions, read_photo_column
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from landmarks.export.parity import measure_parity
 from landmarks.export.predict import refuse_difference
-from landmarks.files import replace_folder
+from landmarks.files.writing import replace_folder
 from landmarks.network.trained import load_network, open_network, read_training
 from landmarks.params import ExportParams
 from landmarks.recognizer.format import SERVING_MODEL_FILE, ExportPrecision, write_bundle_file

@@ -21,7 +21,7 @@ from typing import Generic, NoReturn, TypeVar
 
 from landmarks.errors import ScoringError
 from landmarks.evaluation.gap import Guess
-from landmarks.files import replace_file
+from landmarks.files.writing import replace_file
 
 ALL = "all"
 NO_IMAGES = "None"  # the cell of a retrieval solution without relevant images

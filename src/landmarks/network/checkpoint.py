@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from landmarks.errors import ArtifactError
-from landmarks.files import replace_file, replace_folder
-from landmarks.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
+from landmarks.files.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
+from landmarks.files.writing import replace_file, replace_folder
 
 _EPOCH = "epoch-"
 _VARIABLES, _PROGRESS = "variables.npz", "progress.json"

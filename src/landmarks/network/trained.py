@@ -12,10 +12,10 @@ from typing import Any
 import keras
 
 from landmarks.errors import ArtifactError
-from landmarks.files import replace_folder
+from landmarks.files.seals import FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
+from landmarks.files.writing import replace_folder
 from landmarks.schema.library_settings import check_keras
 from landmarks.schema.network_format import KERAS_MODEL_FILE, ImageFormat
-from landmarks.seals import FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 
 NETWORK_FILE = "network.json"
 _FORMAT = 2

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 
-from landmarks.files import replace_file
+from landmarks.files.writing import replace_file
 
 BLUE, RED, YELLOW, GREY = "#4477aa", "#ee6677", "#ccbb44", "#bbbbbb"  # Paul Tol's bright scheme, colour-blind safe
 _DPI = 110

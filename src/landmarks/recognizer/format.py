@@ -11,10 +11,11 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import pydantic
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_fingerprint, parse_integer, read_json, read_rows
+from landmarks.files.digests import compute_fingerprint
+from landmarks.files.parsing import parse_integer, read_json, read_rows
+from landmarks.files.seals import FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 from landmarks.schema.network_format import KERAS_MODEL_FILE, ImageFormat
 from landmarks.schema.vocabulary import VOCABULARY_FILE
-from landmarks.seals import FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 
 BUNDLE_FOLDER, INDEX_FOLDER = "bundle", "index"
 BUNDLE_FORMAT = 3

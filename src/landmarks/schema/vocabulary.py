@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landmarks.errors import ArtifactError
-from landmarks.files import parse_integer, read_rows, replace_file
+from landmarks.files.parsing import parse_integer, read_rows
+from landmarks.files.writing import replace_file
 
 VOCABULARY_FILE = "vocabulary.csv"
 _COLUMNS = ("label", "landmark_id", "name", "train", "val", "test")

@@ -16,7 +16,9 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_fingerprint, compute_sha256, open_scratch, parse_yaml, write_text
+from landmarks.files.digests import compute_fingerprint, compute_sha256
+from landmarks.files.parsing import parse_yaml
+from landmarks.files.writing import open_scratch, write_text
 from landmarks.params import ServiceParams
 from landmarks.recognizer.format import check_recognizer
 from landmarks.schema.network_format import KERAS_MODEL_FILE

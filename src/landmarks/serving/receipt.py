@@ -5,8 +5,8 @@ from pathlib import Path
 import pydantic
 
 from landmarks.errors import ArtifactError
+from landmarks.files.seals import FINGERPRINT, read_sealed, write_sealed
 from landmarks.params import Section, ServiceParams
-from landmarks.seals import FINGERPRINT, read_sealed, write_sealed
 
 RECEIPT_PATH = Path("reports/package.json")
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from landmarks.errors import DataError
-from landmarks.files import replace_file, replace_folder, write_json
+from landmarks.files.writing import replace_file, replace_folder, write_json
 from landmarks.photos.perceptual_hash import count_near
 from landmarks.schema.columns import LANDMARK_SPLITS, OK, Split
 from landmarks.schema.parquet import read_parquet

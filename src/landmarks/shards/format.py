@@ -14,10 +14,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from landmarks.errors import ArtifactError
-from landmarks.files import replace_file
+from landmarks.files.seals import FILES, check_files, compute_digests, read_sealed, write_sealed
+from landmarks.files.writing import replace_file
 from landmarks.schema.columns import Split
 from landmarks.schema.network_format import ImageFormat, Pixels
-from landmarks.seals import FILES, check_files, compute_digests, read_sealed, write_sealed
 from landmarks.shards.tfrecord import frame_record, get_example_class, read_records
 
 SHARDS_FORMAT = 3  # increased when earlier shards can no longer be read

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from landmarks.errors import ArtifactError, DataError
-from landmarks.files import compute_fingerprint, compute_sha256
+from landmarks.files.digests import compute_fingerprint, compute_sha256
 from landmarks.params import PrepareParams
 from landmarks.photos.places import Place
 from landmarks.photos.sources import open_source

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError, DataError, ImageError
-from landmarks.files import compute_sha256
+from landmarks.files.digests import compute_sha256
+from landmarks.files.seals import check_files, read_sealed, write_sealed
 from landmarks.photos.decoding import decode_image
 from landmarks.photos.perceptual_hash import compute_perceptual_hash
 from landmarks.photos.places import Place
 from landmarks.photos.sources import PhotoSource, open_source
 from landmarks.schema.columns import OK
 from landmarks.schema.network_format import ImageFormat
-from landmarks.seals import check_files, read_sealed, write_sealed
 from landmarks.shards.format import Record, Shard, encode_png, write_shard
 
 _TASKS_PER_WORKER = 2  # one running and one queued; more would only hold tasks and results in memory

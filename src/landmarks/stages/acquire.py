@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from landmarks.demo.album import ARCHIVE_FILE, DISTRACTORS_ROOT, DemoDistractor, DemoName, DemoPhoto, draw_demo
-from landmarks.files import replace_folder
+from landmarks.files.writing import replace_folder
 from landmarks.params import AcquireParams
 from landmarks.tables.collection import collect_photo_set, locate
 from landmarks.tables.photo_set import PhotoSet, write_photo_set

@@ -8,7 +8,7 @@ import pandas as pd
 from landmarks.evaluation.measurement import measure
 from landmarks.evaluation.receipt import METRICS_FILE, EvaluationReceipt, write_evaluation_receipt
 from landmarks.evaluation.report import EMBEDDINGS_FILE, TABLES
-from landmarks.files import replace_folder, write_json
+from landmarks.files.writing import replace_folder, write_json
 from landmarks.network.input_pipeline import read_augmented_examples
 from landmarks.network.variant import AUGMENTED
 from landmarks.params import AugmentationParams, EvaluateParams, flatten_params

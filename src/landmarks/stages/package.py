@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from landmarks.files import open_scratch
+from landmarks.files.writing import open_scratch
 from landmarks.params import Params
 from landmarks.serving.packaging import build_bento, find_recognizer, import_recognizer
 from landmarks.serving.receipt import RECEIPT_PATH, Origin, write_receipt

@@ -3,7 +3,8 @@
 import shutil
 from pathlib import Path
 
-from landmarks.files import compute_fingerprint, hold_lock
+from landmarks.files.digests import compute_fingerprint
+from landmarks.files.writing import hold_lock
 from landmarks.params import PrepareParams
 from landmarks.processors import count_processors
 from landmarks.shards.build import assemble, build_shards, check_result, write_reports

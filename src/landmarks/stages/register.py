@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from landmarks.files import write_text
+from landmarks.files.seals import write_sealed
+from landmarks.files.writing import write_text
 from landmarks.params import ExportParams, RegisterParams
 from landmarks.schema.columns import Split
-from landmarks.seals import write_sealed
 from landmarks.shards.format import open_shards
 from landmarks.tracking.candidates import (
     CHALLENGER,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from landmarks.files import replace_folder, write_json
+from landmarks.files.writing import replace_folder, write_json
 from landmarks.params import SelectParams
 from landmarks.photos.sources import open_source
 from landmarks.plotting.selection import draw_photos_per_landmark, draw_sample_photos

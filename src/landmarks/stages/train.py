@@ -9,20 +9,15 @@ from pathlib import Path
 import pandas as pd
 
 from landmarks.errors import ArtifactError
-from landmarks.files import (
-    compute_fingerprint,
-    compute_sha256,
-    hold_lock,
-    replace_folder,
-    write_text,
-)
+from landmarks.files.digests import compute_fingerprint, compute_sha256
+from landmarks.files.seals import read_sealed, write_sealed
+from landmarks.files.writing import hold_lock, replace_folder, write_text
 from landmarks.network.runtime import configure_runtime, describe_runtime
 from landmarks.network.trained import Training, describe_layers, write_network
 from landmarks.network.training import HISTORY_COLUMNS, TrainingResult
 from landmarks.network.variant import describe_settings, open_variant_data, train_variant
 from landmarks.params import Params
 from landmarks.schema.columns import Split
-from landmarks.seals import read_sealed, write_sealed
 from landmarks.shards.format import ShardManifest, open_shards
 from landmarks.tracking.provenance import compute_code_digest
 from landmarks.tracking.receipts import HISTORY_FILE, RECEIPT_FILE

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from landmarks.errors import DataError
-from landmarks.files import replace_folder, write_json
+from landmarks.files.writing import replace_folder, write_json
 from landmarks.params import ValidateParams
 from landmarks.tables.expectations import ExpectationResult, build_suites, check_suites
 from landmarks.tables.inspection import Inspection, inspect_photo_set

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from landmarks.files import replace_folder
+from landmarks.files.writing import replace_folder
 from landmarks.params import ValidateParams
 from landmarks.photos.places import IMAGE_ID_PATTERN
 from landmarks.tables.inspection import MISSING, READABLE, Inspection

@@ -17,10 +17,10 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from landmarks.errors import DataError
+from landmarks.files.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 from landmarks.photos.places import Place
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE
 from landmarks.schema.parquet import read_parquet
-from landmarks.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 
 IMAGES_FILE = "images.parquet"
 DISTRACTORS_FILE = "distractors.parquet"

@@ -7,10 +7,10 @@ from pathlib import Path
 from landmarks.errors import ArtifactError
 from landmarks.evaluation.model_card import ModelFacts, build_model_card
 from landmarks.evaluation.receipt import METRICS_FILE, EvaluationReceipt, read_evaluation_receipt
-from landmarks.files import read_record
+from landmarks.files.parsing import read_record
+from landmarks.files.seals import read_sealed
 from landmarks.recognizer.format import BUNDLE_FOLDER, Bundle, compute_recognizer_fingerprint, read_bundle
 from landmarks.schema.vocabulary import VOCABULARY_FILE, read_vocabulary
-from landmarks.seals import read_sealed
 from landmarks.tracking.receipts import (
     HISTORY_FILE,
     RECEIPT_FILE,

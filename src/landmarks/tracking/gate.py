@@ -5,7 +5,7 @@ from pathlib import Path
 
 from landmarks.errors import ArtifactError, GateError
 from landmarks.evaluation.gate import ChampionScore, check_minimum, check_parity, check_regression, measure_accuracy
-from landmarks.files import open_scratch
+from landmarks.files.writing import open_scratch
 from landmarks.params import ExportParams, RegisterParams
 from landmarks.recognizer.format import check_recognizer, compute_recognizer_fingerprint
 from landmarks.recognizer.recognizer import Recognizer

@@ -10,7 +10,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_fingerprint, compute_sha256, parse_yaml
+from landmarks.files.digests import compute_fingerprint, compute_sha256
+from landmarks.files.parsing import parse_yaml
 
 LOCK_FILE = "dvc.lock"
 # rewritten by `dvc repro` while it runs, so a change of these does not make a commit dirty
@@ -19,7 +20,7 @@ _DVC_VARIABLES = {"DVC_EXP_NAME": "dvc_exp_name", "DVC_EXP_BASELINE_REV": "dvc_e
 _AFTER_EVALUATION = frozenset({"register", "package"})
 _PACKAGE = Path(__file__).parents[1]
 # may change messages and logs, but no result; DVC tracks the values of params.yaml itself
-_WITHOUT_EFFECT = frozenset({"cli.py", "errors.py", "files.py", "params.py", "processors.py", "seals.py", "tracking"})
+_WITHOUT_EFFECT = frozenset({"cli.py", "errors.py", "files", "params.py", "processors.py", "tracking"})
 
 
 def collect_tags(folder: Path = Path(), environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError
-from landmarks.files import parse_integer, read_rows
-from landmarks.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
+from landmarks.files.parsing import parse_integer, read_rows
+from landmarks.files.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 
 RECEIPT_FILE = "run.json"
 HISTORY_FILE = "history.csv"

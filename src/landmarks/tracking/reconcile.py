@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError
-from landmarks.files import open_scratch, read_json
+from landmarks.files.parsing import read_json
+from landmarks.files.writing import open_scratch
 from landmarks.tracking.receipts import EPOCH, Receipt
 from landmarks.tracking.runs import (
     EVALUATE_FILES,

@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 import numpy as np
 
 from landmarks.errors import ArtifactError, LandmarksError
-from landmarks.files import hold_lock, open_scratch
+from landmarks.files.writing import hold_lock, open_scratch
 from landmarks.recognizer.format import (
     BUNDLE_FOLDER,
     INDEX_FOLDER,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError
-from landmarks.files import replace_folder
+from landmarks.files.writing import replace_folder
 from landmarks.recognizer.format import BUNDLE_FOLDER, check_recognizer
 from landmarks.schema.network_format import KERAS_MODEL_FILE
 from landmarks.tracking.runs import Store

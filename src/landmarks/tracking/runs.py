@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from landmarks.files import compute_sha256, open_scratch, write_json
+from landmarks.files.digests import compute_sha256
+from landmarks.files.writing import open_scratch, write_json
 from landmarks.tracking.address import StoreAddress
 from landmarks.tracking.receipts import RECEIPT_FILE, DatasetInfo, Receipt
 

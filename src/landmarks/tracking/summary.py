@@ -4,8 +4,8 @@ from pathlib import Path
 
 from landmarks.evaluation.receipt import METRICS_FILE
 from landmarks.evaluation.titles import TITLES
-from landmarks.files import read_record
-from landmarks.seals import read_sealed
+from landmarks.files.parsing import read_record
+from landmarks.files.seals import read_sealed
 
 
 def describe_results(reports: Path, raw: Path) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError
+from landmarks.files.seals import read_sealed
 from landmarks.recognizer.format import compute_recognizer_fingerprint
-from landmarks.seals import read_sealed
 from landmarks.tracking.address import StoreAddress
 from landmarks.tracking.candidates import (
     CHALLENGER,

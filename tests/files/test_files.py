@@ -14,25 +14,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from landmarks import files
 from landmarks.errors import ArtifactError, LandmarksError
-from landmarks.files import (
-    compute_fingerprint,
-    compute_sha256,
-    compute_tree_sha256,
-    explain_fault,
-    hold_lock,
-    open_scratch,
-    parse_integer,
-    parse_yaml,
-    read_json,
-    read_record,
-    read_rows,
-    replace_file,
-    replace_folder,
-    write_json,
-    write_text,
-)
+from landmarks.files import writing
+from landmarks.files.digests import compute_fingerprint, compute_sha256, compute_tree_sha256
+from landmarks.files.faults import explain_fault
+from landmarks.files.parsing import parse_integer, parse_yaml, read_json, read_record, read_rows
+from landmarks.files.writing import hold_lock, open_scratch, replace_file, replace_folder, write_json, write_text
 
 
 @dataclass(frozen=True)
@@ -125,7 +112,7 @@ def test_a_folder_that_cannot_be_replaced_stays_as_it_is(tmp_path: Path, monkeyp
 KILLED = """
 import os, sys, signal
 from pathlib import Path
-from landmarks.files import open_scratch, replace_file, replace_folder
+from landmarks.files.writing import open_scratch, replace_file, replace_folder
 with {what} as temporary:
     (temporary / "half" if temporary.is_dir() else temporary).write_text("half")
     print(temporary, flush=True)
@@ -155,7 +142,7 @@ def test_the_next_write_clears_what_a_kill_left(tmp_path: Path, what: str) -> No
 
 
 def test_the_folder_of_a_live_process_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_WAIT_FOR_WORKERS", 0.2)
+    monkeypatch.setattr(writing, "_WAIT_FOR_WORKERS", 0.2)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     writer = start("replace_folder(Path('out'))", "input()", tmp_path)
     scratch = start("open_scratch('test')", "input()", tmp_path)
@@ -288,7 +275,7 @@ def test_json_round_trip_and_refusals(tmp_path: Path) -> None:
 def test_a_lock_has_one_holder_and_ends_with_it(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     code = (
-        "from pathlib import Path\nfrom landmarks.files import hold_lock\n"
+        "from pathlib import Path\nfrom landmarks.files.writing import hold_lock\n"
         f"with hold_lock(Path({str(lock)!r}), 'x'): pass"
     )
     with hold_lock(lock, "training plain"):

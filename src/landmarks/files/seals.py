@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError
-from landmarks.files import compute_fingerprint, compute_sha256, read_json, write_json
+from landmarks.files.digests import compute_fingerprint, compute_sha256
+from landmarks.files.parsing import read_json
+from landmarks.files.writing import write_json
 
 FILES, FINGERPRINT = "files", "fingerprint"
 REBUILD = "Run `dvc repro`."
