@@ -126,7 +126,7 @@ def test_reference_names_another_evaluation(project: Path, tmp_path: Path) -> No
     assert run(project, log, "--reference", "reports/evaluate/augmented", "--out", tmp_path / "out").exit_code == 0
     done = run(project, log, "--reference", "reports/evaluate/none")
     assert done.exit_code == 1
-    assert "reports/evaluate/none is not an evaluation to compare with" in done.stderr
+    assert "reports/evaluate/none/evaluation.json is missing" in done.stderr
 
 
 def test_the_help_lists_the_exit_codes(project: Path) -> None:
