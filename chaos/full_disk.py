@@ -14,11 +14,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 
 from chaos.campaign import Tally
+from tiny_params import TINY
 
 PROMISE = (
     "Where a disk is full or read-only, every command that writes ends with one sentence, leaves nothing half-written, "
@@ -27,17 +27,6 @@ PROMISE = (
 TRIES = 42
 _ROOT = Path(__file__).parents[1]
 _PROJECT = ("bentofile.yaml", "pyproject.toml", "README.md", "LICENSE", "src", "experiments")
-_TINY: dict[str, dict[str, Any]] = {
-    "acquire": {
-        "demo": {"seed": 3, "landmarks": 4, "photos_per_landmark": 14, "distractor_photos": 16, "image_size": 64}
-    },
-    "validate": {"sample_photos": 10},
-    "prepare": {"image_size": 32, "photos_per_shard": 16},
-    "train": {"epochs": 1, "batch_size": 16},
-    "export": {"precision": "float32"},
-    "evaluate": {"bootstrap_samples": 100, "gallery_photos": 4},
-    "register": {"min_score": 0.0, "max_regression": 1.0},
-}
 _SIZE = 4 << 30
 _SECONDS = 900
 _FAULTS = ("full", "read-only", "filling")
@@ -148,7 +137,7 @@ class _Project:
                 shutil.copytree(_ROOT / name, self.folder / name)
             else:
                 shutil.copy2(_ROOT / name, self.folder / name)
-        YAML().dump(_TINY, self.folder / "experiments" / "tiny.yaml")
+        YAML().dump(TINY, self.folder / "experiments" / "tiny.yaml")
 
     def run(self, command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

@@ -81,17 +81,6 @@ _TRAINING: tuple[tuple[str, ...], ...] = (
     ("index", "plain", _DEMO[3], "trained models"),
     ("evaluate", "plain", _DEMO[3], "trained models"),
 )
-_PARAMS = {
-    "acquire": {
-        "demo": {"seed": 3, "landmarks": 3, "photos_per_landmark": 12, "distractor_photos": 12, "image_size": 48}
-    },
-    "validate": {"sample_photos": 4},
-    "prepare": {"image_size": 32, "photos_per_shard": 16},
-    "train": {"epochs": 1, "batch_size": 16},
-    "export": {"precision": "float32"},
-    "evaluate": {"bootstrap_samples": 100, "gallery_photos": 4},
-    "register": {"model_name": "tiny", "min_score": 0.0, "max_regression": 1.0},
-}
 
 
 def attack(tries: int, seed: int, scratch: Path) -> Tally:
@@ -123,20 +112,14 @@ def attack(tries: int, seed: int, scratch: Path) -> Tally:
 
 def make_project() -> None:
     """Make a project in the working directory as it is before `register`, with two tiny recognizers."""
-    from ruamel.yaml import YAML
-
+    from tiny_params import write_tiny_params
     from tiny_workspaces import write_workspace
 
     here = Path()
     for name in _PROJECT:
         copy = shutil.copytree if (_ROOT / name).is_dir() else shutil.copy2
         copy(_ROOT / name, here / name)
-    yaml = YAML()
-    params = yaml.load((_ROOT / "experiments" / "default.yaml").read_text(encoding="utf-8"))
-    for section, values in _PARAMS.items():
-        params[section].update(values)
-    with (here / "params.yaml").open("w", encoding="utf-8") as stream:
-        yaml.dump(params, stream)
+    write_tiny_params(here / "params.yaml", {"register": {"model_name": "tiny"}})
     write_workspace(here)
     # the receipts are enough to fill the store of each copy
     shutil.rmtree("mlartifacts")

@@ -11,12 +11,10 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from ruamel.yaml import YAML
 
 from chaos.campaign import Tally
 from landmarks.files.digests import compute_fingerprint, compute_sha256
+from tiny_params import write_tiny_params
 
 PROMISE = (
     "Settings that libraries take from the environment and the home folder change no result: they are overridden, or "
@@ -25,17 +23,6 @@ PROMISE = (
 TRIES = 12
 
 ROOT = Path(__file__).parents[1]
-TINY: dict[str, dict[str, Any]] = {
-    "acquire": {
-        "demo": {"seed": 3, "landmarks": 3, "photos_per_landmark": 12, "distractor_photos": 12, "image_size": 48}
-    },
-    "validate": {"sample_photos": 10},
-    "prepare": {"image_size": 32, "photos_per_shard": 16},
-    "train": {"epochs": 1, "batch_size": 8},
-    "export": {"precision": "float32"},
-    "index": {"pca_dimensions": 8},
-    "evaluate": {"bootstrap_samples": 100, "gallery_photos": 2, "queries": 2},
-}
 TABLES = (["acquire"], ["validate"], ["select"], ["prepare"])
 LEARNING = (
     ["train", "plain"],
@@ -172,12 +159,7 @@ def _draw_machine(rng: random.Random, all_at_once: bool, recorded: bool) -> Mach
 
 def _make_workspace(folder: Path) -> Path:
     shutil.copytree(ROOT / "experiments", folder / "experiments")
-    yaml = YAML()
-    params = yaml.load((ROOT / "experiments" / "default.yaml").read_text(encoding="utf-8"))
-    for section, values in TINY.items():
-        params[section].update(values)
-    with (folder / "params.yaml").open("w", encoding="utf-8") as stream:
-        yaml.dump(params, stream)
+    write_tiny_params(folder / "params.yaml", {"index": {"pca_dimensions": 8}})
     return folder
 
 

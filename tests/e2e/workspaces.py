@@ -17,18 +17,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from tiny_params import write_tiny_params
+
 ROOT = Path(__file__).parents[2]
-TINY: dict[str, dict[str, Any]] = {
-    "acquire": {
-        "demo": {"seed": 3, "landmarks": 4, "photos_per_landmark": 14, "distractor_photos": 16, "image_size": 64}
-    },
-    "validate": {"sample_photos": 10},
-    "prepare": {"image_size": 32, "photos_per_shard": 16},
-    "train": {"epochs": 3, "batch_size": 16, "learning_rate": 1e-3},
-    "export": {"precision": "float32"},  # the shipped demo tries 8-bit weights too, which takes an export more
-    "evaluate": {"bootstrap_samples": 100, "gallery_photos": 4},
-    "register": {"min_score": 0.0, "max_regression": 1.0},
-}
 
 
 @dataclass(frozen=True)
@@ -97,8 +88,7 @@ def copy_project(folder: Path, names: Sequence[str] | None = None) -> Workspace:
 
 def make_tiny(folder: Path) -> Workspace:
     workspace = copy_project(folder)
-    shutil.copy2(workspace.root / "experiments" / "default.yaml", workspace.root / "params.yaml")
+    write_tiny_params(workspace.root / "params.yaml", {"train": {"epochs": 3, "learning_rate": 1e-3}})
     (workspace.root / "dvc.lock").unlink(missing_ok=True)
-    workspace.change_params(TINY)
     workspace.commit("Begin")
     return workspace
