@@ -40,6 +40,7 @@ def test_default_experiment_reads_as_written() -> None:
         ("augmentation", {"flip": "off"}, r"augmentation\.flip: .*valid boolean.*received 'off'"),
         ("augmentation", {"brightness": True}, r"augmentation\.brightness: .*valid number.*received True"),
         ("select", {"landmark_ids": ["7"]}, r"select\.landmark_ids\.0: .*valid integer.*received '7'"),
+        ("train", {"seed": 2**32}, r"train\.seed: .*less than 4294967296"),
         ("train", {"epochs": 0}, r"train\.epochs: .*greater than or equal to 1.*received 0"),
         ("train", {"learning_rate": float("nan")}, r"train\.learning_rate"),
         ("prepare", {"image_size": 8}, r"prepare\.image_size: .*greater than or equal to 32"),

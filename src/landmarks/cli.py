@@ -21,7 +21,7 @@ from landmarks.files.faults import explain_fault
 from landmarks.files.writing import hold_lock
 from landmarks.params import PARAMS_PATH, Params, list_experiments, read_params, write_experiment
 from landmarks.schema.library_settings import pin_environment
-from landmarks.tracking.address import check_folders, find_store, is_copy
+from landmarks.tracking.address import check_folders, explain_refusal, find_store, is_copy
 
 REPORTS = Path("reports")
 MODELS = Path("models")
@@ -33,7 +33,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 class _Commands(click.Group):
-    """Prints errors of this package and faults of disks in a sentence, and lists commands as they are defined."""
+    """Prints errors of landmarks, MLflow and disks in a sentence, and lists commands as they are defined."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
@@ -43,7 +43,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except Exception as error:
             # a full disk may be behind an error that advises something else
-            message = explain_fault(error) or (str(error) if isinstance(error, LandmarksError) else None)
+            own = str(error) if isinstance(error, LandmarksError) else explain_refusal(error)
+            message = explain_fault(error) or own
             if message is None:
                 raise
             click.echo(f"Error: {message}", err=True)

@@ -25,6 +25,7 @@ _ARCFACE_DIM = 512  # usual length of ArcFace embeddings
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range of NumPy and Keras
 Positive = Annotated[int, Field(ge=1)]
 Item = TypeVar("Item")
 Listed = Annotated[tuple[Item, ...], pydantic.Strict(False)]  # strict mode would refuse YAML's lists for tuples
@@ -39,7 +40,7 @@ class Section(BaseModel):
 class DemoParams(Section):
     """The synthetic landmarks of `acquire.source: demo`."""
 
-    seed: Count
+    seed: Seed
     landmarks: Annotated[int, Field(ge=2, le=24)]
     photos_per_landmark: Positive
     distractor_photos: Count
@@ -82,7 +83,7 @@ class SelectParams(Section):
     fraction: Annotated[float, Field(gt=0, le=1)] = Field(description="Keep this fraction of all photos.")
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
-    seed: Count
+    seed: Seed
 
     @pydantic.model_validator(mode="after")
     def _leave_room_for_train(self) -> "SelectParams":
@@ -215,7 +216,7 @@ class TrainParams(Section):
     inference_accuracy_photos: Positive = Field(description="Training photos for the accuracy in inference mode.")
     precision: Literal["auto", "float32", "bfloat16"]
     devices: Literal["auto", "one", "mirrored"] = Field(description="auto: mirrored if there are several GPUs.")
-    seed: Count
+    seed: Seed
 
     @pydantic.model_validator(mode="after")
     def _order_resizing(self) -> "TrainParams":
@@ -258,7 +259,7 @@ class EvaluateParams(Section):
     gallery_photos: Positive = Field(description="Photos in the charts of correct and of wrong answers.")
     confusions: Positive = Field(description="Rows of the table of most frequent confusions.")
     queries: Positive = Field(description="Test photos in the chart of neighbours.")
-    seed: Count
+    seed: Seed
 
 
 class RegisterParams(Section):
@@ -311,7 +312,7 @@ class DriftParams(Section):
     neighbours: Annotated[int, Field(ge=1, le=10, description="Nearest neighbours of each embedding.")]
     min_embedding_effect: Fraction = Field(description="Minimum excess of neighbours from the same sample.")
     resamples: Annotated[int, Field(ge=100, description="Resamples of permutation test and bootstrap.")]
-    seed: Count
+    seed: Seed
 
 
 class TrackingParams(Section):

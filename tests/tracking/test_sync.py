@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from landmarks.cli import main
 from landmarks.errors import ArtifactError
 from landmarks.files.parsing import read_json
 from landmarks.files.writing import hold_lock
@@ -241,3 +244,15 @@ def test_with_nothing_to_do_it_is_quick_and_needs_no_tensorflow(workspace: Works
     subprocess.run([sys.executable, "-c", code], cwd=workspace.root, env=dict(os.environ), check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+
+
+def test_what_the_store_refuses_is_said_in_a_sentence(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the database of a server, whose artifacts only the server can reach
+    use_empty_store(monkeypatch, tmp_path / "server")
+    open_store().client.create_experiment("tiny", artifact_location="mlflow-artifacts:/0")
+    monkeypatch.chdir(workspace.root)
+    done = CliRunner().invoke(main, ["sync"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert re.fullmatch(r"Error: The tracking store sqlite:///.* cannot do this: .*\n", done.stderr)

@@ -160,6 +160,18 @@ def hide_secrets_in(text: str, uri: str) -> str:
     return hidden
 
 
+def explain_refusal(error: Exception) -> str | None:
+    """Say in a sentence what MLflow raised, without secrets; None if the exception is not one of MLflow."""
+    if type(error).__module__.partition(".")[0] != "mlflow":
+        return None
+    address = find_store()
+    reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+    return (
+        f"The tracking store {address} cannot do this: {hide_secrets_in(reason, address.uri)}. Check "
+        f"{TRACKING_VARIABLE} and, of a server, its log."
+    )
+
+
 def _read_address(uri: str) -> StoreAddress:
     if not uri.startswith("sqlite"):
         return StoreAddress(uri)
