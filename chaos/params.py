@@ -104,6 +104,38 @@ _BOMBS = (
 )
 
 
+# as DVC writes it, shortened
+_LOCK = """schema: '2.0'
+stages:
+  acquire:
+    cmd: landmarks acquire data/raw
+    deps:
+    - path: src/landmarks/demo
+      hash: md5
+      md5: 0a7f1f6a3c1b9c5f2f0f8f8d8a8e4b11.dir
+      size: 61234
+      nfiles: 14
+    params:
+      params.yaml:
+        acquire:
+          demo: {image_size: 96, landmarks: 24, seed: 0}
+          photos: ''
+          source: demo
+    outs:
+    - path: data/raw
+      hash: md5
+      md5: 9e107d9d372bb6826bd81d3542a419d6.dir
+      size: 17301234
+      nfiles: 14
+  train@plain:
+    cmd: landmarks train plain data/shards models
+    outs:
+    - path: models/plain/network
+      hash: md5
+      md5: e4d909c290d0fb1ca068ffaddf22cbd0.dir
+"""
+
+
 def attack(tries: int, seed: int, scratch: Path) -> Tally:
     """Damage valid files at random and read them; every fifth try is of bentofile.yaml or dvc.lock."""
     tally, generator = Tally(), random.Random(seed)
@@ -112,14 +144,15 @@ def attack(tries: int, seed: int, scratch: Path) -> Tally:
     folder = scratch / "experiments"
     folder.mkdir()
     (folder / "default.yaml").write_text(default, encoding="utf-8")
-    others: tuple[tuple[str, Callable[[Path], Any]], ...] = (
-        ("bentofile.yaml", lambda path: read_bentofile(path.parent)),
-        ("dvc.lock", compute_lock_digest),
+    bentofile = (_PROJECT / "bentofile.yaml").read_text(encoding="utf-8")
+    others: tuple[tuple[str, str, Callable[[Path], Any]], ...] = (
+        ("bentofile.yaml", bentofile, lambda path: read_bentofile(path.parent)),
+        ("dvc.lock", _LOCK, compute_lock_digest),
     )
     for number in range(tries):
         if number % 5 == 4:
-            name, read = others[number // 5 % 2]
-            path, original = scratch / name, (_PROJECT / name).read_text(encoding="utf-8")
+            name, original, read = others[number // 5 % 2]
+            path = scratch / name
         elif number % 5 == 3:
             original = generator.choice(experiments).read_text(encoding="utf-8")
             path, read = folder / "mine.yaml", lambda _: write_experiment(["mine"], folder, scratch / "out.yaml")
