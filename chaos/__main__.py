@@ -17,8 +17,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-# the campaigns attack the tiny artefacts of the tests
-sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("tests", "tests/serving")]
 _OTHERS = {"__init__", "__main__", "campaign", "small_service"}
 
 

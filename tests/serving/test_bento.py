@@ -54,6 +54,7 @@ def test_the_model_holds_what_serving_needs(model_tag: str, recognizer_folder: P
     stored = {path.relative_to(model.path).as_posix() for path in Path(model.path).rglob("*") if path.is_file()}
     assert stored == {
         "model.yaml",
+        ".whole",
         "bundle/bundle.json",
         "bundle/serving.tflite",
         "bundle/vocabulary.csv",
