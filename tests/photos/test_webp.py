@@ -55,7 +55,7 @@ def test_a_lossy_header_has_sides_of_14_bits_and_a_scale(width: int, height: int
     ],
 )
 def test_other_riff_files_are_refused(data: bytes) -> None:
-    with pytest.raises(ImageError, match="not a photo of a supported format|no picture follows its header"):
+    with pytest.raises(ImageError, match=r"not a photo of a supported format|no picture follows its header"):
         read_photo_file(data)
 
 
