@@ -220,7 +220,7 @@ def serve(
     log = folder / "serve.log"
     environment = os.environ | settings
     with (
-        log.open("wb") as output,
+        log.open("ab") as output,  # another service of the same folder may be writing it
         subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env=environment) as process,
     ):
         try:

@@ -340,13 +340,10 @@ def test_a_history_that_was_altered_is_named(database: Path, reports: Path) -> N
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "epoch,loss\nx,1\n", "epoch,loss\n1,high\n"])
-def test_a_garbled_history_is_named_or_empty(tmp_path: Path, text: str) -> None:
+def test_a_garbled_history_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "history.csv"
     path.write_text(text)
-    if not text:
-        assert read_history(path) == []
-        return
-    with pytest.raises(ArtifactError, match=r"history\.csv is not a table of metrics per epoch"):
+    with pytest.raises(ArtifactError, match=r"history\.csv is not a table of (metrics per )?epoch"):
         read_history(path)
 
 
