@@ -81,7 +81,7 @@ def _start(workspace: Any, target: Sequence[str]) -> "subprocess.Popen[str]":
 
 
 def _run(workspace: Any, target: Sequence[str]) -> Iterator[tuple[str, float]]:
-    """Run all stages, and yield the name and the seconds of each."""
+    """Run all stages that are not finished, and yield the name and the seconds of each."""
     printed: str = ""
     found: list[tuple[str, float]] = []
     with _start(workspace, target) as process:
@@ -92,7 +92,7 @@ def _run(workspace: Any, target: Sequence[str]) -> Iterator[tuple[str, float]]:
                 found.append((started[1], time.monotonic()))
     if process.returncode:
         raise SystemExit(f"dvc repro, not killed, exits with {process.returncode}:\n{printed[-3000:]}")
-    ends = [*(start for _, start in found[1:]), time.monotonic()]
+    ends = [*(start for _, start in found[1:]), time.monotonic()][: len(found)]
     yield from ((stage, end - start) for (stage, start), end in zip(found, ends, strict=True))
 
 
