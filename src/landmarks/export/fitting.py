@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from landmarks.recognizer.logistic import LogisticModel
 
@@ -39,7 +40,9 @@ def fit_logistic(
     spread[spread < 1e-12] = 1.0  # constant features, which must not be divided by zero
     counts = np.ones(len(values)) if weights is None else weights.astype(np.float64)
     model = LogisticRegression(C=1 / penalty, solver="newton-cholesky", tol=_TOLERANCE, max_iter=_MAX_STEPS)
-    model.fit((values - centre) / spread, is_positive, counts / counts.sum())
+    # several threads would wait for each other many times a step: beside a busy process 64 s in place of 2
+    with threadpool_limits(1, user_api="blas"):
+        model.fit((values - centre) / spread, is_positive, counts / counts.sum())
     # moved into weights and bias, so that the model takes features as they are
     scaled = np.asarray(model.coef_[0], np.float64) / spread
     return LogisticModel(scaled, float(model.intercept_[0] - scaled @ centre))
