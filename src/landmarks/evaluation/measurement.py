@@ -76,7 +76,7 @@ class Measurement:
 def measure(shards: Path, folder: Path, params: EvaluateParams) -> Measurement:
     """Measure a recognizer directory on the test split of the shards that it was trained on.
 
-    Digests are not compared; see `format.check_recognizer` and `format.open_shards`.
+    Digests are not compared; see `recognizer.format.check_recognizer` and `shards.format.open_shards`.
 
     Args:
         shards: `data/shards`.

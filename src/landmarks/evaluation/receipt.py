@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from landmarks.errors import ArtifactError
-from landmarks.files.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
+from landmarks.files.seals import FILES, compute_digests, open_sealed, write_sealed
 
 EVALUATION_FILE = "evaluation.json"
 METRICS_FILE = "metrics.json"
@@ -39,10 +39,8 @@ def read_evaluation_receipt(folder: Path) -> EvaluationReceipt:
         ArtifactError: a file is missing or was altered.
     """
     path = folder / EVALUATION_FILE
-    content = read_sealed(path)
-    check_files(folder, content.pop(FILES, {}))
-    del content[FINGERPRINT]
+    facts = open_sealed(path)
     try:
-        return EvaluationReceipt(**content)
+        return EvaluationReceipt(**facts)
     except TypeError as error:
         raise ArtifactError(f"{path} is not the receipt of an evaluation ({error}). Run `dvc repro`.") from error

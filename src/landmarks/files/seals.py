@@ -61,6 +61,17 @@ def read_sealed(path: Path, remedy: str = REBUILD) -> dict[str, Any]:
     return content
 
 
+def open_sealed(path: Path) -> dict[str, Any]:
+    """Read a sealed JSON file, compare the files beside it with their digests, and return its facts alone.
+
+    Raises:
+        ArtifactError: as `read_sealed` and `check_files`.
+    """
+    content = read_sealed(path)
+    check_files(path.parent, content.get(FILES, {}))
+    return {name: content[name] for name in content if name not in (FILES, FINGERPRINT)}
+
+
 def check_files(
     folder: Path, digests: Mapping[str, str], names: Collection[str] | None = None, remedy: str = REBUILD
 ) -> None:

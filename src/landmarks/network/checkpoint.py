@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from landmarks.errors import ArtifactError
-from landmarks.files.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
+from landmarks.files.seals import FILES, check_files, compute_digests, open_sealed, read_sealed, write_sealed
 from landmarks.files.writing import replace_file, replace_folder
 
 _EPOCH = "epoch-"
@@ -98,10 +98,7 @@ class Checkpoint:
 
     def _read(self, state: Path) -> Progress:
         """Read the progress of a state, and compare it and the best weights with their digests."""
-        saved = read_sealed(state / _PROGRESS)
-        check_files(state, saved.pop(FILES, {}))
-        del saved[FINGERPRINT]
-        progress = Progress(**saved)
+        progress = Progress(**open_sealed(state / _PROGRESS))
         self._check_best(progress)
         return progress
 

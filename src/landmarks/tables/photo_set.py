@@ -17,7 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from landmarks.errors import DataError
-from landmarks.files.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
+from landmarks.files.seals import FILES, compute_digests, open_sealed, write_sealed
 from landmarks.photos.places import Place
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE
 from landmarks.schema.parquet import read_parquet
@@ -174,9 +174,7 @@ def read_sources(folder: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: a file is missing or altered.
     """
-    content = read_sealed(folder / SOURCE_FILE)
-    check_files(folder, content.get(FILES, {}))
-    return {name: content[name] for name in content if name not in (FILES, FINGERPRINT)}
+    return open_sealed(folder / SOURCE_FILE)
 
 
 def build_places(table: pd.DataFrame) -> list[Place]:

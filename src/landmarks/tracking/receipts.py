@@ -13,7 +13,7 @@ from typing import Any
 
 from landmarks.errors import ArtifactError
 from landmarks.files.parsing import parse_integer, read_rows
-from landmarks.files.seals import FILES, FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
+from landmarks.files.seals import FILES, compute_digests, open_sealed, write_sealed
 
 RECEIPT_FILE = "run.json"
 HISTORY_FILE = "history.csv"
@@ -82,9 +82,7 @@ def read_receipt(path: Path) -> Receipt:
     Raises:
         ArtifactError: a file is missing or was altered, or a key is missing or unknown.
     """
-    facts = read_sealed(path)
-    check_files(path.parent, facts.pop(FILES, {}))
-    del facts[FINGERPRINT]
+    facts = open_sealed(path)
     try:
         return Receipt(**facts | {"dataset": DatasetInfo(**facts["dataset"])})
     except (KeyError, TypeError) as error:
