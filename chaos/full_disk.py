@@ -18,6 +18,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from chaos.campaign import Tally
+from landmarks.evaluation.receipt import read_evaluation_receipt, write_evaluation_receipt
 from tiny_params import TINY
 
 PROMISE = (
@@ -248,6 +249,7 @@ def _write_request_log(folder: Path) -> None:
     served.mkdir()
     pd.concat([rows] * 50).to_csv(served / "predictions.csv", index=False)
     np.save(served / "test_embeddings.npy", np.concatenate([embeddings] * 50))
+    write_evaluation_receipt(served, read_evaluation_receipt(evaluation))
     lines = [
         json.dumps(
             {

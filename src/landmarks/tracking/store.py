@@ -52,6 +52,8 @@ def load_mlflow() -> Any:
         os.environ.setdefault(name, value)
     import mlflow
 
+    # it logs the traceback of every error of a database, such as one of a full disk, before it raises it
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     return mlflow
 
 
