@@ -58,7 +58,7 @@ def make_recognizer(folder: Path) -> Path:
     params = read_params(PROJECT / "experiments/default.yaml")
     landmarks = [Landmark(label, 1000 + label, f"Landmark {label}", 500, 50, 50) for label in range(LABELS)]
     network = build_recognizer(build_classifier(IMAGE_SIZE, LABELS, params.network), params.network.flip_tta)
-    training = Training("plain", ImageFormat(IMAGE_SIZE, "crop", params.prepare.max_pixels), "none")
+    training = Training("plain", ImageFormat(IMAGE_SIZE, "crop", params.prepare.max_pixels), "none", "float32")
     trained = write_network(folder / "network", network, training)
     bundle = export_bundle(trained, folder / "bundle", landmarks, "int8")
     _write_gallery(folder / "index", read_bundle(bundle), params.index.pca_dimensions)

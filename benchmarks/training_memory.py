@@ -34,16 +34,17 @@ def train(folder: Path, image_size: int) -> None:
     """Train in this process and print its peak memory in MiB."""
     from landmarks.network.input_pipeline import TrainingData, read_batches, read_training_batches
     from landmarks.network.networks import build_classifier
+    from landmarks.network.photo_source import EncodedPhotos
     from landmarks.network.runtime import choose_strategy, configure_runtime
     from landmarks.network.training import train_classifier
     from landmarks.params import read_params
 
-    configure_runtime()
+    configure_runtime(2)
     params = read_params(Path("experiments/default.yaml"))
     files = sorted(folder.glob("*.tfrecord"))
     photos = len(files) * PHOTOS_PER_SHARD
     data = TrainingData(
-        train=lambda epoch: read_training_batches(files, image_size, 64, 0, epoch, params.augmentation),
+        train=lambda epoch: read_training_batches(EncodedPhotos(files, image_size), 64, 0, epoch, params.augmentation),
         val=lambda: read_batches(files, image_size, 64, 256),
         train_sample=lambda: read_batches(files, image_size, 64, 256),
         batch_size=64,
@@ -53,7 +54,7 @@ def train(folder: Path, image_size: int) -> None:
     recipe = params.train.model_copy(update={"epochs": 2, "batch_size": 64})
     with tempfile.TemporaryDirectory() as work:
         train_classifier(
-            lambda: build_classifier(image_size, LABELS, params.network),
+            lambda: build_classifier(image_size, LABELS, params.network, fast=True),
             data,
             recipe,
             params.network,

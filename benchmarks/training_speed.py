@@ -52,7 +52,7 @@ def make_data(image_size: int, batch_size: int, steps: int) -> TrainingData:
 
 
 def train_repeatably(data: TrainingData, image_size: int) -> float:
-    configure_runtime()
+    configure_runtime(2)
     return train_ours(data, image_size)
 
 

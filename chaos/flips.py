@@ -181,7 +181,7 @@ def _read_reports(workspace: Workspace) -> str:
 
 
 def _make_network(folder: Path) -> Artefact:
-    write_network(folder, build_network(), Training("plain", FORMAT, "shards"))
+    write_network(folder, build_network(), Training("plain", FORMAT, "shards", "float32"))
     return Artefact("trained network", folder, lambda: repr(open_network(folder)))
 
 

@@ -73,7 +73,7 @@ RECORDED: tuple[dict[str, str], ...] = (
     {"ONEDNN_MAX_CPU_ISA": "SSE41"},
     {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"},
 )
-MACHINE_TAGS = ("devices", "threads", "precision", "environment")
+MACHINE_TAGS = ("devices", "precision", "environment")
 
 
 @dataclass

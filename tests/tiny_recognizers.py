@@ -105,7 +105,8 @@ def write_bundle(
     precision: ExportPrecision = "float32",
 ) -> Path:
     """Write the network beside the bundle, as `train` does, and export it, as `index` does."""
-    trained = write_network(folder.parent / "network", network, Training(variant, image_format, shards_fingerprint))
+    training = Training(variant, image_format, shards_fingerprint, "float32")
+    trained = write_network(folder.parent / "network", network, training)
     return export_bundle(trained, folder, landmarks, precision)
 
 

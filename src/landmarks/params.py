@@ -199,6 +199,13 @@ class TrainParams(Section):
     initial_weights: str = Field(description="none, imagenet, or the path of a weight file.")
     epochs: Positive
     batch_size: Annotated[int, Field(ge=1, description="Over all devices together.")]
+    parts: Positive = Field(
+        description="Each batch is divided into so many parts, which are computed at the same time and normalised by "
+        "their own statistics. Training uses as many processors."
+    )
+    cache_bytes: Annotated[int, Field(ge=0)] = Field(
+        description="Training photos are decoded once if they fit into so many bytes on the disk, else in every epoch."
+    )
     optimizer: Literal["sgd", "adam", "adamw"]
     learning_rate: Annotated[float, Field(gt=0)]
     momentum: Annotated[float, Field(ge=0, lt=1, description="Nesterov momentum; sgd only.")]
@@ -217,6 +224,12 @@ class TrainParams(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     devices: Literal["auto", "one", "mirrored"] = Field(description="auto: mirrored if there are several GPUs.")
     seed: Seed
+
+    @pydantic.model_validator(mode="after")
+    def _divide_batches(self) -> "TrainParams":
+        if self.batch_size % self.parts:
+            raise ValueError(f"batch_size must be a multiple of parts, received {self.batch_size} and {self.parts}")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _order_resizing(self) -> "TrainParams":

@@ -45,7 +45,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(folder: Path, shards: Path, network: keras.Model) -> Path:
-    return write_network(folder / "network", network, Training("plain", FORMAT, read_manifest(shards).fingerprint))
+    training = Training("plain", FORMAT, read_manifest(shards).fingerprint, "float32")
+    return write_network(folder / "network", network, training)
 
 
 def test_weights_of_8_bits_are_taken_where_answers_stay(shards: Path, tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_a_fixed_precision_is_taken_unasked(shards: Path, tmp_path: Path, precis
 
 
 def test_a_network_of_other_shards_is_refused(shards: Path, tmp_path: Path) -> None:
-    network = write_network(tmp_path / "network", build_network(), Training("plain", FORMAT, "f" * 64))
+    network = write_network(tmp_path / "network", build_network(), Training("plain", FORMAT, "f" * 64, "float32"))
     with pytest.raises(ArtifactError, match="made for shards_fingerprint ffff"):
         export_network(network, tmp_path / "bundle", shards, EXPORT)
     assert not (tmp_path / "bundle").exists()

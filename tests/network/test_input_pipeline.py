@@ -1,12 +1,21 @@
 """Batches: every photo once an epoch, the order and the changes settled by seed and epoch."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from landmarks.network.input_pipeline import augment, blend, choose_image_size, read_batches, read_training_batches
+from landmarks.network.input_pipeline import (
+    _change_colours,
+    augment,
+    blend,
+    choose_image_size,
+    read_batches,
+    read_training_batches,
+)
+from landmarks.network.photo_source import DecodedPhotos, EncodedPhotos
 from landmarks.params import AugmentationParams, ResizingStep, read_params
 from landmarks.shards.format import Record, encode_png, write_shard
 
@@ -50,43 +59,77 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
+def read_epoch(shards: list[Path], *args: Any, **options: Any) -> tf.data.Dataset:
+    return read_training_batches(EncodedPhotos(shards, SIZE), *args, **options)
+
+
 def collect_labels(dataset: tf.data.Dataset) -> list[int]:
     return [int(label) for _, labels in dataset.as_numpy_iterator() for label in labels]
 
 
 def test_an_epoch_shows_every_photo_once_in_a_new_order(shards: list[Path]) -> None:
-    first = collect_labels(read_training_batches(shards, SIZE, 10, seed=1, epoch=0))
+    first = collect_labels(read_epoch(shards, 10, seed=1, epoch=0))
     assert sorted(first) == list(range(50))
-    assert collect_labels(read_training_batches(shards, SIZE, 10, seed=1, epoch=0)) == first
-    assert collect_labels(read_training_batches(shards, SIZE, 10, seed=1, epoch=1)) != first
-    assert collect_labels(read_training_batches(shards, SIZE, 10, seed=2, epoch=0)) != first
+    assert collect_labels(read_epoch(shards, 10, seed=1, epoch=0)) == first
+    assert collect_labels(read_epoch(shards, 10, seed=1, epoch=1)) != first
+    assert collect_labels(read_epoch(shards, 10, seed=2, epoch=0)) != first
 
 
 def test_no_thread_of_autotuning_can_hold_up_the_end_of_an_epoch(shards: list[Path]) -> None:
-    for batches in (read_training_batches(shards, SIZE, 10, seed=0, epoch=0), read_batches(shards, SIZE, 16)):
+    for batches in (read_epoch(shards, 10, seed=0, epoch=0), read_batches(shards, SIZE, 16)):
         assert batches.options().autotune.enabled is False
 
 
 def test_the_incomplete_last_batch_is_left_out_of_training_alone(shards: list[Path]) -> None:
-    assert len(collect_labels(read_training_batches(shards, SIZE, 16, seed=1, epoch=0))) == 48
+    assert len(collect_labels(read_epoch(shards, 16, seed=1, epoch=0))) == 48
     assert len(collect_labels(read_batches(shards, SIZE, 16))) == 50
     assert len(collect_labels(read_batches(shards, SIZE, 16, photos=7))) == 7
 
 
 def test_photos_arrive_as_they_were_stored(shards: list[Path]) -> None:
     photos = make_photos(50)
-    for batch, labels in read_training_batches(shards, SIZE, 10, seed=0, epoch=0).as_numpy_iterator():
+    for batch, labels in read_epoch(shards, 10, seed=0, epoch=0).as_numpy_iterator():
         np.testing.assert_array_equal(batch, photos[labels])
 
 
 def test_augmented_epochs_repeat_exactly_and_differ_from_each_other(shards: list[Path]) -> None:
     strong = make_params(**STRONG)
     once, again, later = (
-        np.concatenate([b for b, *_ in read_training_batches(shards, SIZE, 10, 3, epoch, strong).as_numpy_iterator()])
+        np.concatenate([b for b, *_ in read_epoch(shards, 10, 3, epoch, strong).as_numpy_iterator()])
         for epoch in (0, 0, 1)
     )
     np.testing.assert_array_equal(once, again)
     assert (once != later).mean() > 0.5
+
+
+@pytest.mark.parametrize(("params", "reduced_size"), [(None, None), (STRONG, None), (STRONG, 16)])
+def test_decoded_photos_make_the_same_epoch_and_leave_no_file(
+    shards: list[Path], tmp_path: Path, params: dict[str, object] | None, reduced_size: int | None
+) -> None:
+    decoded = DecodedPhotos(shards, [17, 17, 16], SIZE, tmp_path / "work")
+    assert list((tmp_path / "work").iterdir()) == []
+    augmentation = make_params(**params) if params else None
+    for epoch in range(2):
+        epochs = [
+            list(read_training_batches(source, 8, 3, epoch, augmentation, reduced_size).as_numpy_iterator())
+            for source in (EncodedPhotos(shards, SIZE), decoded)
+        ]
+        assert [len(batches) for batches in epochs] == [6, 6]
+        for one, other in zip(*epochs, strict=True):
+            for expected, found in zip(one, other, strict=True):
+                np.testing.assert_array_equal(found, expected)
+
+
+def test_colours_change_one_after_the_other() -> None:
+    """The one sum that is computed is contrast, then saturation, then brightness."""
+    photos = make_photos(6).astype(np.float32)
+    params, seed = make_params(contrast=0.4, saturation=0.5, brightness=0.3), tf.constant([1, 2])
+    change = tf.random.stateless_uniform([3, 6, 1, 1, 1], seed, -1.0, 1.0).numpy()
+    mean = photos.mean(axis=(1, 2, 3), keepdims=True)
+    expected = mean + (photos - mean) * (1 + 0.4 * change[0])
+    grey = tf.image.rgb_to_grayscale(expected).numpy()
+    expected = grey + (expected - grey) * (1 + 0.5 * change[1]) + 255 * 0.3 * change[2]
+    np.testing.assert_allclose(_change_colours(tf.constant(photos), params, [seed]), expected, atol=2e-3)
 
 
 def change(photos: np.ndarray, seed: int = 0, **changes: object) -> np.ndarray:
@@ -184,13 +227,13 @@ def test_photos_are_smaller_in_the_epochs_that_the_params_name(shards: list[Path
     assert [choose_image_size(64, params, epoch) for epoch in range(8)] == [32] * 4 + [48] * 2 + [64] * 2
     assert choose_image_size(40, params, 4) == 40
     for augmentation in (None, make_params(**STRONG)):
-        photos, *_ = next(iter(read_training_batches(shards, SIZE, 10, 0, 0, augmentation, reduced_size=16)))
+        photos, *_ = next(iter(read_epoch(shards, 10, 0, 0, augmentation, reduced_size=16)))
         assert photos.shape == (10, 16, 16, 3)
 
 
 def test_a_smaller_photo_is_the_photo_averaged(shards: list[Path]) -> None:
     photos = make_photos(50).astype(float)
-    small, labels = next(iter(read_training_batches(shards, SIZE, 10, 0, 0, reduced_size=16)))
+    small, labels = next(iter(read_epoch(shards, 10, 0, 0, reduced_size=16)))
     averaged = photos[labels].reshape(10, 16, 2, 16, 2, 3).mean(axis=(2, 4))
     # the filter is wider than its block
     assert np.corrcoef(small.numpy().ravel(), averaged.ravel())[0, 1] > 0.9

@@ -11,8 +11,14 @@ import pytest
 import tensorflow as tf
 
 from landmarks.errors import ArtifactError
-from landmarks.network.fused import FusedBatchNormalization
-from landmarks.network.networks import build_backbone, build_classifier, build_recognizer, load_backbone_weights
+from landmarks.network.fused import FusedBatchNormalization, fold_bias
+from landmarks.network.networks import (
+    Precision,
+    build_backbone,
+    build_classifier,
+    build_recognizer,
+    load_backbone_weights,
+)
 from landmarks.params import NetworkParams, read_params, write_experiment
 from landmarks.recognizer.serving_network import ServingNetwork
 from landmarks.schema.network_format import ImageFormat
@@ -184,6 +190,46 @@ def test_fused_normalisation_answers_and_remembers_like_keras() -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("image_size", "precision"), [(32, "float32"), (64, "float32"), (64, "bfloat16")])
+def test_the_fast_layers_answer_and_learn_like_those_of_keras(image_size: int, precision: Precision) -> None:
+    """The same weights, also biases, which published weights have."""
+    random = np.random.default_rng(0)
+    params = make_params(embedding_dim=8, dropout=0.0, zero_init_residual=False)
+    theirs, ours = (build_classifier(image_size, 3, params, precision, fast=fast) for fast in (False, True))
+    theirs.set_weights([random.normal(0, 0.05, w.shape) if w.ndim == 1 else w for w in theirs.get_weights()])
+    for layer in theirs.get_layer("resnet50").layers:
+        if layer.name.endswith("_bn"):
+            layer.moving_variance.assign(random.uniform(0.5, 1.5, layer.moving_variance.shape))
+            layer.gamma.assign(random.uniform(0.5, 1.5, layer.gamma.shape))
+    ours.set_weights(theirs.get_weights())
+    backbone = ours.get_layer("resnet50")
+    for layer in backbone.layers:
+        if layer.name.endswith("_conv"):
+            fold_bias(layer, backbone.get_layer(layer.name.removesuffix("_conv") + "_bn"))
+    photos = make_photos(6, image_size)
+    wide = 1e-3 if precision == "float32" else 0.1
+    answers = [np.asarray(model(photos, training=False)) for model in (theirs, ours)]
+    np.testing.assert_allclose(answers[1], answers[0], atol=wide * np.abs(answers[0]).max())
+    if precision == "bfloat16":
+        return  # in six photos, rounding changes the signs of activations
+    gradients = []
+    for model in (theirs, ours):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(photos, training=True) ** 2)
+        found = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+        named = zip((variable.path for variable in model.trainable_variables), found, strict=True)
+        gradients.append({name: np.asarray(gradient) for name, gradient in named})
+    assert gradients[0].keys() - gradients[1].keys() == {
+        f"{layer.name}/bias" for layer in backbone.layers if layer.name.endswith("_conv")
+    }
+    for name, gradient in gradients[1].items():
+        # rounding changes the signs of a few activations on the way, and so single values
+        lengths = np.linalg.norm(gradient), np.linalg.norm(gradients[0][name])
+        assert lengths[0] == pytest.approx(lengths[1], rel=0.02), name
+        assert np.vdot(gradient, gradients[0][name]) / np.prod(lengths) > 0.998, name
+
+
 def test_gem_pooling_lies_between_average_and_maximum() -> None:
     photos = make_photos(2, 64)
     classifier = build_classifier(64, 3, make_params(pooling="gem", gem_power=3.0))
@@ -241,7 +287,7 @@ def test_every_head_is_exported_and_saved_with_equal_answers(tmp_path: Path, par
 @pytest.mark.slow
 def test_an_open_image_size_takes_weights_to_a_fixed_one() -> None:
     params = make_params(embedding_dim=8)
-    trained, fixed = build_classifier(None, 3, params, normalization="fused"), build_classifier(64, 3, params)
+    trained, fixed = build_classifier(None, 3, params, fast=True), build_classifier(64, 3, params)
     fixed.set_weights(trained.get_weights())
     photos = make_photos(2, 64)
     np.testing.assert_allclose(fixed(photos), trained(photos), atol=1e-4)

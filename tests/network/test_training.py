@@ -1,9 +1,11 @@
 """The loop: learns, stops early with the best weights, goes on after a kill, and agrees over two devices."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +16,13 @@ import pytest
 import tensorflow as tf
 
 from landmarks.errors import ArtifactError, LandmarksError
+from landmarks.network import runtime
 from landmarks.network.checkpoint import Progress
 from landmarks.network.ema import EMA
+from landmarks.network.fused import FusedBatchNormalization
 from landmarks.network.input_pipeline import TrainingData
 from landmarks.network.runtime import choose_precision, choose_strategy, configure_runtime
-from landmarks.network.training import WarmupDecay, _advance, build_optimizer, train_classifier
+from landmarks.network.training import WarmupDecay, _advance, build_optimizer, share_parts, train_classifier
 from landmarks.params import TrainParams, read_params
 from reseal import change_sealed
 
@@ -71,7 +75,7 @@ def build_small() -> keras.Model:
             keras.Input((8, 8, 3), dtype="uint8"),
             keras.layers.Rescaling(1 / 255),
             keras.layers.Conv2D(4, 3),
-            keras.layers.BatchNormalization(momentum=0.5),
+            FusedBatchNormalization(momentum=0.5),
             keras.layers.Activation("relu"),
             keras.layers.Dropout(0.2, seed=5),
             keras.layers.GlobalAveragePooling2D(),
@@ -81,7 +85,7 @@ def build_small() -> keras.Model:
 
 
 def run(work: Path, params: TrainParams, **options: object) -> tuple[list[np.ndarray], list[dict[str, float]]]:
-    configure_runtime()
+    configure_runtime(2)
     result = train_classifier(build_small, make_data(), params, NETWORK, choose_strategy("one"), work, **options)  # type: ignore[arg-type]
     metrics = [{key: value for key, value in row.items() if key != "images_per_second"} for row in result.history]
     return result.classifier.get_weights(), metrics
@@ -121,21 +125,30 @@ def test_a_killed_training_ends_as_an_undisturbed_one(tmp_path: Path, changes: d
 
 @pytest.mark.slow
 def test_kill_minus_nine_loses_at_most_an_epoch(tmp_path: Path) -> None:
-    code = (
+    # processes of their own, whose threads are those of a training
+    begin = (
         f"import sys; sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}\n"
-        "from pathlib import Path\nimport test_training as t\nimport keras, os, signal\n"
+        "from pathlib import Path\nimport test_training as t\nimport keras, os, signal, json\n"
+        f"folder, params = Path({str(tmp_path)!r}), t.make_params(epochs=3)\n"
+    )
+    kill = (
         "class Kill(keras.callbacks.Callback):\n"
         "    def on_epoch_begin(self, epoch, logs=None):\n"
         "        if epoch == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
-        f"t.run(Path({str(tmp_path / 'cut')!r}), t.make_params(epochs=3), callbacks=[Kill()])"
+        "t.run(folder / 'cut', params, callbacks=[Kill()])"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, env=os.environ)
+    compare = (
+        "epochs = []\n"
+        "counter = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: epochs.append(epoch))\n"
+        "resumed = t.run(folder / 'cut', params, callbacks=[counter])[1]\n"
+        "print(json.dumps([epochs, resumed, t.run(folder / 'whole', params)[1]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", begin + kill], check=False, capture_output=True, env=os.environ)
     assert done.returncode == -signal.SIGKILL
-    resumed_epochs: list[int] = []
-    counter = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: resumed_epochs.append(epoch))
-    resumed = run(tmp_path / "cut", make_params(epochs=3), callbacks=[counter])
-    assert resumed_epochs == [2]
-    assert resumed[1] == run(tmp_path / "whole", make_params(epochs=3))[1]
+    done = subprocess.run([sys.executable, "-c", begin + compare], check=True, capture_output=True, env=os.environ)
+    epochs, resumed, whole = json.loads(done.stdout)
+    assert epochs == [2]
+    assert resumed == whole
 
 
 def test_early_stopping_restores_the_best_epoch(tmp_path: Path) -> None:
@@ -272,10 +285,32 @@ def test_adamw_spares_biases_and_normalisation() -> None:
     assert decayed == {"kernel"}
 
 
-def test_precision_follows_the_processor() -> None:
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    assert choose_precision("auto") == ("bfloat16" if "amx_bf16" in flags else "float32")
+@pytest.mark.parametrize(
+    ("flags", "gain", "precision"),
+    [
+        ("avx512f avx512_bf16", 1.31, "bfloat16"),
+        ("avx512f avx512_bf16", 1.29, "float32"),
+        ("amx_bf16", 2.5, "bfloat16"),
+        ("asimd bf16", 2.0, "bfloat16"),
+        ("avx512f", 9.0, "float32"),
+    ],
+)
+def test_precision_goes_by_what_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, gain: float, precision: str
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"model name\t: Some processor\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(runtime, "_CPUINFO", cpuinfo)
+    monkeypatch.setattr(runtime, "measure_bfloat16_gain", lambda: gain)
+    assert choose_precision("auto") == precision
     assert choose_precision("bfloat16") == "bfloat16"
+    assert choose_precision("float32") == "float32"
+
+
+def test_a_product_is_timed_in_under_a_second() -> None:
+    started = time.perf_counter()
+    assert 0.01 < runtime.measure_bfloat16_gain() < 100
+    assert time.perf_counter() - started < 5  # a fifth of that on a quiet machine
 
 
 MIRRORED = """
@@ -292,7 +327,7 @@ from landmarks.network.networks import build_classifier
 from landmarks.network.runtime import choose_strategy, configure_runtime
 from landmarks.network.training import train_classifier
 from landmarks.params import TrainParams, read_params
-configure_runtime()
+configure_runtime(2)
 defaults = read_params(Path({params!r}))
 changes = dict(optimizer="sgd", weight_decay=5e-4, epochs=1, batch_size=16, warmup_epochs=0.0, learning_rate=1e-4,
     ema_decay=0.5)
@@ -308,7 +343,7 @@ data = TrainingData(read, read, read, 16, 5, np.bincount(labels))
 strategy = choose_strategy("mirrored" if {mirrored} else "one")
 assert strategy.num_replicas_in_sync == (2 if {mirrored} else 1)
 def build():
-    return build_classifier(64, 4, network, normalization="synchronized" if {mirrored} else "portable")
+    return build_classifier(64, 4, network, fast=True)
 before = []
 remember = keras.callbacks.LambdaCallback()
 remember.on_train_begin = lambda logs=None: before.extend(remember.model.get_weights())
@@ -338,11 +373,70 @@ def trained_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], dic
 
 @pytest.mark.slow
 def test_two_devices_train_as_one(trained_on: Callable[[bool], dict[str, np.ndarray]]) -> None:
-    """Five steps of the ResNet-50 in float32, batch normalisation synchronised, without dropout."""
+    """Five steps of the ResNet-50 in float32 without dropout: two parts on one device, and one on each of two."""
     one, two = trained_on(False), trained_on(True)
     assert one.keys() == two.keys()
     assert np.abs(one["arr_0"] - one["before"]).max() > 1e-4
     assert max(float(np.abs(one[name] - two[name]).max()) for name in one) < 1e-5
+
+
+def build_normalized() -> keras.Model:
+    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    features = keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 255)(inputs))
+    normalized = FusedBatchNormalization(momentum=0.5, name="normalize")(features)
+    return keras.Model(inputs, keras.layers.Dense(LABELS)(keras.layers.GlobalAveragePooling2D()(normalized)))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_a_step_sums_the_parts_and_averages_their_statistics(tmp_path: Path, parts: int) -> None:
+    """One step of SGD, computed again part by part with Keras's own layer."""
+    seen: list[list[np.ndarray]] = []
+    remember: keras.callbacks.Callback = keras.callbacks.LambdaCallback()
+    remember.on_train_begin = lambda logs=None: seen.append(remember.model.get_weights())  # noqa: ARG005
+    data = replace(make_data(), steps=1, train=lambda _: make_data().train(0).take(1))
+    params = make_params(epochs=1, parts=parts, weight_decay=0.0, momentum=0.0, learning_rate=0.1, decay="constant")
+    result = train_classifier(build_normalized, data, params, NETWORK, choose_strategy("one"), tmp_path, [remember])
+
+    model = build_normalized()
+    model.set_weights(seen[0])
+    photos, labels = next(iter(data.train(0)))
+    variables = [variable.value for variable in model.trainable_variables]
+    sums, statistics = [np.zeros(variable.shape) for variable in variables], []
+    for part, part_labels in zip(tf.split(photos, parts), tf.split(labels, parts), strict=True):
+        with tf.GradientTape() as tape:
+            losses = keras.losses.sparse_categorical_crossentropy(
+                part_labels, model(part, training=True), from_logits=True
+            )
+            loss = tf.reduce_sum(losses) / 8
+        for total, gradient in zip(sums, tape.gradient(loss, variables), strict=True):
+            total += gradient.numpy()
+        features = model.layers[2](model.layers[1](part)).numpy().reshape(-1, 4)
+        statistics.append((features.mean(axis=0), features.var(axis=0)))
+    for found, before, total in zip(result.classifier.trainable_variables, variables, sums, strict=True):
+        np.testing.assert_allclose(found.value, before - 0.1 * total, atol=1e-5)
+    mean, variance = np.mean(statistics, axis=0)
+    layer = result.classifier.get_layer("normalize")
+    np.testing.assert_allclose(layer.moving_mean.numpy(), 0.5 * mean, atol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance.numpy(), 0.5 + 0.5 * variance, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 7, 20])
+def test_validation_counts_every_photo_once_whatever_the_parts(tmp_path: Path, count: int) -> None:
+    photos, labels = next(iter(make_data().val()))
+    data = replace(make_data(), val=lambda: tf.data.Dataset.from_tensors((photos[:count], labels[:count])))
+    params = make_params(epochs=1, parts=8)
+    result = train_classifier(build_small, data, params, NETWORK, choose_strategy("one"), tmp_path)
+    logits = result.classifier(photos[:count], training=False)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels[:count], logits)
+    assert result.history[-1]["val_loss"] == pytest.approx(float(tf.reduce_mean(losses)), rel=1e-5)
+    right = np.argmax(logits, axis=1) == labels[:count]
+    assert result.history[-1]["val_accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_devices_that_cannot_share_the_parts_are_refused() -> None:
+    assert share_parts(6, 3) == 2
+    with pytest.raises(LandmarksError, match=r"Set train\.parts to a multiple of 4, such as 8"):
+        share_parts(6, 4)
 
 
 def test_the_ema_follows_its_formula(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from landmarks.errors import ArtifactError, DataError
 from landmarks.params import read_params
 from landmarks.schema.columns import Split
 from landmarks.schema.vocabulary import Landmark
-from landmarks.stages.train import _choose_work_folder, compute_work_fingerprint, train
+from landmarks.stages.train import _name_work, _open_work, compute_work_fingerprint, train
 from landmarks.tracking import provenance
 from tiny_recognizers import COLOURS, LANDMARKS, Photo, make_photos, write_tiny_shards
 
@@ -98,15 +98,25 @@ def test_work_in_progress_depends_on_weights_and_code(tmp_path: Path, monkeypatc
 def test_work_of_another_kind_of_machine_is_left_alone_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    machines = [{"threads": "2", "environment": ""}, {"threads": "4", "environment": ""}]
-    folders = [_choose_work_folder(tmp_path, "f" * 64, machine) for machine in machines]
-    assert len({*folders, _choose_work_folder(tmp_path, "0" * 64, machines[0])}) == 3
+    machines = [{"devices": "one", "environment": ""}, {"devices": "other", "environment": ""}]
+    names = [_name_work(tmp_path, "f" * 64, machine) for machine in machines]
+    assert len({*names, _name_work(tmp_path, "0" * 64, machines[0])}) == 3
     assert not caplog.messages
-    folders[0].mkdir()
-    assert _choose_work_folder(tmp_path, "f" * 64, machines[0]) == folders[0]
+    folder, _ = _open_work(names[0], read_params(DEFAULTS))
+    assert _name_work(tmp_path, "f" * 64, machines[0]) == names[0]
     assert not caplog.messages
-    assert _choose_work_folder(tmp_path, "f" * 64, machines[1]) == folders[1]
-    assert [message for message in caplog.messages if str(folders[0]) in message and "threads 4." in message]
+    assert _name_work(tmp_path, "f" * 64, machines[1]) == names[1]
+    assert [message for message in caplog.messages if str(folder) in message and "devices other." in message]
+
+
+def test_a_resumed_training_keeps_its_precision(tmp_path: Path) -> None:
+    """The second time `auto` would choose otherwise, as it might on a busy machine."""
+    params = read_params(DEFAULTS)
+    fixed = params.model_copy(update={"train": params.train.model_copy(update={"precision": "bfloat16"})})
+    folder, precision = _open_work(tmp_path / "work", fixed)
+    assert (folder.is_dir(), precision) == (True, "bfloat16")
+    other = params.model_copy(update={"train": params.train.model_copy(update={"precision": "float32"})})
+    assert _open_work(tmp_path / "work", other) == (folder, "bfloat16")
 
 
 def test_nothing_to_validate_on_is_refused(tmp_path: Path) -> None:

@@ -99,5 +99,6 @@ def export_bundle(
             precision=precision,
             shards_fingerprint=training.shards_fingerprint,
             int8_refused=int8_refused,
+            training_precision=training.precision,
         )
     return bundle

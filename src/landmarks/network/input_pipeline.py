@@ -1,7 +1,7 @@
 """Input pipeline: TFRecord shards to shuffled, decoded and augmented batches, with tf.data.
 
 Order and augmentation of an epoch depend only on the seed and the number of the epoch, so a resumed training sees the
-same batches as one without interruption. The shuffle buffer holds encoded photos and is limited in bytes.
+same batches as one without interruption, whether its photos are kept decoded or not.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from landmarks.errors import DataError
+from landmarks.network.photo_source import DecodedPhotos, EncodedPhotos, PhotoSource
 from landmarks.params import AugmentationParams, TrainParams
 from landmarks.processors import count_processors
 from landmarks.schema.columns import Split
@@ -23,10 +24,7 @@ from landmarks.shards.photo_table import count_labels
 _SHUFFLE_BYTES = 128 << 20  # counted as decoded photos; the buffer itself holds PNGs, which are smaller
 _CYCLE = 8  # shards read at the same time, so that neighbours in one shard do not stay neighbours
 _MEASURE_BATCH = 128  # photos per batch in inference mode
-_FEATURES = {
-    "image/encoded": tf.io.FixedLenFeature([], tf.string),
-    "image/class/label": tf.io.FixedLenFeature([], tf.int64),
-}
+_GREY = (0.2989, 0.5870, 0.1140)  # weights of red, green and blue, as in `tf.image.rgb_to_grayscale`
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,12 @@ def open_training_data(
     landmarks: Sequence[Landmark],
     params: TrainParams,
     augmentation: AugmentationParams | None,
+    work: Path,
 ) -> TrainingData:
-    """Open the shards for a training; if there are fewer photos than `params.batch_size`, one batch holds them all.
+    """Open the shards for a training.
+
+    If there are fewer photos than `params.batch_size`, one batch holds as many of them as `params.parts` divides. In no
+    more than `params.cache_bytes` the training photos are kept decoded, in a nameless file in the folder `work`.
 
     Raises:
         ArtifactError: the table of photos is missing or belongs to other shards.
@@ -69,16 +71,20 @@ def open_training_data(
     photos, val = manifest.count_photos(Split.TRAIN), manifest.count_photos(Split.VAL)
     counts = count_labels(shards, manifest, Split.TRAIN)
     untrained = [landmark.name for landmark in landmarks if counts[landmark.label] == 0]
-    if untrained or not photos or not val:
+    if untrained or photos < params.parts or not val:
         raise DataError(
             f"{shards} has {photos} training and {val} validation photos; landmarks without a training photo: "
-            f"{', '.join(untrained[:5]) or 'none'}. Select more photos (section `select` of params.yaml)."
+            f"{', '.join(untrained[:5]) or 'none'}. Select more photos (section `select` of params.yaml); training "
+            f"needs at least {params.parts}, train.parts."
         )
-    size, batch_size = manifest.image_format.image_size, min(params.batch_size, photos)
+    size, batch_size = manifest.image_format.image_size, min(params.batch_size, photos - photos % params.parts)
     train_files, val_files = ([shards / shard.file for shard in manifest.splits[s]] for s in (Split.TRAIN, Split.VAL))
+    source: PhotoSource = EncodedPhotos(train_files, size)
+    if photos * size * size * 3 <= params.cache_bytes:
+        source = DecodedPhotos(train_files, [shard.photos for shard in manifest.splits[Split.TRAIN]], size, work)
     return TrainingData(
         train=lambda epoch: read_training_batches(
-            train_files, size, batch_size, params.seed, epoch, augmentation, choose_image_size(size, params, epoch)
+            source, batch_size, params.seed, epoch, augmentation, choose_image_size(size, params, epoch)
         ),
         val=lambda: read_batches(val_files, size, _MEASURE_BATCH),
         train_sample=lambda: read_batches(train_files, size, _MEASURE_BATCH, params.inference_accuracy_photos),
@@ -100,8 +106,7 @@ def choose_image_size(image_size: int, params: TrainParams, epoch: int) -> int:
 
 
 def read_training_batches(
-    files: Sequence[Path],
-    image_size: int,
+    source: PhotoSource,
     batch_size: int,
     seed: int,
     epoch: int,
@@ -110,15 +115,16 @@ def read_training_batches(
 ) -> tf.data.Dataset:
     """Read one epoch of shuffled batches, in the format of `TrainingData.train`.
 
-    An incomplete last batch is dropped. Photos are uint8 (b, s, s, 3), where s is `reduced_size` or else `image_size`.
+    An incomplete last batch is dropped. Photos are uint8 (b, s, s, 3), where s is `reduced_size` or else that of the
+    source.
     """
     # a prime above any number of epochs, so that two seeds never share the order of an epoch
     epoch_seed = seed * 100_003 + epoch
-    size = reduced_size or image_size
-    paths = tf.data.Dataset.from_tensor_slices([str(path) for path in files]).shuffle(len(files), seed=epoch_seed)
-    records = paths.interleave(tf.data.TFRecordDataset, cycle_length=_CYCLE)
-    shuffled = records.shuffle(max(batch_size, _SHUFFLE_BYTES // (image_size * image_size * 3)), seed=epoch_seed)
-    batches = _decode(shuffled, image_size).batch(batch_size, drop_remainder=True)
+    size = reduced_size or source.image_size
+    shards = tf.data.Dataset.range(source.shards).shuffle(source.shards, seed=epoch_seed)
+    records = shards.interleave(source.open_shard, cycle_length=_CYCLE)
+    waiting = max(batch_size, _SHUFFLE_BYTES // (source.image_size * source.image_size * 3))
+    batches = source.read_batches(records.shuffle(waiting, seed=epoch_seed), batch_size)
 
     def finish(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
         photos, labels = batch
@@ -143,7 +149,7 @@ def read_batches(files: Sequence[Path], image_size: int, batch_size: int, photos
     records = tf.data.TFRecordDataset([str(path) for path in files])
     if photos is not None:
         records = records.take(photos)
-    return _stream(_decode(records, image_size).batch(batch_size))
+    return _stream(EncodedPhotos(files, image_size).read_batches(records, batch_size, drop_remainder=False))
 
 
 def _stream(batches: tf.data.Dataset) -> tf.data.Dataset:
@@ -154,16 +160,6 @@ def _stream(batches: tf.data.Dataset) -> tf.data.Dataset:
     options.autotune.enabled = False
     options.threading.private_threadpool_size = count_processors()
     return batches.prefetch(2).with_options(options)
-
-
-def _decode(records: tf.data.Dataset, image_size: int) -> tf.data.Dataset:
-    def decode(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        example = tf.io.parse_single_example(record, _FEATURES)
-        photo = tf.io.decode_png(example["image/encoded"], channels=3)
-        photo = tf.ensure_shape(photo, (image_size, image_size, 3))
-        return photo, tf.cast(example["image/class/label"], tf.int32)
-
-    return records.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def read_augmented_examples(
@@ -195,7 +191,7 @@ def augment(photos: tf.Tensor, params: AugmentationParams, seed: tf.Tensor, size
     side = size or photos.shape[1]
     cropped = tf.image.crop_and_resize(photos, boxes, tf.range(count), (side, side))
     coloured = _change_colours(cropped, params, seeds[5:])
-    return tf.cast(tf.round(tf.clip_by_value(coloured, 0.0, 255.0)), tf.uint8)
+    return tf.cast(tf.round(tf.raw_ops.ClipByValue(t=coloured, clip_value_min=0.0, clip_value_max=255.0)), tf.uint8)
 
 
 def blend(
@@ -274,9 +270,14 @@ def _draw_boxes(count: tf.Tensor, params: AugmentationParams, seeds: Sequence[tf
 
 
 def _change_colours(photos: tf.Tensor, params: AugmentationParams, seeds: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Change contrast around the mean of a photo, then saturation around grey, then brightness.
+
+    All three are linear, so that they are one sum: a part of the photo, a part of its grey, and a constant.
+    """
     change = tf.random.stateless_uniform([3, tf.shape(photos)[0], 1, 1, 1], seeds[0], -1.0, 1.0)
+    contrast, saturation = 1.0 + params.contrast * change[0], 1.0 + params.saturation * change[1]
     mean = tf.reduce_mean(photos, axis=[1, 2, 3], keepdims=True)
-    photos = mean + (photos - mean) * (1.0 + params.contrast * change[0])
-    grey = tf.image.rgb_to_grayscale(photos)
-    photos = grey + (photos - grey) * (1.0 + params.saturation * change[1])
-    return photos + 255.0 * params.brightness * change[2]
+    grey = tf.tensordot(photos, tf.constant(_GREY)[:, None], 1)
+    constant = (1.0 - contrast) * mean * (saturation + (1.0 - saturation) * sum(_GREY))
+    constant += 255.0 * params.brightness * change[2]
+    return photos * (contrast * saturation) + (grey * (contrast * (1.0 - saturation)) + constant)

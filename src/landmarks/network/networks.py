@@ -18,14 +18,13 @@ import keras
 from keras import layers
 
 from landmarks.errors import ArtifactError
-from landmarks.network.fused import FusedBatchNormalization
+from landmarks.network.fused import FastConvolution, FusedBatchNormalization, fold_bias
 from landmarks.params import NetworkParams
 from landmarks.schema.library_settings import check_keras
 from landmarks.schema.network_format import EMBEDDING, PROBABILITIES
 
 Precision = Literal["float32", "bfloat16"]
 Scaling = Literal["symmetric", "unit", "imagenet"]
-Normalization = Literal["portable", "fused", "synchronized"]
 
 # (name, filters of the 3x3 convolution, blocks, stride of the first block)
 _STACKS = (("conv2", 64, 3, 1), ("conv3", 128, 4, 2), ("conv4", 256, 6, 2), ("conv5", 512, 3, 2))
@@ -37,24 +36,23 @@ _ROWS = "rows"  # the layer whose output is the embedding before it gets unit le
 
 
 class _Layers:
-    """Creates layers that share the precision and the kind of batch normalisation of one network."""
+    """Creates layers that share the precision of one network, and are either those of `fused` or Keras's own."""
 
-    def __init__(self, params: NetworkParams, precision: Precision, normalization: Normalization) -> None:
+    def __init__(self, params: NetworkParams, precision: Precision, fast: bool) -> None:
         check_keras()
         self.policy = keras.DTypePolicy("mixed_bfloat16" if precision == "bfloat16" else "float32")
         self._params = params
-        self._normalization = normalization
+        self._convolution = FastConvolution if fast else layers.Conv2D
+        self._normalization = FusedBatchNormalization if fast else layers.BatchNormalization
 
     def convolution(self, filters: int, size: int, name: str, stride: int = 1, padding: str = "valid") -> layers.Layer:
-        return layers.Conv2D(filters, size, strides=stride, padding=padding, name=name, dtype=self.policy)
+        return self._convolution(filters, size, strides=stride, padding=padding, name=name, dtype=self.policy)
 
     def normalization(self, name: str, zero: bool = False) -> layers.Layer:
-        kind = FusedBatchNormalization if self._normalization == "fused" else layers.BatchNormalization
-        return kind(
+        return self._normalization(
             momentum=self._params.batch_norm_momentum,
             epsilon=_EPSILON,
             gamma_initializer="zeros" if zero and self._params.zero_init_residual else "ones",
-            synchronized=self._normalization == "synchronized",
             name=name,
             dtype=self.policy,
         )
@@ -70,13 +68,13 @@ def build_backbone(
     image_size: int | None,
     params: NetworkParams,
     precision: Precision = "float32",
-    normalization: Normalization = "portable",
+    fast: bool = False,
 ) -> keras.Model:
     """Build ResNet-50 without its head: scaled photos (n, s, s, 3) to features (n, ceil(s / 32), ceil(s / 32), 2048).
 
     With `stem: small` the features have twice the height and width. With an `image_size` of None, s is variable.
     """
-    make = _Layers(params, precision, normalization)
+    make = _Layers(params, precision, fast)
     inputs = keras.Input((image_size, image_size, 3), dtype="float32")
     if params.stem == "standard":
         x = make.padding(3, "conv1_pad")(inputs)
@@ -116,7 +114,7 @@ def build_classifier(
     params: NetworkParams,
     precision: Precision = "float32",
     scaling: Scaling = "symmetric",
-    normalization: Normalization = "portable",
+    fast: bool = False,
     seed: int = 0,
 ) -> keras.Model:
     """Build the network for training: photos uint8 (n, s, s, 3) to logits float32 (n, labels).
@@ -130,18 +128,17 @@ def build_classifier(
         params: the section `network`.
         precision: of the backbone.
         scaling: of the pixel values.
-        normalization: kind of batch normalisation. `portable` is Keras's own layer; `fused` is faster on one device in
-            float32; `synchronized` computes the statistics over all devices. All three have the same weights.
+        fast: build it of the layers of `fused`, which train faster and have the same weights.
         seed: of the dropout.
     """
     # === Layers ===
-    backbone = build_backbone(image_size, params, precision, normalization)
+    backbone = build_backbone(image_size, params, precision, fast)
     dropout = layers.Dropout(params.dropout, seed=seed, name="dropout")
 
     # === Functional model ===
     inputs = keras.Input((image_size, image_size, 3), dtype="uint8", name="image")
     features = layers.Activation("linear", name="features", dtype="float32")(backbone(_build_scaling(scaling)(inputs)))
-    rows = dropout(_embed(_pool(features, params), params, normalization == "synchronized"))
+    rows = dropout(_embed(_pool(features, params), params, fast))
     is_arcface = params.head == "arcface"
     logits = _build_arcface_head(rows, labels, params) if is_arcface else layers.Dense(labels, name="logits")(rows)
     return keras.Model(inputs, logits, name="classifier")
@@ -158,15 +155,13 @@ def _pool(features: object, params: NetworkParams) -> object:
     return keras.ops.power(pool(powered), 1.0 / params.gem_power)
 
 
-def _embed(pooled: object, params: NetworkParams, is_synchronized: bool) -> object:
+def _embed(pooled: object, params: NetworkParams, fast: bool) -> object:
     if params.reduced_dim is None:
         return layers.Activation("linear", name=_ROWS)(pooled)
     reduced = layers.Dense(params.reduced_dim, use_bias=False, name="reduction")(pooled)
     # cosines compare directions, so the embedding is centred and every dimension gets the same scale
-    normalize = layers.BatchNormalization(
-        momentum=params.batch_norm_momentum, epsilon=_EPSILON, synchronized=is_synchronized, name=_ROWS
-    )
-    return normalize(reduced)
+    normalization = FusedBatchNormalization if fast else layers.BatchNormalization
+    return normalization(momentum=params.batch_norm_momentum, epsilon=_EPSILON, name=_ROWS)(reduced)
 
 
 def _build_arcface_head(rows: Any, labels: int, params: NetworkParams) -> object:
@@ -258,3 +253,6 @@ def load_backbone_weights(classifier: keras.Model, path: str) -> None:
         ) from error
     kernel, bias = backbone.get_layer("conv1_conv").get_weights()
     backbone.get_layer("conv1_conv").set_weights([kernel[:, :, ::-1, :], bias])
+    for layer in backbone.layers:
+        if isinstance(layer, FastConvolution):
+            fold_bias(layer, backbone.get_layer(layer.name.removesuffix("_conv") + "_bn"))

@@ -14,11 +14,12 @@ import keras
 from landmarks.errors import ArtifactError
 from landmarks.files.seals import FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 from landmarks.files.writing import replace_folder
+from landmarks.network.networks import Precision
 from landmarks.schema.library_settings import check_keras
 from landmarks.schema.network_format import KERAS_MODEL_FILE, ImageFormat
 
 NETWORK_FILE = "network.json"
-_FORMAT = 2
+_FORMAT = 3
 _METADATA, _CONFIG = "metadata.json", "config.json"  # inside a Keras file
 _SAVED, _SHARED_ID = "date_saved", "shared_object_id"
 _REBUILD = "Train again: `dvc repro`."
@@ -33,12 +34,14 @@ class Training:
         variant: `plain` or `augmented`.
         image_format: of the training photos.
         shards_fingerprint: of the shards.
+        precision: of the backbone in training; the weights are float32.
         files: SHA-256 of the other files in the folder, by name; filled in by `write_network`.
     """
 
     variant: str
     image_format: ImageFormat
     shards_fingerprint: str
+    precision: Precision
     files: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from landmarks.errors import LandmarksError
 from landmarks.network.checkpoint import Checkpoint, Progress
 from landmarks.network.ema import EMA
-from landmarks.network.fused import FusedAdamW
+from landmarks.network.fused import FusedAdamW, share_step
 from landmarks.network.input_pipeline import TrainingData
 from landmarks.network.losses import ClassificationLoss, compute_class_weights, compute_margins
 from landmarks.params import NetworkParams, TrainParams
@@ -84,7 +84,8 @@ def train_classifier(
     """Train a classifier for `params.epochs` epochs, or until early stopping.
 
     Args:
-        build: builds the network, from uint8 photos to logits; called inside the scope of the strategy.
+        build: builds the network, from uint8 photos to logits; called inside the scope of the strategy. Its batch
+            normalisation must be that of `fused`, since Keras's own moves its averages once for every part.
         data: the training data.
         params: the section `train`.
         network: the section `network`; its head must be that of `build`.
@@ -93,10 +94,11 @@ def train_classifier(
         callbacks: Keras callbacks; epochs are numbered from 0, logs have the columns of the history.
 
     Raises:
-        LandmarksError: the loss is NaN or infinite.
+        LandmarksError: the loss is NaN or infinite, or the devices cannot share the parts of a batch.
         ArtifactError: the checkpoint in `work` belongs to another network.
     """
     check_keras()
+    parts = share_parts(params.parts, strategy.num_replicas_in_sync)
     keras.utils.set_random_seed(params.seed)
     with strategy.scope():
         classifier = build()
@@ -106,8 +108,8 @@ def train_classifier(
     variables = [*classifier.variables, *optimizer.variables, *(ema.variables if ema else ())]
     checkpoint = Checkpoint(work)
     progress = checkpoint.load(variables)
-    step = _build_step(classifier, optimizer, build_loss(data, params, network), data, params, strategy)
-    measure = _build_measure(classifier)
+    step = _build_step(classifier, optimizer, build_loss(data, params, network), data, params, strategy, parts)
+    measure = _build_measure(classifier, params.parts)
     hooks = keras.callbacks.CallbackList(list(callbacks), model=classifier)
     classifier.stop_training = False
 
@@ -145,6 +147,20 @@ def train_classifier(
     if ema:
         ema.apply()
     return TrainingResult(classifier, tuple(progress.history), progress.best_epoch)
+
+
+def share_parts(parts: int, devices: int) -> int:
+    """Return how many parts of a batch each device gets.
+
+    Raises:
+        LandmarksError: the devices cannot have equally many.
+    """
+    if parts % devices:
+        raise LandmarksError(
+            f"train.parts is {parts}, and {devices} devices cannot have equally many of them. Set train.parts to a "
+            f"multiple of {devices}, such as {devices * math.ceil(parts / devices)}, or train.devices to one."
+        )
+    return parts // devices
 
 
 def build_optimizer(params: TrainParams, steps: int, fused: bool = True) -> keras.optimizers.Optimizer:
@@ -187,8 +203,13 @@ def _build_step(
     data: TrainingData,
     params: TrainParams,
     strategy: tf.distribute.Strategy,
+    parts: int,
 ) -> Callable[..., tf.Tensor]:
-    """Build the training step: from a batch to the sum of its losses and its correct predictions, before the update."""
+    """Build the training step: from a batch to the sum of its losses and its correct predictions, before the update.
+
+    Each device divides its batch into `parts` parts. They are independent of each other up to the sum of their
+    gradients, so TensorFlow computes them at the same time.
+    """
     # Keras decouples weight decay from the momentum of SGD, but the usual recipes add the L2 penalty to the gradient.
     # Gradients are summed over replicas, so each one adds its share.
     decay = params.weight_decay / strategy.num_replicas_in_sync if params.optimizer == "sgd" else 0.0
@@ -197,8 +218,10 @@ def _build_step(
     def replica_step(
         margin_strength: tf.Tensor, photos: tf.Tensor, labels: tf.Tensor, *blended: tf.Tensor
     ) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            logits = tf.cast(classifier(photos, training=True), tf.float32)
+        with share_step() as shared, tf.GradientTape() as tape:
+            logits = tf.concat(
+                [tf.cast(classifier(part, training=True), tf.float32) for part in tf.split(photos, parts)], 0
+            )
             losses = measure_loss(logits, labels, margin_strength, *blended)
             # by the global batch size, since the strategy sums the gradients of the replicas
             loss = tf.reduce_sum(losses) / data.batch_size
@@ -209,6 +232,7 @@ def _build_step(
                 for gradient, variable in zip(gradients, variables, strict=True)
             ]
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        shared.update_averages()
         return tf.stack([tf.reduce_sum(losses), _count_right(logits, labels)])
 
     @tf.function(jit_compile=False)  # type: ignore[untyped-decorator, unused-ignore]
@@ -219,12 +243,24 @@ def _build_step(
     return step  # type: ignore[no-any-return, unused-ignore]
 
 
-def _build_measure(classifier: keras.Model) -> Callable[[tf.data.Dataset], tuple[float, float]]:
-    """Build a function from a dataset to its mean cross-entropy and accuracy, in inference mode."""
+def _build_measure(classifier: keras.Model, parts: int) -> Callable[[tf.data.Dataset], tuple[float, float]]:
+    """Build a function from a dataset to its mean cross-entropy and accuracy, in inference mode.
+
+    Batches are divided into parts as in training, also those that cannot be divided evenly.
+    """
+
+    def answer(photos: tf.Tensor) -> tf.Tensor:
+        count = tf.shape(photos)[0]
+        size = (count + parts - 1) // parts
+        # the last photo fills up the last part
+        filled = tf.gather(photos, tf.minimum(tf.range(size * parts), count - 1))
+        with share_step():
+            logits = [classifier(part, training=False) for part in tf.split(filled, parts)]
+        return tf.cast(tf.concat(logits, 0)[:count], tf.float32)
 
     @tf.function(jit_compile=False, reduce_retracing=True)  # type: ignore[untyped-decorator, unused-ignore]
     def measure_batch(photos: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        logits = tf.cast(classifier(photos, training=False), tf.float32)
+        logits = answer(photos)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         count = tf.cast(tf.size(labels), tf.float32)
         return tf.stack([tf.reduce_sum(losses), _count_right(logits, labels), count])

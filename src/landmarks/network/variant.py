@@ -9,8 +9,8 @@ import keras
 
 from landmarks.network.initial_weights import load_initial_weights
 from landmarks.network.input_pipeline import TrainingData, open_training_data
-from landmarks.network.networks import Normalization, Precision, Scaling, build_classifier, build_recognizer
-from landmarks.network.runtime import choose_precision, choose_strategy
+from landmarks.network.networks import Precision, Scaling, build_classifier, build_recognizer
+from landmarks.network.runtime import choose_strategy
 from landmarks.network.training import TrainingResult, train_classifier
 from landmarks.params import AugmentationParams, Params, flatten_params
 from landmarks.schema.vocabulary import VOCABULARY_FILE, read_vocabulary
@@ -45,19 +45,25 @@ def describe_settings(variant: str, params: Params) -> dict[str, Any]:
     return settings | (flatten_params(augmentation, "augmentation") if augmentation else {})
 
 
-def open_variant_data(variant: str, shards: Path, manifest: ShardManifest, params: Params) -> TrainingData:
-    """Open the training data of a variant.
+def open_variant_data(variant: str, shards: Path, manifest: ShardManifest, params: Params, work: Path) -> TrainingData:
+    """Open the training data of a variant; `work` is a folder for decoded photos.
 
     Raises:
         ArtifactError: the table of photos is missing or belongs to other shards.
         DataError: a landmark has no training photo, or there are no validation photos.
     """
     landmarks = read_vocabulary(shards / VOCABULARY_FILE)
-    return open_training_data(shards, manifest, landmarks, params.train, choose_augmentation(variant, params))
+    return open_training_data(shards, manifest, landmarks, params.train, choose_augmentation(variant, params), work)
 
 
 def train_variant(
-    variant: str, data: TrainingData, manifest: ShardManifest, params: Params, work: Path, log_epoch: LogEpoch
+    variant: str,
+    data: TrainingData,
+    manifest: ShardManifest,
+    params: Params,
+    precision: Precision,
+    work: Path,
+    log_epoch: LogEpoch,
 ) -> TrainedVariant:
     """Train `plain` or `augmented`.
 
@@ -66,6 +72,7 @@ def train_variant(
         data: from `open_variant_data`.
         manifest: of the shards.
         params: the sections `network`, `augmentation` and `train` are used.
+        precision: of the backbone in training.
         work: folder of the checkpoint; a killed training resumes from it.
         log_epoch: called after every epoch with its number, from 1, and its metrics.
 
@@ -75,12 +82,10 @@ def train_variant(
     """
     augmentation = choose_augmentation(variant, params)
     strategy = choose_strategy(params.train.devices)
-    precision = choose_precision(params.train.precision)
-    normalization = _choose_normalization(strategy.num_replicas_in_sync, precision)
     image_size = None if params.train.resizing else manifest.image_format.image_size
 
     def build() -> keras.Model:
-        classifier = _build(image_size, manifest.labels, params, precision, normalization)
+        classifier = _build(image_size, manifest.labels, params, precision, fast=True)
         load_initial_weights(classifier, params.train.initial_weights)
         return classifier
 
@@ -89,21 +94,12 @@ def train_variant(
     # without this, the names of its operations would tell how many networks the process built before
     keras.utils.clear_session()
     # built again in float32: LiteRT cannot run networks exported under mixed precision
-    used = _build(manifest.image_format.image_size, manifest.labels, params, "float32", "portable")
+    used = _build(manifest.image_format.image_size, manifest.labels, params, "float32", fast=False)
     used.set_weights(result.classifier.get_weights())
     center_crop = augmentation.center_crop if augmentation else 1.0
     return TrainedVariant(build_recognizer(used, params.network.flip_tta, center_crop), result)
 
 
-def _build(
-    image_size: int | None, labels: int, params: Params, precision: Precision, normalization: Normalization
-) -> keras.Model:
+def _build(image_size: int | None, labels: int, params: Params, precision: Precision, fast: bool) -> keras.Model:
     scaling: Scaling = params.network.scaling if params.train.initial_weights == "none" else "imagenet"
-    return build_classifier(image_size, labels, params.network, precision, scaling, normalization, params.train.seed)
-
-
-def _choose_normalization(replicas: int, precision: Precision) -> Normalization:
-    if replicas > 1:
-        return "synchronized"
-    # in bfloat16 the gradient of the fused kernel is slower than Keras's own layer
-    return "fused" if precision == "float32" else "portable"
+    return build_classifier(image_size, labels, params.network, precision, scaling, fast, params.train.seed)

@@ -52,6 +52,7 @@ class Bundle(_Content):
         embedding_dim: length of an embedding.
         precision: of the exported weights.
         int8_refused: reason why 8-bit weights were not accepted; None if they were, or were not tried.
+        training_precision: of the backbone in training; None if not recorded.
         shards_fingerprint: of the shards that it was trained on.
         files: SHA-256 of the other files in the folder, by name.
         fingerprint: of all other keys.
@@ -64,6 +65,7 @@ class Bundle(_Content):
     embedding_dim: int
     precision: ExportPrecision
     int8_refused: str | None = None
+    training_precision: Literal["float32", "bfloat16"] | None = None
     shards_fingerprint: str
     files: dict[str, str]
     fingerprint: str
@@ -139,6 +141,7 @@ def write_bundle_file(
     precision: ExportPrecision,
     shards_fingerprint: str,
     int8_refused: str | None = None,
+    training_precision: str | None = None,
 ) -> Bundle:
     """Write `bundle.json` for the files that are already in a folder, and return its content."""
     facts: dict[str, Any] = {
@@ -151,8 +154,8 @@ def write_bundle_file(
         "shards_fingerprint": shards_fingerprint,
         "files": compute_digests(folder),
     }
-    if int8_refused:
-        facts["int8_refused"] = int8_refused
+    optional = {"int8_refused": int8_refused, "training_precision": training_precision}
+    facts |= {name: value for name, value in optional.items() if value}
     write_sealed(folder / BUNDLE_FILE, facts)
     return read_bundle(folder)
 

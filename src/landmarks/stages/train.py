@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 
@@ -12,7 +13,8 @@ from landmarks.errors import ArtifactError
 from landmarks.files.digests import compute_fingerprint, compute_sha256
 from landmarks.files.seals import read_sealed, write_sealed
 from landmarks.files.writing import hold_lock, replace_folder, write_text
-from landmarks.network.runtime import configure_runtime, describe_runtime
+from landmarks.network.networks import Precision
+from landmarks.network.runtime import choose_precision, configure_runtime, describe_machine
 from landmarks.network.trained import Training, describe_layers, write_network
 from landmarks.network.training import HISTORY_COLUMNS, TrainingResult
 from landmarks.network.variant import describe_settings, open_variant_data, train_variant
@@ -46,16 +48,18 @@ def train(variant: str, shards: Path, out: Path, reports: Path, params: Params, 
         DataError: a landmark has no training photo, or there are no validation photos.
         LandmarksError: the loss is NaN or infinite, or another process runs the same training.
     """
-    configure_runtime()
+    configure_runtime(params.train.parts)
     manifest = open_shards(shards, (Split.TRAIN, Split.VAL))
-    data = open_variant_data(variant, shards, manifest, params)
-    runtime = describe_runtime(params.train)
-    folder = _choose_work_folder(work, compute_work_fingerprint(variant, manifest, params), runtime)
-    with hold_lock(folder.with_suffix(".lock"), f"training {variant}"):
-        run = _open_run(variant, folder, manifest, params, runtime)
+    data = open_variant_data(variant, shards, manifest, params, work)
+    machine = describe_machine()
+    base = _name_work(work, compute_work_fingerprint(variant, manifest, params), machine)
+    with hold_lock(base.with_suffix(".lock"), f"training {variant}"):
+        folder, precision = _open_work(base, params)
+        run = _open_run(variant, folder, manifest, params, {**machine, "precision": precision})
         try:
-            trained = train_variant(variant, data, manifest, params, folder, run.log_epoch)
-            write_network(out, trained.network, Training(variant, manifest.image_format, manifest.fingerprint))
+            trained = train_variant(variant, data, manifest, params, precision, folder, run.log_epoch)
+            training = Training(variant, manifest.image_format, manifest.fingerprint, precision)
+            write_network(out, trained.network, training)
         except BaseException:  # Ctrl-C too; the run is resumed all the same
             run.fail()
             raise
@@ -79,22 +83,37 @@ def compute_work_fingerprint(variant: str, manifest: ShardManifest, params: Para
     )
 
 
-def _choose_work_folder(work: Path, fingerprint: str, runtime: Mapping[str, str]) -> Path:
-    """Name the folder of a training by its fingerprint and by what of the machine can change the weights."""
-    folder = work / f"{fingerprint[:16]}-{compute_fingerprint(dict(runtime))[:8]}"
-    others = [path for path in work.glob(f"{fingerprint[:16]}-*") if path.is_dir() and path != folder]
-    if others and not folder.exists():
+def _name_work(work: Path, fingerprint: str, machine: Mapping[str, str]) -> Path:
+    """Name the work of a training by its fingerprint and by what of the machine can change the weights."""
+    base = work / f"{fingerprint[:16]}-{compute_fingerprint(dict(machine))[:8]}"
+    others = [path for path in work.glob(f"{fingerprint[:16]}-*") if path.is_dir()]
+    if others and not any(path.name.startswith(base.name) for path in others):
         log.warning(
             "%s has the same training, unfinished on another kind of machine. It is not continued on this one, whose "
             "rounding differs: %s. Go on there, or delete it.",
             others[0],
-            ", ".join(f"{name} {value}" for name, value in runtime.items() if value),
+            ", ".join(f"{name} {value}" for name, value in machine.items() if value),
         )
-    return folder
+    return base
+
+
+def _open_work(base: Path, params: Params) -> tuple[Path, Precision]:
+    """Find the folder of an unfinished training, or make one, and return it with the precision that its name tells.
+
+    `train.precision: auto` measures, and may choose otherwise the next time. The name keeps the choice.
+    """
+    for precision in get_args(Precision):
+        folder = base.with_name(f"{base.name}-{precision}")
+        if folder.is_dir():
+            return folder, precision
+    chosen = choose_precision(params.train.precision)
+    folder = base.with_name(f"{base.name}-{chosen}")
+    folder.mkdir(parents=True)
+    return folder, chosen
 
 
 def _open_run(
-    variant: str, folder: Path, manifest: ShardManifest, params: Params, runtime: Mapping[str, str]
+    variant: str, folder: Path, manifest: ShardManifest, params: Params, machine: Mapping[str, str]
 ) -> TrackedRun:
     """Start an MLflow run, or resume that of a killed training."""
     note = folder / RECEIPT_FILE
@@ -104,7 +123,7 @@ def _open_run(
         experiment,
         variant,
         describe_settings(variant, params),
-        {"data_fingerprint": manifest.fingerprint, **runtime},
+        {"data_fingerprint": manifest.fingerprint, **machine},
         dataset,
         _read_note(note),
     )
