@@ -172,3 +172,10 @@ def test_never_unpickles(tmp_path: Path) -> None:
     np.save(path, np.array([{"any": "object"}]), allow_pickle=True)
     with pytest.raises(ArtifactError, match="Python objects"):
         SimilarityIndex.load(path)
+
+
+def test_threads_are_for_long_searches_alone() -> None:
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(50_000, 64)).astype(np.float32)
+    index = SimilarityIndex.from_embeddings(rows / np.linalg.norm(rows, axis=1, keepdims=True), threads=8)
+    assert [index._choose_threads(queries) for queries in (1, 32, 125, 300, 10_000)] == [1, 1, 2, 4, 8]

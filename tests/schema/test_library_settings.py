@@ -69,8 +69,8 @@ def test_ways_to_a_store_threads_and_choices_of_the_user_stay() -> None:
         "BENTOML_PORT": "1",
         "TQDM_DISABLE": "1",
         "LANDMARKS_API_KEY": "key",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "2",
+        "OPENBLAS_NUM_THREADS": "3",
         "MKL_NUM_THREADS": "1",
         "TF_ENABLE_ONEDNN_OPTS": "0",
     }

@@ -22,6 +22,7 @@ _ADDED_AT_ONCE = 4096  # rows, which bounds the memory of their float32 copies
 # faiss sums in float32, and in another order for many queries than for one. The scores of two equal embeddings may
 # differ by this much.
 _SCORE_TOLERANCE = 1e-5
+_PRODUCTS_PER_THREAD = 200_000_000  # some 20 ms of one thread
 
 
 class SimilarityIndex:
@@ -121,13 +122,18 @@ class SimilarityIndex:
         if not kept or not len(queries):
             yield from ((query, np.empty(0, np.int64)) for query in queries)
             return
-        with _limit_threads(self._threads):
+        with _limit_threads(self._choose_threads(len(queries))):
             # one more than wanted, to see whether the last one is tied with the next
             scores, rows = self._halves.search(np.ascontiguousarray(queries), min(kept + 1, len(self)))
             for query, own_scores, own_rows in zip(queries, scores, rows, strict=True):
                 floor = own_scores[kept - 1] - _SCORE_TOLERANCE
                 is_tied = len(own_rows) > kept and own_scores[kept] >= floor
                 yield query, self._halves.range_search(query[None], float(floor))[2] if is_tied else own_rows[:kept]
+
+    def _choose_threads(self, queries: int) -> int:
+        """Choose one thread for a short search: several wait for each other by spinning, and others delay them."""
+        products = queries * len(self) * self._halves.d
+        return min(self._threads or count_processors(), max(1, products // _PRODUCTS_PER_THREAD))
 
 
 def check_unit_rows(embeddings: Floats) -> None:
@@ -167,11 +173,11 @@ def _rank(halves: faiss.IndexScalarQuantizer, query: Floats, rows: Rows, kept: i
 
 
 @contextmanager
-def _limit_threads(threads: int | None) -> Iterator[None]:
+def _limit_threads(threads: int) -> Iterator[None]:
     """Limit the threads of faiss inside a `with` block."""
     # OpenMP stores this setting per calling thread, so other threads are not affected
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads or count_processors())
+    faiss.omp_set_num_threads(threads)
     try:
         yield
     finally:

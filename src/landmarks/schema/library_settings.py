@@ -11,7 +11,6 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from landmarks.errors import LandmarksError
-from landmarks.processors import count_processors
 
 # the same on every machine
 _PINNED_NETWORK = {"KERAS_BACKEND": "tensorflow", "KERAS_NNX_ENABLED": "0", "TF_USE_LEGACY_KERAS": "0"}
@@ -29,7 +28,8 @@ _SET_ASIDE = re.compile(
     r"|DISABLE_TELEMETRY$|LOGGING_LEVEL$|ALLOW_|ARTIFACT_UPLOAD|\w*MULTIPART|UC_|DATABRICKS_).+"
     r"|BENTOML_CONFIG.*|(PANDAS|SCIPY|SKLEARN)_.+|TQDM_(?!DISABLE$).+|GX_(?!ANALYTICS_ENABLED$).+|PYTHONWARNINGS"
 )
-# OpenMP and BLAS know of affinity, but not of the quota of a container
+# OpenMP and BLAS. Their threads wait for each other by spinning, so that beside a busy process a small product takes 50
+# times as long; and sums that several threads share differ in their last bits. What pays for more, says how many.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # may change the last bits of weights or sums, and may be right where they are set
 _RECORDED = re.compile(
@@ -46,8 +46,8 @@ def pin_environment(environ: MutableMapping[str, str] = os.environ) -> None:
 
 
 def limit_threads(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Limit the threads of OpenMP and BLAS to the processors of this process; call it before NumPy is imported."""
-    _set_defaults(environ, dict.fromkeys(_THREADS, str(count_processors())))
+    """Give OpenMP and BLAS one thread unless the environment says otherwise; call it before NumPy is imported."""
+    _set_defaults(environ, dict.fromkeys(_THREADS, "1"))
 
 
 def find_recorded(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
