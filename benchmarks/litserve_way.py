@@ -15,9 +15,11 @@ import faiss
 import litserve  # type: ignore[import-not-found, unused-ignore]
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from fastapi import Request
 from PIL import Image
 
 from landmarks.processors import count_processors
+from landmarks.recognizer.format import BUNDLE_FOLDER, EMBEDDINGS_FILE, INDEX_FOLDER, PCA_FILE, SERVING_MODEL_FILE
 
 BATCH, BATCH_SECONDS, NEIGHBOURS = 8, 0.002, 10
 
@@ -32,18 +34,18 @@ class Landmarks(litserve.LitAPI):  # type: ignore[misc, unused-ignore]
     def setup(self, device: str) -> None:  # noqa: ARG002
         """Load network and gallery."""
         faiss.omp_set_num_threads(1)
-        path = str(self.model / "bundle/serving.tflite")
+        path = str(self.model / BUNDLE_FOLDER / SERVING_MODEL_FILE)
         self.network = Interpreter(path, num_threads=count_processors()).get_signature_runner()
         ((self.input, details),) = self.network.get_input_details().items()
         self.size = int(details["shape"][1])
-        rows = np.load(self.model / "index/embeddings.npy").astype(np.float32)
+        rows = np.load(self.model / INDEX_FOLDER / EMBEDDINGS_FILE).astype(np.float32)
         self.gallery = faiss.IndexScalarQuantizer(
             rows.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
         )
         self.gallery.add(rows)
-        self.components = np.load(self.model / "index/pca.npy")
+        self.components = np.load(self.model / INDEX_FOLDER / PCA_FILE)
 
-    def decode_request(self, request: dict[str, Any]) -> np.ndarray:
+    def decode_request(self, request: Request) -> np.ndarray:
         """Decode the photo of a form, its JPEG at a fraction of its size."""
         photo = Image.open(io.BytesIO(request["image"].file.read()))
         photo.draft("RGB", (2 * self.size, 2 * self.size))
