@@ -167,7 +167,10 @@ def run_server(command: Sequence[str], folder: Path, ready_path: str) -> Iterato
             workers = [child for child in parent.children() if "_bentoml_impl.worker.service" in child.cmdline()]
             yield Served(f"127.0.0.1:{port}", workers[0] if workers else parent, ready)
         finally:
+            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             process.terminate()
+            for member in psutil.wait_procs(family, timeout=10)[1]:  # LitServe leaves its workers behind
+                member.kill()
 
 
 def _wait(address: str, process: "subprocess.Popen[bytes]") -> None:

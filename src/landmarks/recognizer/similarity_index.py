@@ -37,7 +37,7 @@ class SimilarityIndex:
     def __init__(self, halves: faiss.IndexScalarQuantizer, pca: PCA | None = None, threads: int | None = None) -> None:
         self._halves = halves
         self._pca = pca
-        self._threads = threads
+        self._threads = threads or count_processors()
 
     @classmethod
     def from_embeddings(
@@ -133,7 +133,7 @@ class SimilarityIndex:
     def _choose_threads(self, queries: int) -> int:
         """Choose one thread for a short search: several wait for each other by spinning, and others delay them."""
         products = queries * len(self) * self._halves.d
-        return min(self._threads or count_processors(), max(1, products // _PRODUCTS_PER_THREAD))
+        return min(self._threads, max(1, products // _PRODUCTS_PER_THREAD))
 
 
 def check_unit_rows(embeddings: Floats) -> None:
