@@ -20,7 +20,7 @@ PROMISE = (
     "Settings that libraries take from the environment and the home folder change no result: they are overridden, or "
     "recorded in the run, or refused in one sentence."
 )
-TRIES = 12
+TRIES = 4
 
 ROOT = Path(__file__).parents[1]
 TABLES = (["acquire"], ["validate"], ["select"], ["prepare"])
@@ -101,7 +101,7 @@ def attack(tries: int, seed: int, scratch: Path) -> Tally:
     """Run the first four stages and the commands that learn and answer in turn, each on a machine with odd settings."""
     tally = Tally()
     rng = random.Random(seed)
-    plain = _make_workspace(scratch / "plain")
+    plain, before = _make_workspace(scratch / "plain"), scratch / "before learning"
     expected = {}
     for number in range(tries):
         commands = LEARNING if number % 2 else TABLES
@@ -111,11 +111,14 @@ def attack(tries: int, seed: int, scratch: Path) -> Tally:
                 tally.fail(f"without odd settings: {failure}")
                 return tally
             expected[number] = dict(_describe_results(plain))
+            if commands is TABLES:
+                shutil.copytree(plain, before)
         machine = _draw_machine(rng, all_at_once=number < 2, recorded=number % 4 == 3)
         workspace = scratch / str(number)
         _make_workspace(workspace)
         if commands is LEARNING:
-            shutil.copytree(plain / "data", workspace / "data", dirs_exist_ok=True)
+            for part in ("data", "reports"):
+                shutil.copytree(before / part, workspace / part)
         _judge(tally, machine, _run(workspace, machine, commands), expected[number % 2], workspace)
         if number % 2:
             refused = Machine(*rng.choice(REFUSED))
@@ -198,7 +201,10 @@ def _run(folder: Path, machine: Machine, commands: Sequence[Sequence[str]]) -> s
 
 
 def _describe_results(folder: Path) -> Iterator[tuple[str, str]]:
-    """Describe all results: the digest of each file, without what clocks and absolute paths bring in."""
+    """Describe all results: the digest of each file, without what clocks and absolute paths bring in.
+
+    What is sealed with digests of other files is left out, since those are described themselves.
+    """
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if not path.is_file() or not name.startswith(("data/", "models/", "reports/", "answers")):
@@ -216,7 +222,7 @@ def _describe_results(folder: Path) -> Iterator[tuple[str, str]]:
         elif path.name == "metrics.json":
             metrics = json.loads(path.read_text(encoding="utf-8"))
             yield name, compute_fingerprint({k: v for k, v in metrics.items() if k not in (_SPEED, "model_bytes")})
-        elif path.name not in ("bundle.json", "index.json") and "data_docs" not in path.parts:
+        elif path.name not in ("bundle.json", "index.json", "evaluation.json") and "data_docs" not in path.parts:
             yield name, compute_sha256(path)
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from landmarks.errors import ArtifactError
 from landmarks.export.calibration import calibrate
@@ -141,7 +142,8 @@ def _list_items(outputs: Outputs, attributions: Iterator[tuple[str, Attribution]
 
 def _project(folder: Path, embeddings: npt.NDArray[np.float16], dimensions: int) -> PCA:
     """Fit PCA on the embeddings of the gallery, and replace them on disk by their projections."""
-    pca = PCA.fit(_iterate_parts(embeddings), dimensions)
+    with threadpool_limits(1, user_api="blas"):  # the last digits of sums depend on the number of threads
+        pca = PCA.fit(_iterate_parts(embeddings), dimensions)
     pca.save(folder / PCA_FILE)
     shape = (len(embeddings), pca.components.shape[1])
     projected = np.lib.format.open_memmap(folder / _PROJECTED_FILE, "w+", np.float16, shape)
