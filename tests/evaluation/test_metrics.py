@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from landmarks.evaluation.metrics import (
+    compute_accuracies,
     compute_auroc,
     compute_fpr_at_tpr,
     compute_macro_recall,
@@ -159,3 +160,9 @@ def test_negative_log_likelihood_by_hand_and_of_a_zero() -> None:
     expected = -(math.log(0.25) + math.log(np.float32(0.8))) / 2
     assert compute_negative_log_likelihood(probabilities, np.array([1, 1])) == pytest.approx(expected)
     assert compute_negative_log_likelihood(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(87.336544)
+
+
+def test_the_fifth_answer_counts_for_top5_and_the_sixth_does_not() -> None:
+    ranks = np.array([0, 1, 4, 5, 6])
+    found = compute_accuracies(ranks, np.zeros(5, np.int64))
+    assert (found["top1"], found["top5"]) == (0.2, 0.6)

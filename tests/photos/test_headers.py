@@ -277,3 +277,13 @@ def test_photos_of_other_formats_are_named_in_the_error(head: bytes, kind: str) 
 )
 def test_other_files_are_not_identified_as_photos(head: bytes) -> None:
     assert identify(head) is None
+
+
+def test_a_progressive_photo_may_have_two_hundred_scans() -> None:
+    data = make("JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    more = 200 - data.count(b"\xff\xda")
+    longest = data[:-2] + data[last:-2] * more + data[-2:]
+    assert read_photo_file(longest).data.count(b"\xff\xda") == 200
+    with pytest.raises(ImageError, match="more than 200 scans"):
+        read_photo_file(data[:-2] + data[last:-2] * (more + 1) + data[-2:])

@@ -94,6 +94,7 @@ def test_is_read_as_it_was_written(tmp_path: Path) -> None:
         (np.eye(4, 2), r"orthonormal columns, received float64 \(4, 2\)"),
         (np.eye(4, dtype=np.float32)[0], r"orthonormal columns, received float32 \(4,\)"),
         (np.ones((4, 2), np.float32), r"orthonormal columns, received float32 \(4, 2\)"),
+        (1.1 * np.eye(4, 2, dtype=np.float32), r"orthonormal columns, received float32 \(4, 2\)"),
         (np.full((4, 2), np.nan, np.float32), r"orthonormal columns, received float32 \(4, 2\)"),
         (np.array([{"any": "object"}]), "no usable PCA components"),
     ],

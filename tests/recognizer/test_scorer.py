@@ -151,3 +151,10 @@ def test_models_survive_json_and_damage_is_refused(has_probe: bool) -> None:
             ScorerCoefficients.model_validate(broken, strict=False)
     with pytest.raises(pydantic.ValidationError, match="probe"):
         ScorerCoefficients.model_validate({"landmark": fields["landmark"], "answer": fields["answer"]}, strict=False)
+
+
+def test_a_certain_answer_has_finite_log_odds() -> None:
+    certain = np.eye(PROBABILITIES.shape[1], dtype=np.float32)[[0] * len(QUERIES)]
+    odds = collect_evidence(SimilarityIndex.from_embeddings(GALLERY), LABELS, None, certain, QUERIES).log_odds
+    assert np.isfinite(odds).all()
+    assert (odds > 5).all()

@@ -179,3 +179,13 @@ def test_threads_are_for_long_searches_alone() -> None:
     rows = random.normal(size=(50_000, 64)).astype(np.float32)
     index = SimilarityIndex.from_embeddings(rows / np.linalg.norm(rows, axis=1, keepdims=True), threads=8)
     assert [index._choose_threads(queries) for queries in (1, 32, 125, 300, 10_000)] == [1, 1, 2, 4, 8]
+
+
+def test_of_many_equal_photos_the_first_rows_are_found() -> None:
+    random = np.random.default_rng(3)
+    rows = random.normal(size=(300, 16)).astype(np.float32)
+    rows[5::7] = rows[5]
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    index = SimilarityIndex.from_embeddings(rows)
+    for k in (1, 2, 3, 10):
+        assert index.search(rows[5:6], k)[1][0].tolist() == list(range(5, 5 + 7 * k, 7))

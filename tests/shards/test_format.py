@@ -23,6 +23,7 @@ from landmarks.shards.format import (
     iterate_batches,
     open_shards,
     read_manifest,
+    read_photos,
     read_shard,
     read_split,
     write_manifest,
@@ -283,3 +284,12 @@ def test_equal_records_give_identical_bytes_in_every_process(tmp_path: Path) -> 
     changed = [replace(records[0], label=3), *records[1:]]
     write_shard(tmp_path / "b.tfrecord", changed)
     assert (tmp_path / "b.tfrecord").read_bytes() != (tmp_path / "a.tfrecord").read_bytes()
+
+
+def test_read_photos_decodes_the_wanted_rows_alone(tmp_path: Path) -> None:
+    expected = make_shards(tmp_path)
+    photos = read_photos(tmp_path, Split.TRAIN, (9, 0, 4, 3))
+    assert sorted(photos) == [0, 3, 4, 9]
+    for row, pixels in photos.items():
+        assert (pixels == expected[row][2]).all()
+    assert read_photos(tmp_path, Split.TRAIN, ()) == {}
