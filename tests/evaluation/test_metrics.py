@@ -166,3 +166,11 @@ def test_the_fifth_answer_counts_for_top5_and_the_sixth_does_not() -> None:
     ranks = np.array([0, 1, 4, 5, 6])
     found = compute_accuracies(ranks, np.zeros(5, np.int64))
     assert (found["top1"], found["top5"]) == (0.2, 0.6)
+
+
+@pytest.mark.parametrize(("percent", "negatives", "expected"), [(95, [5.0, 4.9], 0.5), (99, [1.0, 0.9, 0.0], 1 / 3)])
+def test_the_rate_of_true_positives_is_of_a_hundred_parts(
+    percent: int, negatives: list[float], expected: float
+) -> None:
+    found = compute_fpr_at_tpr(np.arange(100.0), np.array(negatives), percent)
+    assert found == pytest.approx(expected)

@@ -296,6 +296,7 @@ def test_a_lock_has_one_holder_and_ends_with_it(tmp_path: Path) -> None:
         ('{"a": 36893488147419103232}', "more than 64 bits"),
         ("9" * 5000, "Exceeds the limit"),
         ('{"a": {"b": 1, "b": 2}}', "the key 'b' twice"),
+        ('{"c": 0, "b": 1, "b": 2}', "the key 'b' twice"),
         ('{"a": "\\ud800"}', "surrogates"),
         ('{"\\ud800": 1}', "surrogates"),
         ('["a\\u0000"]', "zero character"),

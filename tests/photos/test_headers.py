@@ -287,3 +287,19 @@ def test_a_progressive_photo_may_have_two_hundred_scans() -> None:
     assert read_photo_file(longest).data.count(b"\xff\xda") == 200
     with pytest.raises(ImageError, match="more than 200 scans"):
         read_photo_file(data[:-2] + data[last:-2] * (more + 1) + data[-2:])
+
+
+def test_a_bmp_of_the_first_format_has_sizes_of_16_bits() -> None:
+    width, height = 300, 2
+    pixels = bytes(width * 3) * height
+    header = struct.pack("<IHHHH", 12, width, height, 1, 24)
+    data = b"BM" + struct.pack("<IHHI", 26 + len(pixels), 0, 0, 26) + header + pixels
+    photo = read_photo_file(data)
+    assert (photo.width, photo.height) == (width, height)
+    assert decode_image(data, SQUARE).shape == (32, 32, 3)
+
+
+def test_a_marker_without_a_segment_ends_no_header() -> None:
+    plain, marked = in_jpeg(), in_jpeg(b"\xff\x01")
+    assert (read_photo_file(marked).width, read_photo_file(marked).height) == (48, 32)
+    assert (decode_image(marked, SQUARE) == decode_image(plain, SQUARE)).all()

@@ -149,3 +149,13 @@ def test_a_missing_or_damaged_table_is_refused(tmp_path: Path, name: str) -> Non
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match=f"{name} is missing"):
         plan(folder)
+
+
+def test_a_split_without_photos_has_no_shard_and_moves_no_other(tmp_path: Path) -> None:
+    found = plan(write_selected(tmp_path / "selected", {Split.TRAIN: 5, Split.TEST: 3}))
+    table = found.photos.to_pandas()
+    for split, count in {Split.TRAIN: 5, Split.VAL: 0, Split.TEST: 3, Split.DISTRACTORS_TEST: 3}.items():
+        shards = [shard for shard in found.shards if shard.split == split]
+        rows = [row for shard in shards for row in range(shard.start, shard.stop)]
+        assert len(rows) == count
+        assert (table["split"][rows] == split.value).all()
