@@ -158,3 +158,10 @@ def test_a_certain_answer_has_finite_log_odds() -> None:
     odds = collect_evidence(SimilarityIndex.from_embeddings(GALLERY), LABELS, None, certain, QUERIES).log_odds
     assert np.isfinite(odds).all()
     assert (odds > 5).all()
+
+
+def test_an_empty_gallery_resembles_nothing() -> None:
+    empty = SimilarityIndex.from_embeddings(GALLERY[:0])
+    evidence = collect_evidence(empty, LABELS[:0], None, PROBABILITIES, QUERIES)
+    assert not evidence.similarity.any()
+    assert (evidence.nearest == -1).all()
