@@ -4,10 +4,13 @@ The same network, batch and optimizer as ours, the way PyTorch's documentation m
 autocast for bfloat16, and the fused AdamW. It is no dependency of this project: `python -m venv torch && torch/bin/pip
 install torch`.
 
-PYTHON benchmarks/torch_step.py {float32,bfloat16} [--image-size 64] [--batch-size 64] [--steps 12]
+PYTHON benchmarks/torch_step.py {float32,bfloat16} [--image-size 64] [--batch-size 64] [--steps 6] [--rounds 6]
+
+A turn of so many steps begins with each line that it reads.
 """
 
 import argparse
+import sys
 import time
 from typing import Any
 
@@ -51,7 +54,7 @@ def build_network(labels: int) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(inner, labels))
 
 
-def measure(precision: str, image_size: int, batch_size: int, steps: int) -> float:
+def measure(precision: str, image_size: int, batch_size: int, steps: int, rounds: int) -> None:
     torch.manual_seed(0)
     network: Any = build_network(24).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.05, fused=True)
@@ -66,12 +69,12 @@ def measure(precision: str, image_size: int, batch_size: int, steps: int) -> flo
         nn.functional.cross_entropy(logits.float(), labels).backward()
         optimizer.step()
 
-    for _ in range(3):
-        step()
-    started = time.perf_counter()
-    for _ in range(steps):
-        step()
-    return steps * batch_size / (time.perf_counter() - started)
+    for _ in range(rounds + 1):
+        sys.stdin.readline()
+        started = time.perf_counter()
+        for _ in range(steps):
+            step()
+        print("=", steps * batch_size / (time.perf_counter() - started), flush=True)
 
 
 def main() -> None:
@@ -79,9 +82,10 @@ def main() -> None:
     parser.add_argument("precision", choices=("float32", "bfloat16"))
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=6)
     args = parser.parse_args()
-    print(measure(args.precision, args.image_size, args.batch_size, args.steps))
+    measure(args.precision, args.image_size, args.batch_size, args.steps, args.rounds)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Training images/s of ResNet-50: our loop, Keras's own `fit`, and PyTorch, in turn, each in a process of its own.
 
+All processes are there at the same time, and one of them works: it trains `--steps` steps and waits for its next turn.
+So a machine that others use, too, disturbs all ways alike. The first turn of each builds its graph, and does not count.
 `step` feeds our loop with batches from memory, `augmented` with photos that the whole input pipeline reads and changes.
 The table ends with the medians. Below it stand their share of the speed of products of matrices on this machine, and
 whether all runs of our loop ended with the same weights, bit for bit.
 
-python benchmarks/training_speed.py [--image-size 64] [--batch-size 64] [--steps 12] [--rounds 3] [--torch PYTHON]
+python benchmarks/training_speed.py [--image-size 64] [--batch-size 64] [--steps 6] [--rounds 6] [--torch PYTHON]
 """
 
 import argparse
@@ -14,8 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -76,11 +80,29 @@ def make_augmented_data(image_size: int, batch_size: int, steps: int, folder: Pa
     )
 
 
-def train_ours(precision: str, augmented: bool, args: argparse.Namespace) -> tuple[float, str]:
-    """Train two epochs; the speed is that of the second, whose graph is built, and the digest that of all weights."""
+class Turns(keras.callbacks.Callback):  # type: ignore[misc]
+    """Waits for a turn before each epoch, and reports its images/s after it."""
+
+    def __init__(self, photos: int) -> None:
+        super().__init__()
+        self.photos = photos
+
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
+        """Wait."""
+        sys.stdin.readline()
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        """Report; our loop measures without the validation that follows."""
+        measured = (logs or {}).get("images_per_second", self.photos / (time.perf_counter() - self.started))
+        print("=", measured, flush=True)
+
+
+def train_ours(precision: str, augmented: bool, args: argparse.Namespace) -> None:
+    """Train an epoch for each turn, and print a digest of all weights at the end."""
     params = read_params(Path("experiments/default.yaml"))
-    changes = {"epochs": 2, "batch_size": args.batch_size, "parts": args.parts, "warmup_epochs": 0.0}
-    recipe = params.train.model_copy(update=changes)
+    changes = {"epochs": args.rounds + 1, "batch_size": args.batch_size, "parts": args.parts, "warmup_epochs": 0.0}
+    recipe = params.train.model_copy(update=changes | {"early_stopping_patience": None})
     configure_runtime(recipe.parts)
     chosen: Precision = choose_precision(precision)
     sizes = args.image_size, args.batch_size, args.steps
@@ -94,13 +116,14 @@ def train_ours(precision: str, augmented: bool, args: argparse.Namespace) -> tup
             params.network,
             choose_strategy("one"),
             folder / "work",
+            [Turns(args.batch_size * args.steps)],
         )
     digest = hashlib.sha256(b"".join(weight.tobytes() for weight in result.classifier.get_weights()))
-    return result.history[1]["images_per_second"], digest.hexdigest()[:16]
+    print("=", digest.hexdigest()[:16], flush=True)
 
 
-def train_by_fit(precision: str, args: argparse.Namespace) -> float:
-    """Keras as it comes: its ResNet50, `compile` and `fit`, the same optimizer; of the second epoch."""
+def train_by_fit(precision: str, args: argparse.Namespace) -> None:
+    """Keras as it comes: its ResNet50, `compile` and `fit`, the same optimizer."""
     data = make_data(args.image_size, args.batch_size, args.steps)
     keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     backbone = keras.applications.ResNet50(
@@ -114,21 +137,17 @@ def train_by_fit(precision: str, args: argparse.Namespace) -> float:
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    model.fit(data.train(0), verbose=0)
-    started = time.perf_counter()
-    model.fit(data.train(0), verbose=0)
-    return data.steps * data.batch_size / (time.perf_counter() - started)
+    turns = Turns(args.batch_size * args.steps)
+    model.fit(data.train(0), epochs=args.rounds + 1, callbacks=[turns], verbose=0)
 
 
-def measure_peak(precision: str) -> float:
-    """Operations per second of a product of two matrices on all processors, best of 5."""
+def measure_peak(precision: str, args: argparse.Namespace) -> None:
+    """Report the operations per second of a product of two matrices on all processors, best of 5, in each turn."""
     matrix = tf.cast(tf.random.stateless_normal((PEAK_SIDE, PEAK_SIDE), (0, 0)), precision)
-    seconds = []
-    for _ in range(6):
-        started = time.perf_counter()
-        tf.matmul(matrix, matrix).numpy()
-        seconds.append(time.perf_counter() - started)
-    return float(2 * PEAK_SIDE**3 / min(seconds[1:]))
+    for _ in range(args.rounds + 1):
+        sys.stdin.readline()
+        seconds = timeit.repeat(lambda: tf.matmul(matrix, matrix).numpy(), number=1, repeat=5)
+        print("=", 2 * PEAK_SIDE**3 / min(seconds), flush=True)
 
 
 def count_operations(image_size: int) -> float:
@@ -151,32 +170,44 @@ def count_operations(image_size: int) -> float:
     return total
 
 
-Way = Callable[[argparse.Namespace], tuple[float, str]]
-WAYS: dict[str, Way] = {
-    "step": lambda args: train_ours("auto", False, args),
-    "augmented": lambda args: train_ours("auto", True, args),
-    "step float32": lambda args: train_ours("float32", False, args),
-    "fit float32": lambda args: (train_by_fit("float32", args), ""),
-    "fit bfloat16": lambda args: (train_by_fit("bfloat16", args), ""),
+Way = Callable[[argparse.Namespace], None]
+OURS: dict[str, Way] = {
+    "step": partial(train_ours, "auto", False),
+    "augmented": partial(train_ours, "auto", True),
+    "step float32": partial(train_ours, "float32", False),
 }
-TORCH = {"torch float32": "float32", "torch bfloat16": "bfloat16"}
-FACTS: dict[str, Way] = {
-    "peak float32": lambda _: (measure_peak("float32"), ""),
-    "peak bfloat16": lambda _: (measure_peak("bfloat16"), ""),
-    "precision": lambda _: (0.0, choose_precision("auto")),
-}
+OTHERS: dict[str, Way] = {kind: partial(train_by_fit, kind.split()[1]) for kind in ("fit float32", "fit bfloat16")}
+PEAKS: dict[str, Way] = {kind: partial(measure_peak, kind.split()[1]) for kind in ("peak float32", "peak bfloat16")}
+TORCH = ("torch float32", "torch bfloat16")
 
 
-def run(way: str, args: argparse.Namespace) -> tuple[float, str]:
-    """Images/s of one way, and a digest of the weights, in a process of its own."""
-    sizes = ["--image-size", str(args.image_size), "--batch-size", str(args.batch_size), "--steps", str(args.steps)]
-    if way in TORCH:
-        command = [args.torch, str(Path(__file__).with_name("torch_step.py")), TORCH[way], *sizes]
-    else:
-        command = [sys.executable, __file__, "--way", way, "--parts", str(args.parts), *sizes]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    figure, _, text = done.stdout.splitlines()[-1].partition(" ")
-    return float(figure), text
+class Worker:
+    """The process of a way."""
+
+    def __init__(self, way: str, args: argparse.Namespace) -> None:
+        command = [sys.executable, __file__, "--way", way, "--parts", str(args.parts)]
+        if way in TORCH:
+            command = [args.torch, str(Path(__file__).with_name("torch_step.py")), way.split()[1]]
+        for name in ("image_size", "batch_size", "steps", "rounds"):
+            command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+    def take_turn(self) -> float:
+        """Let it work, and return what it reports."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return float(self.read())
+
+    def read(self) -> str:
+        """Read a report."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("= "):
+                return line[2:].strip()
+        raise SystemExit(f"{' '.join(map(str, self.process.args))} ended without a report")  # type: ignore[arg-type]
 
 
 def main() -> None:
@@ -184,44 +215,52 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--parts", type=int, default=2, help="train.parts of our loop")
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ways", nargs="+", choices=(*WAYS, *TORCH), help="all where not given")
+    parser.add_argument("--steps", type=int, default=6, help="of a turn")
+    parser.add_argument("--rounds", type=int, default=6, help="turns of each way")
+    parser.add_argument("--ways", nargs="+", choices=(*OURS, *OTHERS, *TORCH), help="all where not given")
     parser.add_argument("--torch", metavar="PYTHON", help="of an environment with PyTorch, to compare with it too")
-    parser.add_argument("--way", choices=(*WAYS, *FACTS), help=argparse.SUPPRESS)
+    parser.add_argument("--way", choices=(*OURS, *OTHERS, *PEAKS), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.way:
-        print(*(WAYS | FACTS)[args.way](args))
+        (OURS | OTHERS | PEAKS)[args.way](args)
         return
-    compare(args.ways or [*WAYS, *(TORCH if args.torch else ())], args)
+    compare(args.ways or [*OURS, *OTHERS, *(TORCH if args.torch else ())], args)
 
 
 def compare(ways: Sequence[str], args: argparse.Namespace) -> None:
-    _, precision = run("precision", args)
+    precision = choose_precision("auto")
     print(f"\nResNet-50 at {args.image_size} px, batch {args.batch_size}, {args.parts} parts, auto is {precision}\n")
-    print(f"| images/s | {' | '.join(ways)} |\n|---|{'---|' * len(ways)}")
-    speeds: dict[str, list[float]] = {way: [] for way in ways}
-    digests: dict[str, set[str]] = {way: set() for way in ways}
+    print(f"| images/s | {' | '.join(ways)} |\n|---|{'---|' * len(ways)}", flush=True)
+    workers = {way: Worker(way, args) for way in (*ways, *PEAKS)}
+    again = Worker("augmented", args) if "augmented" in ways else None
+    for worker in workers.values():
+        worker.take_turn()
+    found: dict[str, list[float]] = {way: [] for way in workers}
     for number in range(1, args.rounds + 1):
-        for way in ways:
-            speed, digest = run(way, args)
-            speeds[way].append(speed)
-            digests[way].add(digest)
-        print(f"| round {number} | {' | '.join(f'{speeds[way][-1]:.1f}' for way in ways)} |", flush=True)
-    medians = {way: statistics.median(speeds[way]) for way in ways}
-    print(f"| median | {' | '.join(f'{median:.1f}' for median in medians.values())} |")
+        for way, worker in workers.items():
+            found[way].append(worker.take_turn())
+        print(f"| round {number} | {' | '.join(f'{found[way][-1]:.1f}' for way in ways)} |", flush=True)
+    print(f"| median | {' | '.join(f'{statistics.median(found[way]):.1f}' for way in ways)} |")
     for base in ("torch bfloat16", "torch float32", "fit float32"):
         if base in ways:
-            print(f"| ÷ {base} | {' | '.join(f'{median / medians[base]:.2f}' for median in medians.values())} |")
+            print(f"| ÷ {base} | {' | '.join(f'{divide(found[way], found[base]):.2f}' for way in ways)} |")
     operations = count_operations(args.image_size)
-    peaks = {kind: max(run(f"peak {kind}", args)[0] for _ in range(2)) for kind in ("float32", "bfloat16")}
     print(f"\nA photo costs {operations / 1e9:.2f} GFLOP in training.")
-    for kind, peak in peaks.items():
-        print(f"Products of matrices, {kind}: {peak / 1e9:.0f} GFLOP/s.")
-    for way in (way for way in ways if way in ("step", "augmented", "step float32")):
-        peak = peaks["float32" if way == "step float32" else precision]
-        same = "all runs ended with the same weights" if len(digests[way]) == 1 else "THE WEIGHTS DIFFER between runs"
-        print(f"{way}: {medians[way] * operations / peak:.0%} of that; {same}.")
+    for kind in PEAKS:
+        print(f"Products of matrices, {kind.split()[1]}: {statistics.median(found[kind]) / 1e9:.0f} GFLOP/s.")
+    for way in (way for way in ways if way in OURS):
+        share = operations * divide(found[way], found["peak float32" if "32" in way else f"peak {precision}"])
+        print(f"{way}: {share:.0%} of that.")
+    if again:
+        for _ in range(args.rounds + 1):
+            again.take_turn()
+        same = again.read() == workers["augmented"].read()
+        print("A second augmented training ended with", "the same weights." if same else "OTHER WEIGHTS.")
+
+
+def divide(figures: Sequence[float], others: Sequence[float]) -> float:
+    """Median of the ratios within a round."""
+    return statistics.median(figure / other for figure, other in zip(figures, others, strict=True))
 
 
 if __name__ == "__main__":
