@@ -49,7 +49,7 @@ def measure_accuracy(recognizer: Recognizer, shards: Path) -> dict[str, float]:
 
 
 def check_parity(variant: str, precision: str, metrics: Mapping[str, float], params: ExportParams) -> None:
-    """Check that the export of a variant answers as its Keras network.
+    """Check that the export of a variant answers as its Keras network, as far as a sample of photos can tell.
 
     Args:
         variant: `plain` or `augmented`.
@@ -65,7 +65,8 @@ def check_parity(variant: str, precision: str, metrics: Mapping[str, float], par
     if missing := [name for name in names if name not in metrics]:
         raise ArtifactError(f"The evaluation of {variant} has no metric {missing[0]}. Run `dvc repro evaluate`.")
     photos, differing, cosine, change = (metrics[name] for name in names)
-    deviation = Parity(round(photos), round(differing), cosine, change).find_deviation(precision, params)
+    parity = Parity(round(photos), round(differing), cosine, change)
+    deviation = parity.find_deviation(precision, params, is_sample=True)
     if deviation:
         raise GateError(
             f"The {precision} export of {variant} does not answer as its Keras network: {deviation}. Nothing was "
