@@ -136,7 +136,8 @@ def test_sync_refills_a_deleted_store_and_then_has_nothing_to_do(tiny: Workspace
             assert stored[variant][f"{section}/{name}"] == pytest.approx(value), name
     assert "champion" in tiny.run("landmarks", "models")
     digest = compute_sha256(tiny.root / "mlflow.db")
-    assert tiny.time("landmarks", "sync") < 5
+    # two seconds on a fast machine; most of it is the import of MLflow
+    assert tiny.time("landmarks", "sync") < 4 * tiny.time("python", "-c", "import mlflow")
     assert compute_sha256(tiny.root / "mlflow.db") == digest
 
 

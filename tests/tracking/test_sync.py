@@ -239,11 +239,16 @@ def test_with_nothing_to_do_it_is_quick_and_needs_no_tensorflow(workspace: Works
         "assert not sync(Path('models'), Path('reports')).changes\n"
         "assert not {'tensorflow', 'keras', 'faiss', 'ai_edge_litert'} & set(sys.modules)\n"
     )
-    # processor time, because other work on the machine says nothing about the command
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", code], cwd=workspace.root, env=dict(os.environ), check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+
+    def measure(code: str) -> float:
+        # processor time, because other work on the machine says nothing about the command
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", code], cwd=workspace.root, env=dict(os.environ), check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    # processors differ by a factor of three; importing MLflow is the least that it can take
+    assert measure(code) < 4 * measure("import mlflow")
 
 
 def test_what_the_store_refuses_is_said_in_a_sentence(
