@@ -20,7 +20,7 @@ PROMISE = (
     "A photo is answered upright or refused with a sentence, whatever was done to its file, within two seconds. What "
     "follows the end of its picture changes nothing."
 )
-TRIES = 10_000
+TRIES = 5_000
 MOST_SECONDS = 2.0  # of a processor, for a file of up to 20 MB
 
 EXIF = b"Exif\0\0"
