@@ -11,17 +11,18 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from landmarks import __version__
 from landmarks.errors import LandmarksError
 from landmarks.files.faults import explain_fault
-from landmarks.files.writing import hold_lock
-from landmarks.params import PARAMS_PATH, Params, list_experiments, read_params, write_experiment
 from landmarks.schema.library_settings import pin_environment
 from landmarks.tracking.address import check_folders, explain_refusal, find_store, is_copy
+
+if TYPE_CHECKING:
+    from landmarks.params import Params
 
 REPORTS = Path("reports")
 MODELS = Path("models")
@@ -94,6 +95,9 @@ def _stage(run: Callable[..., Path]) -> click.Command:
 
     @functools.wraps(run)
     def command(**arguments: Any) -> None:
+        from landmarks.files.writing import hold_lock
+        from landmarks.params import read_params
+
         check_folders()
         params = read_params()
         Path.home()  # without one, BentoML makes a folder named ~
@@ -109,7 +113,7 @@ def _stage(run: Callable[..., Path]) -> click.Command:
 
 @_stage
 @click.argument("out", type=FOLDER, default="data/raw")
-def acquire(out: Path, params: Params) -> Path:
+def acquire(out: Path, params: "Params") -> Path:
     """Read the tables and locate the photos, or draw the demo."""
     from landmarks.stages.acquire import acquire as run
 
@@ -119,7 +123,7 @@ def acquire(out: Path, params: Params) -> Path:
 @_stage
 @click.argument("raw", type=FOLDER, default="data/raw")
 @click.argument("out", type=FOLDER, default="data/validated")
-def validate(raw: Path, out: Path, params: Params) -> Path:
+def validate(raw: Path, out: Path, params: "Params") -> Path:
     """Check tables and photos with Great Expectations; fail if an expectation does not hold."""
     from landmarks.stages.validate import validate as run
 
@@ -129,7 +133,7 @@ def validate(raw: Path, out: Path, params: Params) -> Path:
 @_stage
 @click.argument("validated", type=FOLDER, default="data/validated")
 @click.argument("out", type=FOLDER, default="data/selected")
-def select(validated: Path, out: Path, params: Params) -> Path:
+def select(validated: Path, out: Path, params: "Params") -> Path:
     """Choose landmarks and photos, and split them into train, val and test."""
     from landmarks.stages.select import select as run
 
@@ -140,7 +144,7 @@ def select(validated: Path, out: Path, params: Params) -> Path:
 @click.argument("selected", type=FOLDER, default="data/selected")
 @click.argument("out", type=FOLDER, default="data/shards")
 @click.option("--workers", type=click.IntRange(min=1), help="Number of processes; by default one per processor.")
-def prepare(selected: Path, out: Path, workers: int | None, params: Params) -> Path:
+def prepare(selected: Path, out: Path, workers: int | None, params: "Params") -> Path:
     """Decode and resize photos into TFRecord shards of equal square images."""
     from landmarks.stages.prepare import prepare as run
 
@@ -151,7 +155,7 @@ def prepare(selected: Path, out: Path, workers: int | None, params: Params) -> P
 @click.argument("variant", type=VARIANTS)
 @click.argument("shards", type=FOLDER, default="data/shards")
 @click.argument("models", type=FOLDER, default=MODELS)
-def train(variant: str, shards: Path, models: Path, params: Params) -> Path:
+def train(variant: str, shards: Path, models: Path, params: "Params") -> Path:
     """Train the ResNet-50, plain or augmented; a killed training resumes after its last epoch."""
     from landmarks.stages.train import train as run
 
@@ -163,7 +167,7 @@ def train(variant: str, shards: Path, models: Path, params: Params) -> Path:
 @click.argument("variant", type=VARIANTS)
 @click.argument("shards", type=FOLDER, default="data/shards")
 @click.argument("models", type=FOLDER, default=MODELS)
-def index(variant: str, shards: Path, models: Path, params: Params) -> Path:
+def index(variant: str, shards: Path, models: Path, params: "Params") -> Path:
     """Export the network for serving, embed the training photos, and calibrate OOD detection on val."""
     from landmarks.stages.index import index as run
 
@@ -174,7 +178,7 @@ def index(variant: str, shards: Path, models: Path, params: Params) -> Path:
 @click.argument("variant", type=VARIANTS)
 @click.argument("shards", type=FOLDER, default="data/shards")
 @click.argument("models", type=FOLDER, default=MODELS)
-def evaluate(variant: str, shards: Path, models: Path, params: Params) -> Path:
+def evaluate(variant: str, shards: Path, models: Path, params: "Params") -> Path:
     """Evaluate on the test split, draw charts, and log both to the run of the training."""
     from landmarks.stages.evaluate import evaluate as run
 
@@ -183,7 +187,7 @@ def evaluate(variant: str, shards: Path, models: Path, params: Params) -> Path:
 
 
 @_stage
-def register(params: Params) -> Path:
+def register(params: "Params") -> Path:
     """Compare the variants, apply the gate, and register the better one as the champion."""
     from landmarks.stages.register import register as run
 
@@ -191,7 +195,7 @@ def register(params: Params) -> Path:
 
 
 @_stage
-def package(params: Params) -> Path:
+def package(params: "Params") -> Path:
     """Package the registered champion as a Bento for deployment."""
     from landmarks.stages.package import package as run
 
@@ -365,6 +369,7 @@ def drift(log: Path, out: Path, reference: Path | None) -> None:
     """
     from landmarks.drift.report import describe
     from landmarks.drift.report import drift as run
+    from landmarks.params import read_params
 
     comparisons = run(log, REPORTS, out, read_params().drift, reference)
     click.echo(f"{describe(comparisons)}\nWrote {out}")
@@ -381,6 +386,8 @@ def params(names: tuple[str, ...]) -> None:
     landmarks81 study` trains with the recipe of the study on that data set. An experiment with `base: photos` starts
     from that recipe.
     """
+    from landmarks.params import PARAMS_PATH, list_experiments, write_experiment
+
     if not names:
         click.echo("\n".join(list_experiments()))
         return

@@ -129,12 +129,13 @@ def test_a_score_of_just_the_minimum_passes(workspace: Workspace) -> None:
 @pytest.mark.usefixtures("store")
 def test_an_export_that_answers_otherwise_stops_at_the_gate(tmp_path: Path, precision: ExportPrecision) -> None:
     workspace = write_workspace(tmp_path / "workspace", precision=precision)
-    parity = {"parity_photos": 1000.0, "parity_differing": 6.0, "parity_min_cosine": 0.99}
+    # at 0.995, five photos of a thousand and what chance adds; at 0.99, ten and more
+    parity = {"parity_photos": 1000.0, "parity_differing": 11.0, "parity_min_cosine": 0.99}
     write_evaluation(workspace, "augmented", {"top1": 0.75, **parity})
     if precision == "int8":
         assert run(workspace)["champion"] == "augmented"
         return
-    with pytest.raises(GateError, match="The float32 export of augmented does not answer as its Keras network: 6 of"):
+    with pytest.raises(GateError, match="The float32 export of augmented does not answer as its Keras network: 11 of"):
         run(workspace)
     assert list_state() == []
 
