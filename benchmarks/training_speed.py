@@ -103,6 +103,7 @@ def train_ours(precision: str, augmented: bool, args: argparse.Namespace) -> Non
     params = read_params(Path("experiments/default.yaml"))
     changes = {"epochs": args.rounds + 1, "batch_size": args.batch_size, "parts": args.parts, "warmup_epochs": 0.0}
     recipe = params.train.model_copy(update=changes | {"early_stopping_patience": None})
+    network = params.network.model_copy(update={"stem": "standard", "shortcut": "strided"})  # as the others have it
     configure_runtime(recipe.parts)
     chosen: Precision = choose_precision(precision)
     sizes = args.image_size, args.batch_size, args.steps
@@ -110,10 +111,10 @@ def train_ours(precision: str, augmented: bool, args: argparse.Namespace) -> Non
         folder = Path(name)
         data = make_augmented_data(*sizes, folder) if augmented else make_data(*sizes)
         result = train_classifier(
-            lambda: build_classifier(args.image_size, LABELS, params.network, chosen, fast=True),
+            lambda: build_classifier(args.image_size, LABELS, network, chosen, fast=True),
             data,
             recipe,
-            params.network,
+            network,
             choose_strategy("one"),
             folder / "work",
             [Turns(args.batch_size * args.steps)],

@@ -48,6 +48,11 @@ def test_default_experiment_reads_as_written() -> None:
         ("select", {"min_images": 9, "max_images": 3}, r"min_images 9 is above max_images 3"),
         ("network", {"head": "arcface", "pooling": "flatten"}, r"arcface needs pooling: average or gem.*flatten"),
         ("acquire", {"source": "bucket"}, r"acquire\.source: .*'demo', 'folder' or 'archive'.*received 'bucket'"),
+        (
+            "train",
+            {"initial_weights": "imagenet"},
+            r"needs the published layout, network\.stem: standard .* received deep and pooled",
+        ),
         ("register", {"model_name": "No Such"}, r"register\.model_name"),
     ],
 )

@@ -131,8 +131,13 @@ class NetworkParams(Section):
     scaling: Literal["symmetric", "unit"] = Field(
         description="Of pixel values: to -1..1, or to 0..1; with published weights, their own scaling is used."
     )
-    stem: Literal["standard", "small"] = Field(
-        description="standard: 7x7 at stride 2, then pooling; small: 3x3 at stride 1, then pooling, 4 times the cost."
+    stem: Literal["deep", "standard", "small"] = Field(
+        description="deep: three 3x3 convolutions (ResNet-C); standard: one 7x7, as published; small: one 3x3 without a "
+        "stride, 4 times the cost. Pooling follows."
+    )
+    shortcut: Literal["pooled", "strided"] = Field(
+        description="Where a stack halves the size, the shortcut averages 2x2 positions (ResNet-D), or skips three of "
+        "four, as published."
     )
     pooling: Literal["average", "gem", "flatten"]
     gem_power: Annotated[float, Field(ge=1, le=10, description="1 is the average, higher is closer to the maximum.")]
@@ -352,6 +357,16 @@ class Params(Section):
     service: ServiceParams
     drift: DriftParams
     tracking: TrackingParams
+
+    @pydantic.model_validator(mode="after")
+    def _fit_published_weights(self) -> "Params":
+        found = (self.network.stem, self.network.shortcut)
+        if self.train.initial_weights != "none" and found != ("standard", "strided"):
+            raise ValueError(
+                "train.initial_weights needs the published layout, network.stem: standard and network.shortcut: "
+                f"strided, received {found[0]} and {found[1]}"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _keep_one_size_when_flattened(self) -> "Params":

@@ -17,7 +17,8 @@ from landmarks.network.networks import build_classifier
 from landmarks.params import read_params
 
 CONTENT = bytes(range(256)) * 40
-PARAMS = read_params(Path(__file__).parents[2] / "experiments" / "default.yaml").network
+DEFAULTS = read_params(Path(__file__).parents[2] / "experiments" / "default.yaml").network
+PARAMS = DEFAULTS.model_copy(update={"stem": "standard", "shortcut": "strided"})  # the published layout
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

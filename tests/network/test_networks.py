@@ -39,6 +39,7 @@ def make_cosine_params(**changes: object) -> NetworkParams:
 
 
 OURS = make_params(pooling="average", batch_norm_momentum=0.9, zero_init_residual=True)
+PUBLISHED = OURS.model_copy(update={"stem": "standard", "shortcut": "strided"})
 
 
 def make_photos(count: int, size: int) -> np.ndarray:
@@ -59,7 +60,8 @@ def test_the_study_experiment_is_the_studys_recipe_and_its_network_has_exactly_i
     assert (recipe.early_stopping_monitor, recipe.warmup_epochs, recipe.label_smoothing) == ("val_loss", 0, 0.0)
     assert (recipe.ema_decay, recipe.class_weighting, recipe.resizing) == (None, "none", ())
     network = study.network
-    assert (network.head, network.pooling, network.stem, network.flip_tta) == ("softmax", "flatten", "standard", False)
+    assert (network.head, network.pooling, network.flip_tta) == ("softmax", "flatten", False)
+    assert (network.stem, network.shortcut) == ("standard", "strided")
     assert (network.batch_norm_momentum, network.zero_init_residual) == (0.99, False)
     mixing = (study.augmentation.mixup_fraction, study.augmentation.cutmix_fraction)
     assert (*mixing, study.augmentation.center_crop) == (0.0, 0.0, 1.0)
@@ -82,7 +84,7 @@ def test_a_published_weight_file_gives_equal_features(tmp_path: Path, suffix: st
     )  # fmt: skip
     path = tmp_path / f"resnet{suffix}"
     write_weights(reference, path)
-    classifier = build_classifier(64, 5, OURS, scaling="imagenet")
+    classifier = build_classifier(64, 5, PUBLISHED, scaling="imagenet")
     load_backbone_weights(classifier, str(path))
     features = keras.Model(classifier.input, classifier.get_layer("features").output)
     photos = make_photos(3, 64)
@@ -105,7 +107,7 @@ def write_weights(model: keras.Model, path: Path) -> None:
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save_weights(tmp_path / "other.weights.h5")
     (tmp_path / "text.weights.h5").write_text("no weights")
-    classifier = build_classifier(32, 5, OURS)
+    classifier = build_classifier(32, 5, PUBLISHED)
     for name in ("other", "text", "missing"):
         with pytest.raises(ArtifactError, match=f"{name}.weights.h5 cannot be loaded into ResNet-50"):
             load_backbone_weights(classifier, str(tmp_path / f"{name}.weights.h5"))
@@ -195,6 +197,7 @@ def test_fused_normalisation_answers_and_remembers_like_keras() -> None:
 def test_the_fast_layers_answer_and_learn_like_those_of_keras(image_size: int, precision: Precision) -> None:
     """The same weights, also biases, which published weights have."""
     random = np.random.default_rng(0)
+    keras.utils.set_random_seed(0)
     params = make_params(embedding_dim=8, dropout=0.0, zero_init_residual=False)
     theirs, ours = (build_classifier(image_size, 3, params, precision, fast=fast) for fast in (False, True))
     theirs.set_weights([random.normal(0, 0.05, w.shape) if w.ndim == 1 else w for w in theirs.get_weights()])
@@ -207,12 +210,12 @@ def test_the_fast_layers_answer_and_learn_like_those_of_keras(image_size: int, p
     for layer in backbone.layers:
         if layer.name.endswith("_conv"):
             fold_bias(layer, backbone.get_layer(layer.name.removesuffix("_conv") + "_bn"))
-    photos = make_photos(6, image_size)
+    photos = make_photos(16, image_size)
     wide = 1e-3 if precision == "float32" else 0.1
     answers = [np.asarray(model(photos, training=False)) for model in (theirs, ours)]
     np.testing.assert_allclose(answers[1], answers[0], atol=wide * np.abs(answers[0]).max())
     if precision == "bfloat16":
-        return  # in six photos, rounding changes the signs of activations
+        return  # in so few photos, rounding changes the signs of activations
     gradients = []
     for model in (theirs, ours):
         with tf.GradientTape() as tape:
@@ -328,6 +331,27 @@ def test_center_crop_answers_for_the_enlarged_center(tmp_path: Path) -> None:
     assert_served_alike(bundle, photos, answers)
     again = keras.saving.load_model(bundle / "model.keras", safe_mode=True)(photos)
     np.testing.assert_allclose(again["probabilities"], answers["probabilities"], atol=1e-5)
+
+
+def test_the_pooled_shortcut_sees_every_position_and_the_strided_one_a_quarter() -> None:
+    features = np.random.default_rng(0).normal(size=(2, 7, 7, 256)).astype(np.float32)
+    means = tf.nn.avg_pool2d(features, 2, 2, "SAME").numpy()
+    np.testing.assert_allclose(means[:, :3, :3], features[:, :6, :6].reshape(2, 3, 2, 3, 2, 256).mean((2, 4)), atol=1e-6)
+    for params, seen in ((OURS, means), (PUBLISHED, features[:, ::2, ::2])):
+        backbone = build_backbone(28, params)
+        names = ("conv2_block3_out", "conv3_block1_0_bn")
+        before, after = (backbone.get_layer(name).output for name in names)
+        kernel, bias = backbone.get_layer("conv3_block1_0_conv").get_weights()
+        found = keras.Model(before, after)(features)
+        np.testing.assert_allclose(found, (seen @ kernel[0, 0] + bias) / np.sqrt(1 + 1.001e-5), atol=1e-4)
+
+
+def test_the_deep_stem_has_three_convolutions_and_the_size_of_the_published_one() -> None:
+    deep, published = build_backbone(64, OURS), build_backbone(64, PUBLISHED)
+    kernels = [deep.get_layer(f"{name}_conv").get_weights()[0].shape for name in ("stem1", "stem2", "conv1")]
+    assert kernels == [(3, 3, 3, 32), (3, 3, 32, 32), (3, 3, 32, 64)]
+    assert deep.get_layer("conv1_relu").output.shape == published.get_layer("conv1_relu").output.shape
+    assert deep.output.shape == published.output.shape
 
 
 def test_the_small_stem_keeps_twice_the_height_and_width() -> None:

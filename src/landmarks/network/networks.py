@@ -1,11 +1,14 @@
 """ResNet-50 with a softmax or an ArcFace head, from uint8 photos to logits.
 
-The backbone has the layers, names and order of `keras.applications.ResNet50`, so that published weight files fit. That
-function does not expose batch-normalisation momentum, zero-initialised residuals or precision per layer; this one does.
-Saved networks consist of Keras's own layers only, so loading them needs no code of this package.
+With `stem: standard` and `shortcut: strided` the backbone has the layers, names and order of
+`keras.applications.ResNet50`, so that published weight files fit. That function does not expose batch-normalisation
+momentum, zero-initialised residuals or precision per layer; this one does. Saved networks consist of Keras's own layers
+only, so loading them needs no code of this package.
 
 References:
     He et al., "Deep Residual Learning for Image Recognition", 2016, table 1 (stride on the first 1x1 convolution).
+    He et al., "Bag of Tricks for Image Classification with Convolutional Neural Networks", 2019, section 4.2, figures
+    2b (ResNet-C: the deep stem) and 2c (ResNet-D: the pooled shortcut).
     Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", 2018, equation 3 (GeM pooling).
     Deng et al., "Sub-center ArcFace", 2020, section 3.2 (the closest of several centres per landmark).
     Touvron et al., "Fixing the Train-Test Resolution Discrepancy", 2019, section 3 (the centre crop at test time).
@@ -29,6 +32,7 @@ Scaling = Literal["symmetric", "unit", "imagenet"]
 # (name, filters of the 3x3 convolution, blocks, stride of the first block)
 _STACKS = (("conv2", 64, 3, 1), ("conv3", 128, 4, 2), ("conv4", 256, 6, 2), ("conv5", 512, 3, 2))
 _IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
+_DEEP_STEM_FILTERS = 32  # of its first two convolutions
 _EPSILON = 1.001e-5  # of batch normalisation, as in keras.applications
 _GEM_FLOOR = 1e-6  # the gradient of a power is infinite at zero, and ReLU gives many zeros
 
@@ -76,26 +80,44 @@ def build_backbone(
     """
     make = _Layers(params, precision, fast)
     inputs = keras.Input((image_size, image_size, 3), dtype="float32")
-    if params.stem == "standard":
-        x = make.padding(3, "conv1_pad")(inputs)
-        x = make.convolution(64, 7, "conv1_conv", stride=2)(x)
-    else:
-        x = make.convolution(64, 3, "conv1_conv", padding="same")(inputs)
-    x = make.normalization("conv1_bn")(x)
-    x = make.relu("conv1_relu")(x)
+    x = _add_stem(inputs, make, params.stem)
     x = make.padding(1, "pool1_pad")(x)
     x = layers.MaxPooling2D(3, strides=2, name="pool1_pool", dtype=make.policy)(x)
     for name, filters, blocks, stride in _STACKS:
         for block in range(1, blocks + 1):
-            x = _add_block(x, make, f"{name}_block{block}", filters, stride if block == 1 else 1, block == 1)
+            shortcut = x
+            if block == 1:
+                shortcut = _add_shortcut(x, make, f"{name}_block1_0", 4 * filters, stride, params.shortcut)
+            x = _add_block(x, shortcut, make, f"{name}_block{block}", filters, stride if block == 1 else 1)
     return keras.Model(inputs, x, name="resnet50")
 
 
-def _add_block(x: object, make: _Layers, name: str, filters: int, stride: int, project: bool) -> object:
-    shortcut = x
-    if project:
-        shortcut = make.convolution(4 * filters, 1, f"{name}_0_conv", stride)(x)
-        shortcut = make.normalization(f"{name}_0_bn")(shortcut)
+def _add_stem(x: object, make: _Layers, stem: str) -> object:
+    """Add the layers before the first pooling: photos (n, s, s, 3) to features (n, s / 2, s / 2, 64); `small` keeps s."""
+    if stem == "standard":
+        x = make.padding(3, "conv1_pad")(x)
+        x = make.convolution(64, 7, "conv1_conv", stride=2)(x)
+    elif stem == "deep":
+        for number, stride in (("1", 2), ("2", 1)):
+            x = make.convolution(_DEEP_STEM_FILTERS, 3, f"stem{number}_conv", stride, padding="same")(x)
+            x = make.normalization(f"stem{number}_bn")(x)
+            x = make.relu(f"stem{number}_relu")(x)
+        x = make.convolution(64, 3, "conv1_conv", padding="same")(x)
+    else:
+        x = make.convolution(64, 3, "conv1_conv", padding="same")(x)
+    x = make.normalization("conv1_bn")(x)
+    return make.relu("conv1_relu")(x)
+
+
+def _add_shortcut(x: object, make: _Layers, name: str, filters: int, stride: int, shortcut: str) -> object:
+    """Add the projection beside the first block of a stack; without the pooling it sees a quarter of the positions."""
+    if shortcut == "pooled" and stride > 1:
+        x = layers.AveragePooling2D(stride, stride, padding="same", name=f"{name}_pool", dtype=make.policy)(x)
+        stride = 1
+    return make.normalization(f"{name}_bn")(make.convolution(filters, 1, f"{name}_conv", stride)(x))
+
+
+def _add_block(x: object, shortcut: object, make: _Layers, name: str, filters: int, stride: int) -> object:
     x = make.convolution(filters, 1, f"{name}_1_conv", stride)(x)
     x = make.normalization(f"{name}_1_bn")(x)
     x = make.relu(f"{name}_1_relu")(x)
