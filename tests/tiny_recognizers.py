@@ -36,7 +36,7 @@ RED, GREEN, BLUE, GREY = (200, 40, 40), (40, 200, 40), (40, 40, 200), (120, 120,
 COLOURS = (RED, GREEN, BLUE)
 
 # the landmark score is a steep function of the similarity to the nearest photo of the gallery alone: 0.5 at 0.9
-_SIMILARITY: dict[str, Any] = {"weights": [0.0, 20.0, 0.0, 0.0, 0.0], "bias": -18.0}
+_SIMILARITY: dict[str, Any] = {"weights": [0.0, 20.0, 0.0, 0.0, 0.0, 0.0], "bias": -18.0}
 SCORER: dict[str, Any] = {"landmark": _SIMILARITY, "answer": _SIMILARITY, "probe": None}
 
 Colour = tuple[int, int, int]
@@ -129,7 +129,7 @@ def write_tiny_index(
     rows = [f"{photo.image_id},{photo.label}" for photo in photos]
     (folder / "items.csv").write_text("\n".join(["image_id,label", *rows]) + "\n", encoding="utf-8")
     facts = {
-        "format": 5,
+        "format": 6,
         "bundle_fingerprint": bundle_fingerprint,
         "photos": len(photos),
         "scorer": dict(scorer),

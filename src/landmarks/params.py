@@ -132,8 +132,8 @@ class NetworkParams(Section):
         description="Of pixel values: to -1..1, or to 0..1; with published weights, their own scaling is used."
     )
     stem: Literal["deep", "standard", "small"] = Field(
-        description="deep: three 3x3 convolutions (ResNet-C); standard: one 7x7, as published; small: one 3x3 without a "
-        "stride, 4 times the cost. Pooling follows."
+        description="deep: three 3x3 convolutions (ResNet-C); standard: one 7x7, as published; small: one 3x3 without "
+        "a stride, 4 times the cost. Pooling follows."
     )
     shortcut: Literal["pooled", "strided"] = Field(
         description="Where a stack halves the size, the shortcut averages 2x2 positions (ResNet-D), or skips three of "
@@ -208,6 +208,9 @@ class TrainParams(Section):
         description="Each batch is divided into so many parts, which are computed at the same time and normalised by "
         "their own statistics. Training uses as many processors."
     )
+    distractor_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description='Of each batch, for a class "none" learnt from distractors of train; 0: no such class.'
+    )
     cache_bytes: Annotated[int, Field(ge=0)] = Field(
         description="Training photos are decoded once if they fit into so many bytes on the disk, else in every epoch."
     )
@@ -234,6 +237,20 @@ class TrainParams(Section):
     def _divide_batches(self) -> "TrainParams":
         if self.batch_size % self.parts:
             raise ValueError(f"batch_size must be a multiple of parts, received {self.batch_size} and {self.parts}")
+        return self
+
+    @property
+    def distractors_per_part(self) -> int:
+        """How many of the photos of a part are distractors; at least one, unless `distractor_fraction` is 0."""
+        return max(round(self.distractor_fraction * self.batch_size / self.parts), int(self.distractor_fraction > 0))
+
+    @pydantic.model_validator(mode="after")
+    def _leave_room_for_both_kinds(self) -> "TrainParams":
+        if self.distractors_per_part >= self.batch_size // self.parts:
+            raise ValueError(
+                f"distractor_fraction {self.distractor_fraction} leaves no landmarks among the "
+                f"{self.batch_size // self.parts} photos of a part; lower it, or raise batch_size"
+            )
         return self
 
     @pydantic.model_validator(mode="after")

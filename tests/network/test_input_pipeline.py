@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from landmarks.network.input_pipeline import (
+    Distractors,
     _change_colours,
     augment,
     blend,
@@ -100,6 +101,40 @@ def test_augmented_epochs_repeat_exactly_and_differ_from_each_other(shards: list
     )
     np.testing.assert_array_equal(once, again)
     assert (once != later).mean() > 0.5
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five distractors, each of one grey."""
+    path = tmp_path_factory.mktemp("others") / "0.tfrecord"
+    greys = [np.full((SIZE, SIZE, 3), 10 * number, np.uint8) for number in range(5)]
+    write_shard(path, [Record(f"{number:016x}", -1, encode_png(grey), SIZE) for number, grey in enumerate(greys)])
+    return path
+
+
+@pytest.mark.parametrize("is_decoded", [True, False])
+def test_every_part_of_a_batch_ends_with_its_distractors(
+    shards: list[Path], others: Path, tmp_path: Path, is_decoded: bool
+) -> None:
+    source = DecodedPhotos([others], [5], SIZE, tmp_path) if is_decoded else EncodedPhotos([others], SIZE)
+    distractors = Distractors(source, per_part=2, parts=2, label=99)
+    photos, seen, greys = make_photos(50), [], []
+    epochs = [
+        list(read_epoch(shards, 14, 1, epoch, distractors=distractors).as_numpy_iterator()) for epoch in (0, 0, 1)
+    ]
+    assert [len(batches) for batches in epochs] == [5, 5, 5]
+    for batch, labels in epochs[0]:
+        for part, own in zip(np.split(batch, 2), np.split(labels, 2), strict=True):
+            assert own[-2:].tolist() == [99, 99]
+            np.testing.assert_array_equal(part[:-2], photos[own[:-2]])
+            greys += [int(photo[0, 0, 0]) for photo in part[-2:] if (photo == photo[0, 0, 0]).all()]
+            seen += own[:-2].tolist()
+    assert sorted(seen) == list(range(50))
+    assert len(greys) == 20
+    assert {greys.count(grey) for grey in (0, 10, 20, 30, 40)} == {4}  # again and again, all as often
+    for (one, _), (again, _), (later, _) in zip(*epochs, strict=True):
+        np.testing.assert_array_equal(one, again)
+        assert (one != later).any()
 
 
 @pytest.mark.parametrize(("params", "reduced_size"), [(None, None), (STRONG, None), (STRONG, 16)])

@@ -146,6 +146,18 @@ def test_the_recognizer_agrees_with_the_classifier() -> None:
     np.testing.assert_allclose(answers["embedding"], pooled / np.linalg.norm(pooled, axis=1, keepdims=True), atol=1e-5)
 
 
+@pytest.mark.parametrize("flip_tta", [True, False])
+def test_the_class_none_is_what_the_probabilities_lack(tmp_path: Path, flip_tta: bool) -> None:
+    classifier = build_classifier(32, 4, OURS)  # three landmarks and "none"
+    photos = make_photos(3, 32)
+    whole, found = build_recognizer(classifier, flip_tta), build_recognizer(classifier, flip_tta, landmarks=3)
+    expected = np.asarray(whole(photos)["probabilities"])
+    np.testing.assert_allclose(found(photos)["probabilities"], expected[:, :3], atol=1e-6)
+    np.testing.assert_allclose(found(photos)["embedding"], whole(photos)["embedding"], atol=1e-6)
+    assert (expected[:, 3] > 0.01).all()
+    assert_served_alike(write_small_bundle(tmp_path, found), photos, found(photos))
+
+
 @pytest.mark.slow
 def test_half_precision_weights_stay_full_and_answers_close() -> None:
     full = build_classifier(32, 5, OURS)
@@ -336,7 +348,9 @@ def test_center_crop_answers_for_the_enlarged_center(tmp_path: Path) -> None:
 def test_the_pooled_shortcut_sees_every_position_and_the_strided_one_a_quarter() -> None:
     features = np.random.default_rng(0).normal(size=(2, 7, 7, 256)).astype(np.float32)
     means = tf.nn.avg_pool2d(features, 2, 2, "SAME").numpy()
-    np.testing.assert_allclose(means[:, :3, :3], features[:, :6, :6].reshape(2, 3, 2, 3, 2, 256).mean((2, 4)), atol=1e-6)
+    np.testing.assert_allclose(
+        means[:, :3, :3], features[:, :6, :6].reshape(2, 3, 2, 3, 2, 256).mean((2, 4)), atol=1e-6
+    )
     for params, seen in ((OURS, means), (PUBLISHED, features[:, ::2, ::2])):
         backbone = build_backbone(28, params)
         names = ("conv2_block3_out", "conv3_block1_0_bn")

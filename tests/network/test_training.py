@@ -42,6 +42,7 @@ def make_params(**changes: object) -> TrainParams:
         "optimizer": "sgd",
         "weight_decay": 5e-4,
         "ema_decay": None,
+        "distractor_fraction": 0.0,
     }
     return TrainParams.model_validate(DEFAULTS.model_dump() | values | changes)
 
@@ -322,20 +323,19 @@ import tensorflow as tf
 if {mirrored}:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from landmarks.network.fused import FastConvolution, FusedBatchNormalization
 from landmarks.network.input_pipeline import TrainingData
-from landmarks.network.networks import build_classifier
 from landmarks.network.runtime import choose_strategy, configure_runtime
 from landmarks.network.training import train_classifier
-from landmarks.params import TrainParams, read_params
+from landmarks.params import read_params
 configure_runtime(2)
 defaults = read_params(Path({params!r}))
-changes = dict(optimizer="sgd", weight_decay=5e-4, epochs=1, batch_size=16, warmup_epochs=0.0, learning_rate=1e-4,
+changes = dict(optimizer="sgd", weight_decay=5e-4, epochs=1, batch_size=16, warmup_epochs=0.0, learning_rate=1e-2,
     ema_decay=0.5)
 recipe = defaults.train.model_copy(update=changes)
-network = defaults.network.model_copy(update=dict(dropout=0.0, embedding_dim=16, head="softmax"))
 random = np.random.default_rng(0)
 # photos unlike each other: where all look alike, normalisation magnifies rounding
-photos = np.kron(random.integers(0, 256, (80, 4, 4, 3)), np.ones((1, 16, 16, 1))).astype(np.uint8)
+photos = np.kron(random.integers(0, 256, (80, 4, 4, 3)), np.ones((1, 4, 4, 1))).astype(np.uint8)
 labels = (np.arange(80) % 4).astype(np.int32)
 def read(*_):
     return tf.data.Dataset.from_tensor_slices((photos, labels)).batch(16, drop_remainder=True)
@@ -343,11 +343,16 @@ data = TrainingData(read, read, read, 16, 5, np.bincount(labels))
 strategy = choose_strategy("mirrored" if {mirrored} else "one")
 assert strategy.num_replicas_in_sync == (2 if {mirrored} else 1)
 def build():
-    return build_classifier(64, 4, network, fast=True)
+    inputs = keras.Input((16, 16, 3), dtype="uint8")
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    for filters, size, stride in ((8, 3, 1), (16, 3, 2), (16, 1, 1), (16, 3, 2), (16, 3, 2), (16, 3, 1)):
+        x = FastConvolution(filters, size, strides=stride, padding="same")(x)
+        x = keras.layers.ReLU()(FusedBatchNormalization()(x))
+    return keras.Model(inputs, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x)))
 before = []
 remember = keras.callbacks.LambdaCallback()
 remember.on_train_begin = lambda logs=None: before.extend(remember.model.get_weights())
-result = train_classifier(build, data, recipe, network, strategy, Path({work!r}), [remember])
+result = train_classifier(build, data, recipe, defaults.network, strategy, Path({work!r}), [remember])
 np.savez({out!r}, before=before[0], *result.classifier.get_weights())
 """
 
@@ -373,7 +378,7 @@ def trained_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], dic
 
 @pytest.mark.slow
 def test_two_devices_train_as_one(trained_on: Callable[[bool], dict[str, np.ndarray]]) -> None:
-    """Five steps of the ResNet-50 in float32 without dropout: two parts on one device, and one on each of two."""
+    """Five steps with the layers of the ResNet-50: two parts on one device, and one on each of two."""
     one, two = trained_on(False), trained_on(True)
     assert one.keys() == two.keys()
     assert np.abs(one["arr_0"] - one["before"]).max() > 1e-4
@@ -418,6 +423,19 @@ def test_a_step_sums_the_parts_and_averages_their_statistics(tmp_path: Path, par
     layer = result.classifier.get_layer("normalize")
     np.testing.assert_allclose(layer.moving_mean.numpy(), 0.5 * mean, atol=1e-5)
     np.testing.assert_allclose(layer.moving_variance.numpy(), 0.5 + 0.5 * variance, atol=1e-5)
+
+
+def test_validation_leaves_out_the_class_none(tmp_path: Path) -> None:
+    photos, labels = next(iter(make_data().val()))
+    kept = np.flatnonzero(labels.numpy() < 2)
+    photos, labels = tf.gather(photos, kept), tf.gather(labels, kept)
+    landmarks = tf.data.Dataset.from_tensors((photos, labels))
+    data = replace(make_data(), none_label=2, val=lambda: landmarks, train_sample=lambda: landmarks)
+    result = train_classifier(build_small, data, make_params(epochs=1), NETWORK, choose_strategy("one"), tmp_path)
+    logits = np.asarray(result.classifier(photos, training=False))[:, :2]
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    assert result.history[-1]["val_loss"] == pytest.approx(float(tf.reduce_mean(losses)), rel=1e-5)
+    assert result.history[-1]["val_accuracy"] == pytest.approx(np.mean(np.argmax(logits, axis=1) == labels))
 
 
 @pytest.mark.parametrize("count", [1, 7, 20])

@@ -292,7 +292,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "made with another bundle",
     ),
     "no threshold": (
-        lambda folder: write_anew(folder / "index/index.json", {"format": 5, "photos": 6}),
+        lambda folder: write_anew(folder / "index/index.json", {"format": 6, "photos": 6}),
         "lacks bundle_fingerprint, scorer, threshold",
     ),
     "no weights": (
@@ -303,7 +303,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: change_sealed(
             folder / "index/index.json", scorer=SCORER | {"answer": {"bias": 1, "weights": [1, 2, 3]}}
         ),
-        "expected 5 weights",
+        "expected 6 weights",
     ),
     "probe of another network": (
         lambda folder: change_sealed(folder / "index/index.json", scorer=SCORER | {"probe": SCORER["answer"]}),
@@ -339,11 +339,17 @@ def test_reads_a_bundle_of_the_previous_format(whole: Path, folder: Path) -> Non
     assert read == expected
 
 
-def test_reads_an_index_of_the_previous_format(whole: Path, folder: Path) -> None:
+@pytest.mark.parametrize("version", [4, 5])
+def test_reads_an_index_of_the_two_previous_formats(whole: Path, folder: Path, version: int) -> None:
     path = folder / "index/index.json"
     facts = read_json(path)
-    del facts["fingerprint"]
-    write_json(path, facts | {"format": 4})
+    for name in ("landmark", "answer"):
+        assert facts["scorer"][name]["weights"].pop() == 0
+    if version == 4:
+        del facts["fingerprint"]
+        write_json(path, facts | {"format": version})
+    else:
+        write_anew(path, facts | {"format": version})
     photo = encode_png(make_pixels(BLUE, 0))
     assert Recognizer.load(folder).classify([photo]) == Recognizer.load(whole).classify([photo])
 

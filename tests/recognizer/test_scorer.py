@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 import pytest
 
-from landmarks.export.calibration import compute_distractor_similarity, fit_probe, fit_scorer_model
+from landmarks.export.calibration import fit_probe, fit_scorer_model
 from landmarks.recognizer.format import ScorerCoefficients
 from landmarks.recognizer.logistic import LogisticModel
 from landmarks.recognizer.scorer import (
@@ -51,6 +51,15 @@ def test_evidence_is_what_a_loop_finds() -> None:
         assert evidence.agreement[row] == pytest.approx(sum(LABELS[place] == best for place in order[:10]) / 10)
         assert evidence.distractor_similarity[row] == pytest.approx(mean_of_nearest(query, DISTRACTORS), abs=1e-5)
     assert not collect(known=False).distractor_similarity.any()
+    np.testing.assert_allclose(evidence.none, math.log(1e-5 / (1 - 1e-5)), rtol=1e-4)  # probabilities sum to 1
+
+
+def test_what_the_probabilities_lack_to_one_is_evidence_against_a_landmark() -> None:
+    shares = np.linspace(0, 1, 12)[:, None].astype(np.float32)
+    found = collect_evidence(SimilarityIndex.from_embeddings(GALLERY), LABELS, None, shares * PROBABILITIES, QUERIES)
+    for row, share in enumerate(shares[:, 0].tolist()):
+        none = min(max(1 - share, 1e-5), 1 - 1e-5)
+        assert found.none[row] == pytest.approx(math.log(none / (1 - none)), rel=1e-3, abs=1e-5)
 
 
 def test_a_photo_with_nothing_in_it_resembles_nothing() -> None:
@@ -62,21 +71,9 @@ def test_a_photo_with_nothing_in_it_resembles_nothing() -> None:
     np.testing.assert_array_equal(np.delete(evidence.as_features(), 4, 0), np.delete(collect().as_features(), 4, 0))
 
 
-def test_known_distractors_are_compared_with_other_categories_alone() -> None:
-    categories = ["food"] * 10 + ["rooms"] * 14 + ["alone"]
-    embeddings = DISTRACTORS.copy()
-    embeddings[3] = 0
-    found = compute_distractor_similarity(embeddings, categories)
-    for row, category in enumerate(categories):
-        others = [e for e, other in zip(embeddings, categories, strict=True) if other != category and e.any()]
-        expected = mean_of_nearest(embeddings[row], np.array(others)) if embeddings[row].any() else 0
-        assert found[row] == pytest.approx(expected, abs=1e-5)
-    assert not compute_distractor_similarity(embeddings, ["food"] * 25).any()
-
-
 def test_the_scores_follow_the_weights_of_the_evidence() -> None:
-    landmark = LogisticModel(np.array([0.5, 2.0, 1.0, -3.0, 0.3]), -0.2)
-    answer = LogisticModel(np.array([0.1, 1.0, 2.0, -1.0, -0.3]), 0.4)
+    landmark = LogisticModel(np.array([0.5, 2.0, 1.0, -3.0, 0.3, -0.7]), -0.2)
+    answer = LogisticModel(np.array([0.1, 1.0, 2.0, -1.0, -0.3, 0.2]), 0.4)
     probe = LogisticModel(np.arange(8.0), -1.0)
     gallery, known = SimilarityIndex.from_embeddings(GALLERY), SimilarityIndex.from_embeddings(DISTRACTORS)
     scorer = LandmarkScorer(gallery, LABELS, known, ScorerModels(landmark, answer, probe))
@@ -92,31 +89,28 @@ def test_the_scores_follow_the_weights_of_the_evidence() -> None:
             assert score == pytest.approx(1 / (1 + math.exp(-log_odds)), rel=1e-5)
 
 
-def test_the_probe_scores_no_photo_of_a_category_that_it_learned_from() -> None:
+def test_the_probe_scores_no_landmark_photo_that_it_learned_from() -> None:
     landmarks, distractors = make_embeddings(30, 5), make_embeddings(40, 6)
     landmarks[:, 0] += 1  # what sets all landmarks apart
-    kinds = [f"kind {row % 4}" for row in range(40)]
-    for kind in range(4):  # what sets each kind apart
-        distractors[kind::4, 1 + kind] += 3
-    probe, held_out, held_out_distractors = fit_probe(landmarks, distractors, kinds)
-    assert held_out.mean() > held_out_distractors.mean()
-    seen = probe.score(distractors)
-    for kind in range(4):
-        without = np.arange(40) % 4 != kind
-        alone, _, _ = fit_probe(landmarks[np.arange(30) % 4 != kind], distractors[without], np.array(kinds)[without])
-        np.testing.assert_allclose(held_out_distractors[kind::4], alone.score(distractors[kind::4]))
-        assert seen[kind::4].mean() < held_out_distractors[kind::4].mean()
+    for kind in range(5):  # what sets single ones apart
+        landmarks[kind::5, 1 + kind] += 3
+    probe, held_out = fit_probe(landmarks, distractors)
+    assert held_out.mean() > probe.score(distractors).mean()
+    for fold in range(5):
+        alone, _ = fit_probe(landmarks[np.arange(30) % 5 != fold], distractors)
+        np.testing.assert_allclose(held_out[fold::5], alone.score(landmarks[fold::5]))
+        assert held_out[fold::5].mean() < probe.score(landmarks[fold::5]).mean()
 
 
 def test_the_fitted_score_ranks_right_answers_above_wrong_ones() -> None:
     random = np.random.default_rng(0)
     correct = np.arange(200) < 100
-    odds, similarity, agreement, penalty, probe = (
-        random.normal(np.where(correct, high, 0), 1).astype(np.float32) for high in (2, 1, 1, -1, 1)
+    odds, similarity, agreement, penalty, probe, none = (
+        random.normal(np.where(correct, high, 0), 1).astype(np.float32) for high in (2, 1, 1, -1, 1, -1)
     )
-    evidence = Evidence(odds, similarity, agreement, penalty, probe, np.zeros(200, np.int64))
+    evidence = Evidence(odds, similarity, agreement, penalty, probe, none, np.zeros(200, np.int64))
     model = fit_scorer_model(evidence, correct, np.ones(200))
-    assert (np.sign(model.weights) == [1, 1, 1, -1, 1]).all()
+    assert (np.sign(model.weights) == [1, 1, 1, -1, 1, -1]).all()
     scores = model.score(evidence.as_features())
     assert scores[correct].mean() > scores[~correct].mean() + 2
 
@@ -130,8 +124,8 @@ def test_with_nothing_to_learn_from_the_classifier_decides(right: bool) -> None:
 @pytest.mark.parametrize("has_probe", [True, False])
 def test_models_survive_json_and_damage_is_refused(has_probe: bool) -> None:
     models = ScorerModels(
-        LogisticModel(np.array([0.1, 2.0, -3.0, 1 / 3, 0.0]), 0.7),
-        LogisticModel(np.array([1.1, 0.0, 2.0, 1 / 7, 0.3]), -0.7),
+        LogisticModel(np.array([0.1, 2.0, -3.0, 1 / 3, 0.0, -0.1]), 0.7),
+        LogisticModel(np.array([1.1, 0.0, 2.0, 1 / 7, 0.3, 0.1]), -0.7),
         LogisticModel(np.arange(8.0), 0.1) if has_probe else None,
     )
     described = models.as_coefficients()
@@ -143,10 +137,13 @@ def test_models_survive_json_and_damage_is_refused(has_probe: bool) -> None:
             np.testing.assert_array_equal(found.weights, model.weights)
             assert found.bias == model.bias
     short = described.model_copy(update={"answer": described.answer.model_copy(update={"weights": (1.0, 2.0)})})
-    with pytest.raises(ValueError, match="expected 5 weights, received 2"):
+    with pytest.raises(ValueError, match="expected 6 weights, received 2"):
         ScorerModels.from_coefficients(short, 8)
     fields = described.model_dump()
-    for broken in (fields | {"answer": {"weights": [1, 2, 3, 4, float("nan")], "bias": 0}}, fields | {"answer": None}):
+    for broken in (
+        fields | {"answer": {"weights": [1, 2, 3, 4, 5, float("nan")], "bias": 0}},
+        fields | {"answer": None},
+    ):
         with pytest.raises(pydantic.ValidationError, match="answer"):
             ScorerCoefficients.model_validate(broken, strict=False)
     with pytest.raises(pydantic.ValidationError, match="probe"):

@@ -224,11 +224,13 @@ def test_category_names_become_readable(text: str, name: str) -> None:
     assert decode_name(text) == name
 
 
-def test_half_of_the_categories_go_to_val() -> None:
-    categories = [f"kind {number}" for number in range(9)]
-    distractors = pd.DataFrame({"image_id": [str(n) for n in range(27)], "category": categories * 3})
+@pytest.mark.parametrize(("count", "trained", "known"), [(9, 2, 4), (12, 4, 6), (4, 1, 2), (3, 0, 1), (1, 0, 0)])
+def test_no_category_is_in_two_splits_and_half_are_for_test(count: int, trained: int, known: int) -> None:
+    categories = [f"kind {number}" for number in range(count)]
+    distractors = pd.DataFrame({"image_id": [str(n) for n in range(3 * count)], "category": categories * 3})
     split = split_distractors(distractors, seed=3)
-    expected = set(sorted(categories, key=lambda category: hash_slowly(category, 3))[:4])
-    assert set(split[split["split"] == "distractors_val"]["category"]) == expected
-    assert set(split[split["split"] == "distractors_test"]["category"]) == set(categories) - expected
+    ordered = sorted(categories, key=lambda category: hash_slowly(category, 3))
+    expected = {"train": ordered[:trained], "val": ordered[trained:known], "test": ordered[known:]}
+    for name, kinds in expected.items():
+        assert set(split[split["split"] == f"distractors_{name}"]["category"]) == set(kinds)
     assert split_distractors(distractors.iloc[:0], seed=3)["split"].tolist() == []

@@ -1,8 +1,6 @@
 """Calibration on val: fit the landmark scorer, and choose its operating point for OOD detection."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,6 @@ from landmarks.recognizer.format import DISTRACTORS_FILE
 from landmarks.recognizer.logistic import LogisticModel
 from landmarks.recognizer.pca import PCA
 from landmarks.recognizer.scorer import (
-    NEIGHBOURS,
     PIECES,
     Evidence,
     LandmarkScorer,
@@ -27,7 +24,7 @@ from landmarks.recognizer.scorer import (
 from landmarks.recognizer.similarity_index import SimilarityIndex
 from landmarks.schema.network_format import Floats
 
-_PENALTY = 0.01  # L2 penalty of the scorer, which has 5 features
+_PENALTY = 0.01  # L2 penalty of the scorer, which has 6 features
 _PROBE_PENALTY = 0.1  # the probe has as many features as the embedding, and needs more regularisation
 _FOLDS = 5  # of the cross-validation of the probe
 
@@ -71,17 +68,17 @@ def calibrate(
     gallery_labels: npt.NDArray[np.integer],
     val: Outputs,
     distractors: Outputs,
-    categories: Sequence[str],
+    known: Floats,
     params: IndexParams,
     pca: PCA | None = None,
 ) -> Calibration:
     """Fit the scorer and choose its operating point, on val photos and val distractors (non-landmark photos).
 
     An answer for a distractor is never correct, and both kinds of photos have the same total weight. With
-    `params.distractor_penalty` the distractors are saved as `distractors.npy`, since a photo that resembles them is
-    probably a distractor too, and a linear probe is fitted on their embeddings. Both need at least two categories of
-    distractors, so that each category can be tested with the others. Without distractors, the landmark score is the
-    probability that the answer is correct.
+    `params.distractor_penalty` the distractors of train are saved as `distractors.npy`, since a photo that resembles
+    them is probably a distractor too, and a linear probe is fitted on their embeddings. Those of val are of other
+    kinds, as the ones met in service are. Without distractors in val, the landmark score is the probability that the
+    answer is correct.
 
     Args:
         folder: the index folder; gets `distractors.npy`.
@@ -89,7 +86,7 @@ def calibrate(
         gallery_labels: int (n,), by row of the gallery.
         val: outputs of the network for the val photos.
         distractors: outputs for the val distractors.
-        categories: of the distractors; not used if `params.distractor_penalty` is off.
+        known: float32 (m, d), embeddings of the distractors of train.
         params: the section `index`.
         pca: of the gallery.
 
@@ -98,15 +95,13 @@ def calibrate(
     """
     if not len(val.labels) + len(distractors.labels):
         raise DataError("There are no val photos to calibrate the threshold on. Raise select.val_fraction.")
-    categories = categories if params.distractor_penalty else []
-    shorter = pca.apply(distractors.embeddings) if pca else distractors.embeddings
-    known = _write_distractors(folder, shorter, categories, pca)
-    landmarks = collect_evidence(gallery, gallery_labels, known, val.probabilities, val.embeddings)
-    others = collect_evidence(gallery, gallery_labels, None, distractors.probabilities, distractors.embeddings)
-    probe = None
-    if known is not None:
-        others.distractor_similarity[:] = compute_distractor_similarity(shorter, categories)
-        probe = _add_probe(val.embeddings, landmarks, distractors.embeddings, others, categories)
+    known = known[known.any(axis=1)] if params.distractor_penalty else known[:0]
+    saved = _write_distractors(folder, known, pca)
+    landmarks, others = (
+        collect_evidence(gallery, gallery_labels, saved, outputs.probabilities, outputs.embeddings)
+        for outputs in (val, distractors)
+    )
+    probe = _add_probe(val.embeddings, landmarks, distractors.embeddings, others, known)
     evidence = Evidence(
         *(np.concatenate([getattr(part, field.name) for part in (landmarks, others)]) for field in fields(Evidence))
     )
@@ -118,57 +113,29 @@ def calibrate(
     models = ScorerModels(
         fit_scorer_model(evidence, wanted, weights), fit_scorer_model(evidence, correct, weights), probe
     )
-    scores = LandmarkScorer(gallery, gallery_labels, known, models).score(evidence)
+    scores = LandmarkScorer(gallery, gallery_labels, saved, models).score(evidence)
     operating_point = choose_operating_point(scores, wanted, params.precision_target, weights)
     has_both = not is_landmark.all() and is_landmark.any()
     return Calibration(models, operating_point, float(roc_auc_score(is_landmark, scores)) if has_both else None)
 
 
-def compute_distractor_similarity(embeddings: Floats, categories: Sequence[str]) -> Floats:
-    """Compute `Evidence.distractor_similarity` of known distractors, each against those of other categories only.
-
-    Photos of one category resemble each other, but distractors met in service are of unknown categories.
+def fit_probe(landmarks: Floats, distractors: Floats) -> tuple[LogisticModel, npt.NDArray[np.float64]]:
+    """Fit the linear probe, and compute its out-of-fold log-odds for the landmark photos by cross-validation.
 
     Args:
-        embeddings: float32 (n, d), rows of unit length, or zeros where all features of the network are zero.
-        categories: of the n photos.
-    """
-    found = np.zeros(len(embeddings), np.float32)
-    kinds = np.asarray(categories, object)
-    for kind in sorted(set(categories)):
-        own = kinds == kind
-        others = embeddings[~own & embeddings.any(axis=1)]
-        asked = own & embeddings.any(axis=1)
-        if len(others) and asked.any():
-            found[asked] = SimilarityIndex.from_embeddings(others).search(embeddings[asked], NEIGHBOURS)[0].mean(axis=1)
-    return found
-
-
-def fit_probe(
-    landmarks: Floats, distractors: Floats, categories: Sequence[str]
-) -> tuple[LogisticModel, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Fit the linear probe, and compute its out-of-fold log-odds for the same photos by cross-validation.
-
-    All distractors of one category are in the same fold, because distractors met in service are of unknown categories.
-
-    Args:
-        landmarks: float32 (n, d), embeddings of landmark photos, rows of unit length.
+        landmarks: float32 (n, d), embeddings of landmark photos, rows of unit length, at least two.
         distractors: float32 (m, d), embeddings of distractors, rows of unit length.
-        categories: of the m distractors, at least two different ones.
 
     Returns:
-        The probe fitted on all photos, and the out-of-fold log-odds, float64 (n,) and (m,).
+        The probe fitted on all photos, and the out-of-fold log-odds, float64 (n,).
     """
-    kinds = {kind: place for place, kind in enumerate(sorted(set(categories)))}
-    folds = min(_FOLDS, len(kinds), len(landmarks))
+    folds = min(_FOLDS, len(landmarks))
     own = np.arange(len(landmarks)) % folds
-    other = np.array([kinds[kind] % folds for kind in categories])
-    held_out, held_out_distractors = np.zeros(len(landmarks)), np.zeros(len(distractors))
+    held_out = np.zeros(len(landmarks))
     for fold in range(folds):
-        probe = fit_balanced(landmarks[own != fold], distractors[other != fold], _PROBE_PENALTY)
+        probe = fit_balanced(landmarks[own != fold], distractors, _PROBE_PENALTY)
         held_out[own == fold] = probe.score(landmarks[own == fold])
-        held_out_distractors[other == fold] = probe.score(distractors[other == fold])
-    return fit_balanced(landmarks, distractors, _PROBE_PENALTY), held_out, held_out_distractors
+    return fit_balanced(landmarks, distractors, _PROBE_PENALTY), held_out
 
 
 def fit_scorer_model(evidence: Evidence, is_positive: Bools, weights: npt.NDArray[np.float64]) -> LogisticModel:
@@ -227,28 +194,20 @@ def choose_operating_point(
 
 
 def _add_probe(
-    embeddings: Floats, landmarks: Evidence, distractors: Floats, others: Evidence, categories: Sequence[str]
+    embeddings: Floats, landmarks: Evidence, distractors: Floats, others: Evidence, known: Floats
 ) -> LogisticModel | None:
-    """Add the out-of-fold log-odds of the probe to the evidence, and return the probe; None if it cannot be fitted.
-
-    At least two categories of distractors must have embeddings that are not zero.
-    """
-    seen, seen_distractors = np.asarray(embeddings.any(axis=1)), np.asarray(distractors.any(axis=1))
-    if seen.sum() < 2:
+    """Add the log-odds of the probe to the evidence, and return the probe; None if it cannot be fitted."""
+    seen, seen_distractors = embeddings.any(axis=1), distractors.any(axis=1)
+    if seen.sum() < 2 or not len(known):
         return None
-    kinds = list(compress(categories, seen_distractors.tolist()))
-    probe, landmarks.probe[seen], others.probe[seen_distractors] = fit_probe(
-        embeddings[seen], distractors[seen_distractors], kinds
-    )
+    probe, landmarks.probe[seen] = fit_probe(embeddings[seen], known)
+    others.probe[seen_distractors] = probe.score(distractors[seen_distractors])
     return probe
 
 
-def _write_distractors(
-    folder: Path, embeddings: Floats, categories: Sequence[str], pca: PCA | None
-) -> SimilarityIndex | None:
-    is_seen = np.asarray(embeddings.any(axis=1))
-    if len(set(compress(categories, is_seen.tolist()))) < 2:
+def _write_distractors(folder: Path, known: Floats, pca: PCA | None) -> SimilarityIndex | None:
+    if not len(known):
         return None
     # saved and loaded again, so that calibration sees the rounding to float16 that serving sees
-    np.save(folder / DISTRACTORS_FILE, embeddings[is_seen].astype(np.float16))
+    np.save(folder / DISTRACTORS_FILE, (pca.apply(known) if pca else known).astype(np.float16))
     return SimilarityIndex.load(folder / DISTRACTORS_FILE, pca)

@@ -4,7 +4,7 @@ They are for training only: saved networks consist of Keras's own layers, and th
 divides its batch into parts and runs inside `share_step`, where layers share what does not depend on the part.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -121,30 +121,37 @@ def fold_bias(convolution: FastConvolution, normalization: FusedBatchNormalizati
 class FusedAdamW(keras.optimizers.AdamW):  # type: ignore[misc]
     """AdamW by TensorFlow's fused kernel, for one device and float32.
 
-    In Keras each operation of the formula is a separate pass over all weights. With small photos or small batches these
-    passes take longer than the network itself. The updated weights are the same up to rounding.
+    In Keras each operation of the formula is a separate pass over all weights, and each variable makes a detour through
+    the distribution strategy. With small photos or small batches these passes take longer than the network itself, and
+    with few batches the detour does. The updated weights are the same up to rounding.
 
     References:
         Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2.
     """
 
-    def update_step(
-        self, gradient: tf.Tensor, variable: keras.Variable | tf.Variable, learning_rate: tf.Tensor
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        """Leave it to the update."""
+
+    def _backend_update_step(
+        self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[keras.Variable], learning_rate: tf.Tensor
     ) -> None:
-        """Update one variable; Keras has already applied the weight decay."""
-        # Keras passes either its own variable or the TensorFlow variable inside it
-        weights = variable if isinstance(variable, tf.Variable) else variable.value
-        place = self._get_variable_index(variable)
-        step = tf.cast(self.iterations.value + 1, tf.float32)
-        tf.raw_ops.ResourceApplyAdam(
-            var=weights.handle,
-            m=self._momentums[place].value.handle,
-            v=self._velocities[place].value.handle,
-            beta1_power=tf.pow(self.beta_1, step),
-            beta2_power=tf.pow(self.beta_2, step),
-            lr=tf.cast(learning_rate, tf.float32),
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )
+        """Decay and update all variables."""
+        step, rate = tf.cast(self.iterations.value + 1, tf.float32), tf.cast(learning_rate, tf.float32)
+        powers = tf.pow(self.beta_1, step), tf.pow(self.beta_2, step)
+        kept = 1.0 - rate * self.weight_decay
+        for gradient, variable in zip(grads, trainable_variables, strict=True):
+            weights, place = variable.value, self._get_variable_index(variable)
+            if self._use_weight_decay(variable):
+                weights.assign(weights * kept)
+            tf.raw_ops.ResourceApplyAdam(
+                var=weights.handle,
+                m=self._momentums[place].value.handle,
+                v=self._velocities[place].value.handle,
+                beta1_power=powers[0],
+                beta2_power=powers[1],
+                lr=rate,
+                beta1=self.beta_1,
+                beta2=self.beta_2,
+                epsilon=self.epsilon,
+                grad=gradient,
+            )

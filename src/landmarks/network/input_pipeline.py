@@ -38,8 +38,9 @@ class TrainingData:
         train_sample: a sample of training photos without augmentation, to measure accuracy in inference mode.
         batch_size: over all devices together.
         steps: batches per epoch.
-        label_counts: training photos per label, int64 (labels,).
+        label_counts: training photos per label, int64 (labels,), with that of distractors.
         is_reduced: from the number of an epoch to whether its photos are smaller than those of val.
+        none_label: the last label, of distractors (non-landmark photos), which val does not have; None without them.
     """
 
     train: Callable[[int], tf.data.Dataset]
@@ -49,6 +50,29 @@ class TrainingData:
     steps: int
     label_counts: npt.NDArray[np.int64]
     is_reduced: Callable[[int], bool] = lambda _: False
+    none_label: int | None = None
+
+
+@dataclass(frozen=True)
+class Distractors:
+    """Distractors (non-landmark photos) in the batches of a training.
+
+    Attributes:
+        source: where they come from, again and again in every epoch.
+        per_part: how many are in each part of a batch.
+        parts: of a batch.
+        label: their label.
+    """
+
+    source: PhotoSource
+    per_part: int
+    parts: int
+    label: int
+
+    @property
+    def per_batch(self) -> int:
+        """How many are in each batch."""
+        return self.per_part * self.parts
 
 
 def open_training_data(
@@ -61,8 +85,9 @@ def open_training_data(
 ) -> TrainingData:
     """Open the shards for a training.
 
-    If there are fewer photos than `params.batch_size`, one batch holds as many of them as `params.parts` divides. In no
-    more than `params.cache_bytes` the training photos are kept decoded, in a nameless file in the folder `work`.
+    If there are fewer photos than a batch of `params.batch_size` takes, one batch holds as many of them as
+    `params.parts` divides. In no more than `params.cache_bytes` the training photos are kept decoded, in a nameless
+    file in the folder `work`. Shards without training distractors give no class "none".
 
     Raises:
         ArtifactError: the table of photos is missing or belongs to other shards.
@@ -77,22 +102,43 @@ def open_training_data(
             f"{', '.join(untrained[:5]) or 'none'}. Select more photos (section `select` of params.yaml); training "
             f"needs at least {params.parts}, train.parts."
         )
-    size, batch_size = manifest.image_format.image_size, min(params.batch_size, photos - photos % params.parts)
+    size = manifest.image_format.image_size
     train_files, val_files = ([shards / shard.file for shard in manifest.splits[s]] for s in (Split.TRAIN, Split.VAL))
-    source: PhotoSource = EncodedPhotos(train_files, size)
-    if photos * size * size * 3 <= params.cache_bytes:
-        source = DecodedPhotos(train_files, [shard.photos for shard in manifest.splits[Split.TRAIN]], size, work)
+    source = _open_source(shards, manifest, Split.TRAIN, params, work)
+    distractors = _open_distractors(shards, manifest, params, work)
+    if distractors:
+        counts = np.append(counts, manifest.count_photos(Split.DISTRACTORS_TRAIN))
+    extra = distractors.per_batch if distractors else 0
+    batch_size = min(params.batch_size, photos - photos % params.parts + extra)
     return TrainingData(
         train=lambda epoch: read_training_batches(
-            source, batch_size, params.seed, epoch, augmentation, choose_image_size(size, params, epoch)
+            source, batch_size, params.seed, epoch, augmentation, choose_image_size(size, params, epoch), distractors
         ),
         val=lambda: read_batches(val_files, size, _MEASURE_BATCH),
         train_sample=lambda: read_batches(train_files, size, _MEASURE_BATCH, params.inference_accuracy_photos),
         batch_size=batch_size,
-        steps=photos // batch_size,
+        steps=photos // (batch_size - extra),
         label_counts=counts,
         is_reduced=lambda epoch: choose_image_size(size, params, epoch) < size,
+        none_label=distractors.label if distractors else None,
     )
+
+
+def _open_source(shards: Path, manifest: ShardManifest, split: Split, params: TrainParams, work: Path) -> PhotoSource:
+    """Open the photos of a split, decoded if they fit."""
+    size, entries = manifest.image_format.image_size, manifest.splits[split]
+    files, photos = [shards / shard.file for shard in entries], [shard.photos for shard in entries]
+    if sum(photos) * size * size * 3 <= params.cache_bytes:
+        return DecodedPhotos(files, photos, size, work)
+    return EncodedPhotos(files, size)
+
+
+def _open_distractors(shards: Path, manifest: ShardManifest, params: TrainParams, work: Path) -> Distractors | None:
+    """Open the training distractors; None if there are none, or `train.distractor_fraction` is 0."""
+    if not params.distractor_fraction or not manifest.count_photos(Split.DISTRACTORS_TRAIN):
+        return None
+    source = _open_source(shards, manifest, Split.DISTRACTORS_TRAIN, params, work)
+    return Distractors(source, params.distractors_per_part, params.parts, manifest.labels)
 
 
 def choose_image_size(image_size: int, params: TrainParams, epoch: int) -> int:
@@ -112,19 +158,20 @@ def read_training_batches(
     epoch: int,
     augmentation: AugmentationParams | None = None,
     reduced_size: int | None = None,
+    distractors: Distractors | None = None,
 ) -> tf.data.Dataset:
     """Read one epoch of shuffled batches, in the format of `TrainingData.train`.
 
     An incomplete last batch is dropped. Photos are uint8 (b, s, s, 3), where s is `reduced_size` or else that of the
-    source.
+    source. With `distractors`, `batch_size` counts them too, and each part of a batch ends with its share of them.
     """
     # a prime above any number of epochs, so that two seeds never share the order of an epoch
     epoch_seed = seed * 100_003 + epoch
     size = reduced_size or source.image_size
-    shards = tf.data.Dataset.range(source.shards).shuffle(source.shards, seed=epoch_seed)
-    records = shards.interleave(source.open_shard, cycle_length=_CYCLE)
-    waiting = max(batch_size, _SHUFFLE_BYTES // (source.image_size * source.image_size * 3))
-    batches = source.read_batches(records.shuffle(waiting, seed=epoch_seed), batch_size)
+    if distractors is None:
+        batches = source.read_batches(_shuffle(source, batch_size, epoch_seed), batch_size)
+    else:
+        batches = _join_distractors(source, batch_size, epoch_seed, distractors)
 
     def finish(step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
         photos, labels = batch
@@ -135,6 +182,36 @@ def read_training_batches(
         return blend(changed, labels, augmentation, seeds[1])
 
     return _stream(batches.enumerate().map(finish, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+def _shuffle(source: PhotoSource, batch_size: int, epoch_seed: int) -> tf.data.Dataset:
+    """Read the records of a source in the order of an epoch."""
+    shards = tf.data.Dataset.range(source.shards).shuffle(source.shards, seed=epoch_seed)
+    records = shards.interleave(source.open_shard, cycle_length=_CYCLE)
+    waiting = max(batch_size, _SHUFFLE_BYTES // (source.image_size * source.image_size * 3))
+    return records.shuffle(waiting, seed=epoch_seed)
+
+
+def _join_distractors(
+    source: PhotoSource, batch_size: int, epoch_seed: int, distractors: Distractors
+) -> tf.data.Dataset:
+    """Read batches whose parts each end with distractors."""
+    parts, count = distractors.parts, distractors.per_batch
+    landmarks = source.read_batches(_shuffle(source, batch_size, epoch_seed), batch_size - count)
+    records = _shuffle(distractors.source, count, epoch_seed).repeat()
+    others = distractors.source.read_batches(records, count)
+
+    def join(own: tuple[tf.Tensor, tf.Tensor], other: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        pairs = zip(own, (other[0], tf.fill([count], distractors.label)), strict=True)
+        return tuple(
+            tf.reshape(
+                tf.concat([tf.reshape(values, (parts, -1, *values.shape[1:])) for values in pair], axis=1),
+                (batch_size, *pair[0].shape[1:]),
+            )
+            for pair in pairs
+        )
+
+    return tf.data.Dataset.zip((landmarks, others)).map(join)
 
 
 def _resize(photos: tf.Tensor, size: int) -> tf.Tensor:

@@ -93,7 +93,7 @@ def build_backbone(
 
 
 def _add_stem(x: object, make: _Layers, stem: str) -> object:
-    """Add the layers before the first pooling: photos (n, s, s, 3) to features (n, s / 2, s / 2, 64); `small` keeps s."""
+    """Add the layers before the first pooling: photos (n, s, s, 3) to features (n, s / 2, s / 2, 64), `small` to s."""
     if stem == "standard":
         x = make.padding(3, "conv1_pad")(x)
         x = make.convolution(64, 7, "conv1_conv", stride=2)(x)
@@ -210,24 +210,31 @@ def _build_scaling(scaling: Scaling) -> layers.Layer:
     return layers.Rescaling(1 / 127.5, offset=-1.0, name="scaling")
 
 
-def build_recognizer(classifier: keras.Model, flip_tta: bool = False, center_crop: float = 1.0) -> keras.Model:
+def build_recognizer(
+    classifier: keras.Model, flip_tta: bool = False, center_crop: float = 1.0, landmarks: int | None = None
+) -> keras.Model:
     """Build the network for inference from the layers of a classifier, with test-time augmentation.
 
     Args:
         classifier: made by `build_classifier`.
         flip_tta: average the outputs for each photo and its mirror image.
         center_crop: crop this central part of each side, and resize it to s.
+        landmarks: number of labels that are landmarks, the first ones; all of them if None.
 
     Returns:
-        A model from uint8 (n, s, s, 3) to `probabilities: float32 (n, labels)` and
+        A model from uint8 (n, s, s, 3) to `probabilities: float32 (n, landmarks)` and
         `embedding: float32 (n, d), rows of unit length`; d is `params.reduced_dim`, or 2048 of the pooled features.
+        What the probabilities lack to 1 is the probability of no landmark.
     """
     check_keras()
     rows = classifier.get_layer(_ROWS).output
     if any(layer.name == "flatten" for layer in classifier.layers):
         # flattened features depend on positions in the photo; embeddings for similarity must not
         rows = layers.GlobalAveragePooling2D(name="embedding_pool")(classifier.get_layer("features").output)
-    body = keras.Model(classifier.input, [rows, layers.Softmax(name="softmax")(classifier.output)], name="body")
+    probabilities = layers.Softmax(name="softmax")(classifier.output)
+    if landmarks not in (None, classifier.output_shape[-1]):
+        probabilities = probabilities[:, :landmarks]
+    body = keras.Model(classifier.input, [rows, probabilities], name="body")
     inputs = keras.Input(classifier.input_shape[1:], dtype="uint8", name="image")
     seen = _enlarge_center(inputs, center_crop) if center_crop < 1 else inputs
     if flip_tta:

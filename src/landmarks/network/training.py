@@ -109,7 +109,7 @@ def train_classifier(
     checkpoint = Checkpoint(work)
     progress = checkpoint.load(variables)
     step = _build_step(classifier, optimizer, build_loss(data, params, network), data, params, strategy, parts)
-    measure = _build_measure(classifier, params.parts)
+    measure = _build_measure(classifier, params.parts, data.none_label)
     hooks = keras.callbacks.CallbackList(list(callbacks), model=classifier)
     classifier.stop_training = False
 
@@ -235,7 +235,7 @@ def _build_step(
         shared.update_averages()
         return tf.stack([tf.reduce_sum(losses), _count_right(logits, labels)])
 
-    @tf.function(jit_compile=False)  # type: ignore[untyped-decorator, unused-ignore]
+    @tf.function(jit_compile=False, autograph=False)  # type: ignore[untyped-decorator, unused-ignore]
     def step(batch: tuple[tf.Tensor, ...], margin_strength: tf.Tensor) -> tf.Tensor:
         sums = strategy.run(replica_step, args=(margin_strength, *batch))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
@@ -243,8 +243,10 @@ def _build_step(
     return step  # type: ignore[no-any-return, unused-ignore]
 
 
-def _build_measure(classifier: keras.Model, parts: int) -> Callable[[tf.data.Dataset], tuple[float, float]]:
-    """Build a function from a dataset to its mean cross-entropy and accuracy, in inference mode.
+def _build_measure(
+    classifier: keras.Model, parts: int, labels: int | None
+) -> Callable[[tf.data.Dataset], tuple[float, float]]:
+    """Build a function from a dataset to its mean cross-entropy and accuracy in inference mode, over so many labels.
 
     Batches are divided into parts as in training, also those that cannot be divided evenly.
     """
@@ -256,9 +258,9 @@ def _build_measure(classifier: keras.Model, parts: int) -> Callable[[tf.data.Dat
         filled = tf.gather(photos, tf.minimum(tf.range(size * parts), count - 1))
         with share_step():
             logits = [classifier(part, training=False) for part in tf.split(filled, parts)]
-        return tf.cast(tf.concat(logits, 0)[:count], tf.float32)
+        return tf.cast(tf.concat(logits, 0)[:count, :labels], tf.float32)
 
-    @tf.function(jit_compile=False, reduce_retracing=True)  # type: ignore[untyped-decorator, unused-ignore]
+    @tf.function(jit_compile=False, autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator, unused-ignore]
     def measure_batch(photos: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         logits = answer(photos)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)

@@ -83,9 +83,10 @@ def train_variant(
     augmentation = choose_augmentation(variant, params)
     strategy = choose_strategy(params.train.devices)
     image_size = None if params.train.resizing else manifest.image_format.image_size
+    labels = len(data.label_counts)
 
     def build() -> keras.Model:
-        classifier = _build(image_size, manifest.labels, params, precision, fast=True)
+        classifier = _build(image_size, labels, params, precision, fast=True)
         load_initial_weights(classifier, params.train.initial_weights)
         return classifier
 
@@ -94,10 +95,11 @@ def train_variant(
     # without this, the names of its operations would tell how many networks the process built before
     keras.utils.clear_session()
     # built again in float32: LiteRT cannot run networks exported under mixed precision
-    used = _build(manifest.image_format.image_size, manifest.labels, params, "float32", fast=False)
+    used = _build(manifest.image_format.image_size, labels, params, "float32", fast=False)
     used.set_weights(result.classifier.get_weights())
     center_crop = augmentation.center_crop if augmentation else 1.0
-    return TrainedVariant(build_recognizer(used, params.network.flip_tta, center_crop), result)
+    recognizer = build_recognizer(used, params.network.flip_tta, center_crop, manifest.labels)
+    return TrainedVariant(recognizer, result)
 
 
 def _build(image_size: int | None, labels: int, params: Params, precision: Precision, fast: bool) -> keras.Model:

@@ -20,8 +20,9 @@ from landmarks.schema.vocabulary import VOCABULARY_FILE
 BUNDLE_FOLDER, INDEX_FOLDER = "bundle", "index"
 BUNDLE_FORMAT = 3
 _FLAT_BUNDLE_FORMAT = 2  # had image_size, fit and max_pixels at the top level
-INDEX_FORMAT = 5
-_UNSEALED_INDEX_FORMAT = 4  # had no fingerprint
+INDEX_FORMAT = 6
+_FIVE_PIECES_INDEX_FORMAT = 5  # had scorers without the class "none"
+_UNSEALED_INDEX_FORMAT = 4  # had no fingerprint either
 BUNDLE_FILE = "bundle.json"
 SERVING_MODEL_FILE = "serving.tflite"
 INDEX_FILE = "index.json"
@@ -102,7 +103,7 @@ class Index(_Content):
         fingerprint: of all other keys; empty until the file is written.
     """
 
-    format: Literal[5] = 5
+    format: Literal[6] = 6
     bundle_fingerprint: str
     photos: int
     scorer: ScorerCoefficients
@@ -181,18 +182,29 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def read_index(folder: Path) -> Index:
-    """Read `index.json`, also in the previous format.
+    """Read `index.json`, also in the two previous formats.
 
     Raises:
         ArtifactError: the file is missing, altered, of another format or incomplete, or a value has the wrong type.
     """
     path = folder / INDEX_FILE
     facts = _read_object(path)
-    if facts.get("format") == _UNSEALED_INDEX_FORMAT and FINGERPRINT not in facts:
-        facts |= {"format": INDEX_FORMAT}
-    else:
+    if facts.get("format") != _UNSEALED_INDEX_FORMAT or FINGERPRINT in facts:
         facts = read_sealed(path, REBUILD)
+    if facts.get("format") in (_UNSEALED_INDEX_FORMAT, _FIVE_PIECES_INDEX_FORMAT):
+        facts |= {"format": INDEX_FORMAT, "scorer": _add_piece(facts.get("scorer"))}
     return _parse(path, facts, Index, INDEX_FORMAT)
+
+
+def _add_piece(scorer: Any) -> Any:
+    """Add the weight 0 of a feature that the scorers of earlier formats did not have."""
+    if not isinstance(scorer, dict):
+        return scorer
+    return scorer | {
+        name: model | {"weights": [*model["weights"], 0.0]}
+        for name, model in scorer.items()
+        if name != "probe" and isinstance(model, dict) and isinstance(model.get("weights"), list)
+    }
 
 
 def compute_recognizer_fingerprint(recognizer: Path) -> str:

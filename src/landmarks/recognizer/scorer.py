@@ -17,7 +17,8 @@ from landmarks.recognizer.similarity_index import SimilarityIndex
 
 NEIGHBOURS = 10  # gallery photos and distractors that count as nearest
 _SMALLEST = 1e-6  # probabilities of 0 and 1 have infinite log-odds
-PIECES = 5  # features of the scorer's models
+_SMALLEST_REST = 1e-5  # above the rounding of a sum of probabilities
+PIECES = 6  # features of the scorer's models
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.integer]
@@ -35,6 +36,7 @@ class Evidence:
         agreement: fraction of the nearest gallery photos that show the most likely landmark.
         distractor_similarity: mean cosine to the nearest known distractors; 0 if none are known.
         probe: log-odds of the linear probe, landmarks against known distractors; 0 without a probe.
+        none: log-odds of the class "none"; the same for all photos if the network has no such class.
         nearest: int64 (n,), row of the nearest gallery photo; -1 if the embedding is zero.
     """
 
@@ -43,11 +45,12 @@ class Evidence:
     agreement: Floats
     distractor_similarity: Floats
     probe: Floats
+    none: Floats
     nearest: Rows
 
     def as_features(self) -> npt.NDArray[np.float64]:
-        """Return the features of the scorer's models, float64 (n, 5)."""
-        columns = (self.log_odds, self.similarity, self.agreement, self.distractor_similarity, self.probe)
+        """Return the features of the scorer's models, float64 (n, 6)."""
+        columns = (self.log_odds, self.similarity, self.agreement, self.distractor_similarity, self.probe, self.none)
         return np.column_stack(columns).astype(np.float64)
 
 
@@ -114,7 +117,7 @@ class LandmarkScorer:
         """Collect the evidence about photos from the outputs of the network.
 
         Args:
-            probabilities: float32 (n, L).
+            probabilities: float32 (n, L); what they lack to 1 is the probability of no landmark.
             embeddings: float32 (n, d), rows of unit length, or zeros where all features of the network are zero.
         """
         evidence = collect_evidence(self._gallery, self._labels, self._distractors, probabilities, embeddings)
@@ -140,13 +143,14 @@ def collect_evidence(
     embeddings: Floats,
 ) -> Evidence:
     """Collect evidence before a scorer is fitted: as `LandmarkScorer.collect`, without the probe."""
-    best = probabilities.max(axis=1).clip(_SMALLEST, 1 - _SMALLEST).astype(np.float64)
+    rest = 1.0 - probabilities.sum(axis=1, dtype=np.float64)  # that the photo shows none of the landmarks
     evidence = Evidence(
-        log_odds=np.log(best / (1 - best)).astype(np.float32),
+        log_odds=_compute_log_odds(probabilities.max(axis=1), _SMALLEST),
         similarity=np.zeros(len(embeddings), np.float32),
         agreement=np.zeros(len(embeddings), np.float32),
         distractor_similarity=np.zeros(len(embeddings), np.float32),
         probe=np.zeros(len(embeddings), np.float32),
+        none=_compute_log_odds(rest, _SMALLEST_REST),
         nearest=np.full(len(embeddings), -1),
     )
     seen = embeddings.any(axis=1)
@@ -158,6 +162,11 @@ def collect_evidence(
     if seen.any() and distractors is not None:
         evidence.distractor_similarity[seen] = distractors.search(embeddings[seen], NEIGHBOURS)[0].mean(axis=1)
     return evidence
+
+
+def _compute_log_odds(probabilities: npt.NDArray[np.floating], smallest: float) -> Floats:
+    clipped = probabilities.astype(np.float64).clip(smallest, 1 - smallest)
+    return np.asarray(np.log(clipped / (1 - clipped)), np.float32)
 
 
 def _build_model(coefficients: LogisticCoefficients, length: int) -> LogisticModel:

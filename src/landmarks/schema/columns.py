@@ -9,6 +9,7 @@ class Split(StrEnum):
     TRAIN = "train"
     VAL = "val"
     TEST = "test"
+    DISTRACTORS_TRAIN = "distractors_train"
     DISTRACTORS_VAL = "distractors_val"
     DISTRACTORS_TEST = "distractors_test"
 

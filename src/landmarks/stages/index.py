@@ -24,7 +24,7 @@ def index(shards: Path, network: Path, recognizer: Path, params: IndexParams, ex
         ArtifactError: network or shards are missing or damaged, or do not belong together.
         DataError: there are no val photos.
     """
-    open_shards(shards, (Split.TRAIN, Split.VAL, Split.DISTRACTORS_VAL))
+    open_shards(shards, (Split.TRAIN, Split.VAL, Split.DISTRACTORS_TRAIN, Split.DISTRACTORS_VAL))
     export_network(network, recognizer / BUNDLE_FOLDER, shards, export)
     build_index(shards, recognizer, params)
     return recognizer

@@ -49,7 +49,7 @@ def train(variant: str, shards: Path, out: Path, reports: Path, params: Params, 
         LandmarksError: the loss is NaN or infinite, or another process runs the same training.
     """
     configure_runtime(params.train.parts)
-    manifest = open_shards(shards, (Split.TRAIN, Split.VAL))
+    manifest = open_shards(shards, (Split.TRAIN, Split.VAL, Split.DISTRACTORS_TRAIN))
     data = open_variant_data(variant, shards, manifest, params, work)
     machine = describe_machine()
     base = _name_work(work, compute_work_fingerprint(variant, manifest, params), machine)

@@ -216,12 +216,19 @@ def _find_lent(
 
 
 def split_distractors(distractors: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Add `split`: the half of the categories with the lowest hashes is for val, the (larger) rest for test.
+    """Add `split`: by the hash of their category, a third of them for train, a sixth for val, and half for test.
 
-    No category is in both splits, so the threshold chosen on val is tested on unseen kinds of distractors.
+    Of an odd number of categories, test gets more. No category is in two splits, so that all measurements are of kinds
+    of distractors that training has not seen, and those on test of kinds that no threshold was chosen on.
     """
     categories = np.sort(distractors["category"].unique().astype(object))
-    order = np.argsort(compute_hashes(str(seed), categories), kind="stable")
-    for_val = categories[order[: len(categories) // 2]]
-    splits = np.where(distractors["category"].isin(for_val), Split.DISTRACTORS_VAL, Split.DISTRACTORS_TEST)
+    ordered = categories[np.argsort(compute_hashes(str(seed), categories), kind="stable")]
+    known = ordered[: len(ordered) // 2]
+    trained = known[: 2 * len(known) // 3]
+    category = distractors["category"]
+    splits = np.select(
+        [category.isin(trained), category.isin(known)],
+        [Split.DISTRACTORS_TRAIN, Split.DISTRACTORS_VAL],
+        Split.DISTRACTORS_TEST,
+    )
     return distractors.assign(split=pd.Series(splits, index=distractors.index, dtype="str"))
