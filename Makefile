@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .PHONY: help setup repro test test-fast check ui serve app bench campaign chaos lock clean
 
 PYTHON ?= python3
+TESTERS ?= 2
 BIN := .venv/bin
 # dvc runs `landmarks` from the path; nothing that is started phones home
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -36,8 +37,8 @@ repro: setup ## Run the pipeline (dvc repro), bring the tracking store up to dat
 	landmarks sync
 	@landmarks summary
 
-test: setup ## Run the tests
-	$(BIN)/python -m pytest
+test: setup ## Run the tests, in two processes; in four: make test TESTERS=4
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadgroup --no-loadscope-reorder
 
 test-fast: setup ## Run the tests that take seconds, all but those marked slow
 	$(BIN)/python -m pytest -m "not slow"
