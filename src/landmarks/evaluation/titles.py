@@ -19,7 +19,7 @@ TITLES = {
     "ece": MetricTitle("Expected calibration error (ECE)", "calibration error"),
     "auroc": MetricTitle("AUROC, landmark photos against distractors (non-landmark photos)", "OOD detection, AUROC"),
     "shortcut_baseline_auroc": MetricTitle(
-        "AUROC of the shortcut baseline: a linear model on file size, mean colour and 6 x 6 pixels",
+        "AUROC of the shortcut baseline: a linear model on file size, sharpness, colour and 6 x 6 pixels",
         "shortcut baseline, AUROC",
     ),
     "threshold": MetricTitle("Operating point (threshold of the landmark score)"),
