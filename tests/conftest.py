@@ -19,6 +19,7 @@ os.environ.update(
 _SHARED = ("e2e", "serving")  # folders whose tests share a pipeline or a service; they take longest, so they go first
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that share fixtures in one process, where several run tests."""
     tests = Path(__file__).parent
