@@ -38,7 +38,7 @@ repro: setup ## Run the pipeline (dvc repro), bring the tracking store up to dat
 	@landmarks summary
 
 test: setup ## Run the tests, in two processes; in four: make test TESTERS=4
-	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --no-loadscope-reorder
 
 test-fast: setup ## Run the tests that take seconds, all but those marked slow
 	$(BIN)/python -m pytest -m "not slow"

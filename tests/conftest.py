@@ -1,7 +1,7 @@
 """Settings every test needs before anything is imported: nothing phones home, TensorFlow is quiet and repeatable."""
 
 import os
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,18 +16,28 @@ os.environ.update(
     CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
 )
 
-_SHARED = ("e2e", "serving")  # folders whose tests share a pipeline or a service; they take longest, so they go first
+_SHARED = (
+    "tests/e2e",
+    "tests/serving",
+)  # their tests share a pipeline or a service; they go first, as they take longest
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share fixtures in one process, where several run tests."""
-    tests = Path(__file__).parent
+    """Begin with the folders that take longest, so that several processes end at about the same time."""
+    groups = [*_SHARED, ""]
+    items.sort(key=lambda item: groups.index(_find_shared(item.nodeid)))
 
-    def find_group(item: pytest.Item) -> str:
-        folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
-        return folder if folder in _SHARED else str(item.path)
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(find_group(item)))
-    items.sort(key=lambda item: _SHARED.index(group) if (group := find_group(item)) in _SHARED else len(_SHARED))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the tests out to several processes by folders with fixtures in common, and by files."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixtures(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return _find_shared(nodeid) or nodeid.partition("::")[0]
+
+    return ByFixtures(config, log)
+
+
+def _find_shared(nodeid: str) -> str:
+    return next((folder for folder in _SHARED if nodeid.startswith(f"{folder}/")), "")
