@@ -154,13 +154,14 @@ def collect_evidence(
         nearest=np.full(len(embeddings), -1),
     )
     seen = embeddings.any(axis=1)
+    projected = gallery.project(embeddings[seen])  # once: both galleries have the same PCA
     if seen.any() and len(gallery):
-        similarities, rows = gallery.search(embeddings[seen], NEIGHBOURS)
+        similarities, rows = gallery.search_projected(projected, NEIGHBOURS)
         evidence.similarity[seen], evidence.nearest[seen] = similarities[:, 0], rows[:, 0]
         predicted = probabilities[seen].argmax(axis=1)
         evidence.agreement[seen] = np.mean(gallery_labels[rows] == predicted[:, None], axis=1)
     if seen.any() and distractors is not None:
-        evidence.distractor_similarity[seen] = distractors.search(embeddings[seen], NEIGHBOURS)[0].mean(axis=1)
+        evidence.distractor_similarity[seen] = distractors.search_projected(projected, NEIGHBOURS)[0].mean(axis=1)
     return evidence
 
 

@@ -105,13 +105,33 @@ class SimilarityIndex:
         Raises:
             ValueError: k is below 1, or the queries have another dimension, hold NaN, or are not of unit length.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, received {k}.")
+        return self.search_projected(self.project(queries), k)
+
+    def project(self, queries: Floats) -> Floats:
+        """Check queries and project them, for `search_projected` of this gallery and of others with the same PCA.
+
+        Args:
+            queries: float32 (q, d), rows of unit length.
+
+        Returns:
+            float32 (q, p), rows of unit length; p is d without a PCA.
+
+        Raises:
+            ValueError: the queries have another dimension, hold NaN, or are not of unit length.
+        """
         check_unit_rows(queries)
         if queries.shape[1] != self.dimension:
             raise ValueError(f"The queries have {queries.shape[1]} dimensions, the gallery has {self.dimension}.")
-        if self._pca is not None:
-            queries = self._pca.apply(queries)
+        return queries if self._pca is None else self._pca.apply(queries)
+
+    def search_projected(self, queries: Floats, k: int) -> tuple[Floats, Rows]:
+        """Search as `search` does, for queries from `project`: float32 (q, p), rows of unit length.
+
+        Raises:
+            ValueError: k is below 1.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, received {k}.")
         kept = min(k, len(self))
         ranked = [_rank(self._halves, query, rows, kept) for query, rows in self._find_candidates(queries, kept)]
         similarities = np.array([scores for scores, _ in ranked], np.float32).reshape(len(queries), kept)

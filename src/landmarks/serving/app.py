@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -47,6 +47,7 @@ DESCRIPTION = (
     "If the service has a key, send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
 )
 _CACHE = "private, max-age=86400"
+_SMALL_BODY = 100_000  # bytes, parsed in less time than another thread takes to begin
 _LARGE_BODY = 2_000_000  # bytes
 _DECIMALS = 7  # of an embedding; float32 has about 7 digits
 _REF = "#/components/schemas/{model}"
@@ -139,12 +140,14 @@ class PhotoEndpoints:
         for handler in (self.classify, self.classify_batch, self.search, self.embed):
             path, field = f"/{handler.__name__}", self._fields[handler.__name__]
             described = describe_request(field, self._limits)
+            answer = handler.__annotations__["return"]
             app.post(
                 path,
                 **_describe(handler, show_commands(path, field)),
-                responses=_describe_answers(handler.__annotations__["return"], problems),
+                response_model=answer,
+                responses=_describe_answers(answer, problems),
                 openapi_extra=described | {"parameters": [*described["parameters"], _REQUEST_ID]},
-            )(handler)
+            )(_answer_json(handler, answer))
 
     async def classify(self, request: Request) -> Recognition:
         """Name the landmark in a photo.
@@ -209,9 +212,12 @@ class PhotoEndpoints:
                         # not request.url, which is made of the header Host
                         query = request.scope["query_string"].decode("latin-1")
                         parts = (query, request.headers, body, self._fields[endpoint], limits)
-                        # parsing a large body keeps other threads waiting, so there is one at a time
-                        parsers = self._large_parser if len(body) > _LARGE_BODY else self._parsers
-                        asked = await anyio.to_thread.run_sync(parse_request, *parts, limiter=parsers)
+                        if len(body) <= _SMALL_BODY:
+                            asked = parse_request(*parts)
+                        else:
+                            # parsing a large body keeps other threads waiting, so there is one at a time
+                            parsers = self._large_parser if len(body) > _LARGE_BODY else self._parsers
+                            asked = await anyio.to_thread.run_sync(parse_request, *parts, limiter=parsers)
                         del body, parts  # the photos are copies
                         yield asked
                 except TimeoutError:
@@ -229,6 +235,17 @@ class PhotoEndpoints:
             return await self._recognize(photo, k, path)
         except ImageError as error:
             return PhotoError(str(error))
+
+
+def _answer_json(handler: Callable[[Request], Awaitable[Any]], answer: type) -> Callable[[Request], Any]:
+    """Write the answer of a handler as JSON in one go; FastAPI would check it and copy it into dicts first."""
+    to_json = pydantic.TypeAdapter[Any](answer).dump_json
+
+    async def respond(request: Request) -> Response:
+        return Response(to_json(await handler(request)), media_type="application/json")
+
+    respond.__name__ = getattr(handler, "__name__", "")
+    return respond
 
 
 def _add_facts(app: FastAPI, get_backend: Callable[[], Backend], receipt: PackageReceipt) -> None:

@@ -3,10 +3,10 @@
 import asyncio
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-import anyio.to_thread
 import numpy as np
 
 from landmarks.errors import ImageError
@@ -63,8 +63,10 @@ class Backend:
         self.log = log
         self._format = dataclasses.replace(recognizer.network.image_format, max_pixels=limits.max_pixels)
         self._batches: Batcher[Query, QueryResult | ImageError] = Batcher(partial(run_queries, recognizer), BATCH)
-        self._threads = anyio.CapacityLimiter(count_processors())
-        self._one_thread = anyio.CapacityLimiter(1)
+        # a large photo takes hundreds of megabytes while it is decoded: one at a time, and in a thread of their own, so
+        # that small photos do not wait
+        self._decoders = ThreadPoolExecutor(count_processors(), "decoder")
+        self._large_decoder = ThreadPoolExecutor(1, "large-decoder")
 
     async def answer(self, photo: PhotoFile, endpoint: str, landmarks: int = 0, neighbours: int = 0) -> QueryResult:
         """Answer for one photo that is not decoded yet, and write it to the request log if there is one.
@@ -72,21 +74,27 @@ class Backend:
         Raises:
             ImageError: the photo cannot be decoded, or similar photos are requested and its embedding is zero.
         """
-        pixels = await self._decode(photo)
+        found: Future[QueryResult | ImageError] = Future()
+        is_large = photo.width * photo.height > _LARGE_PIXELS
         # the request log holds the first prediction, whatever the endpoint
-        query = Query(pixels, max(landmarks, 1) if self.log else landmarks, neighbours)
-        result = await asyncio.wrap_future(self._batches.submit(query))
+        counts = max(landmarks, 1) if self.log else landmarks, neighbours
+        (self._large_decoder if is_large else self._decoders).submit(self._decode, photo, counts, found)
+        result = await asyncio.wrap_future(found)
         if isinstance(result, ImageError):
             raise result
         if self.log and result.recognition:
             self.log.add(endpoint, result.recognition, result.embedding)
         return result
 
-    async def _decode(self, photo: PhotoFile) -> Pixels:
-        # a large photo takes hundreds of megabytes while it is decoded: one at a time, and in a thread of their own, so
-        # that small photos do not wait
-        limiter = self._one_thread if photo.width * photo.height > _LARGE_PIXELS else self._threads
-        return await anyio.to_thread.run_sync(decode_photo, photo, self._format, limiter=limiter)
+    def _decode(self, photo: PhotoFile, counts: tuple[int, int], found: "Future[QueryResult | ImageError]") -> None:
+        """Decode a photo and queue it, in a thread: the event loop hears of it when the answer is there."""
+        if found.cancelled():  # nobody waits any more
+            return
+        try:
+            self._batches.submit(Query(decode_photo(photo, self._format), *counts), found)
+        except Exception as error:  # noqa: BLE001  # raised where the result is awaited
+            if found.set_running_or_notify_cancel():
+                found.set_exception(error)
 
     def list_landmarks(self) -> LandmarksAnswer:
         """List all landmarks that the model can name."""
@@ -121,6 +129,8 @@ class Backend:
 
     def close(self) -> None:
         """Answer the waiting queries, write the rest of the request log, and stop the threads."""
+        self._decoders.shutdown()
+        self._large_decoder.shutdown()
         self._batches.close()  # before the log, which records its last answers
         if self.log:
             self.log.close()

@@ -30,9 +30,14 @@ class Batcher(Generic[Item, Result]):
         self._thread = Thread(target=self._work, name="batches", daemon=True)
         self._thread.start()
 
-    def submit(self, item: Item) -> "Future[Result]":
-        """Queue an item for the next batch; it is skipped if its future is cancelled before that."""
-        future: Future[Result] = Future()
+    def submit(self, item: Item, future: "Future[Result] | None" = None) -> "Future[Result]":
+        """Queue an item for the next batch; it is skipped if its future is cancelled before that.
+
+        Args:
+            item: the item.
+            future: gets the result; a new one if None.
+        """
+        future = future or Future()
         self._waiting.put((item, future))
         return future
 

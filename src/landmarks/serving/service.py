@@ -13,6 +13,7 @@ from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from bentoml.exceptions import ImportServiceError
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -64,7 +65,10 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's
         app: Starlette = super().to_asgi(*arguments, **options)
         # BentoML starts a timer per request and does not stop it when the answer is sent. Until it ends, it keeps the
         # whole request in memory: 150 MB at 200 requests per second.
-        kept = [item for item in app.user_middleware if item.cls is not TimeoutMiddleware]
+        dropped: tuple[Any, ...] = (TimeoutMiddleware,)
+        if os.environ.get("OTEL_SDK_DISABLED") == "true":  # it would describe every request to nobody
+            dropped = (TimeoutMiddleware, OpenTelemetryMiddleware)
+        kept = [item for item in app.user_middleware if item.cls not in dropped]
         for item in kept:
             if item.cls is RunnerTrafficMetricsMiddleware:
                 item.cls = partial(RouteMetrics, service=app)
