@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from landmarks.errors import ParamsError
-from landmarks.files.parsing import parse_yaml
+from landmarks.files.parsing import describe_problems, parse_yaml
 from landmarks.files.writing import replace_file
 
 PARAMS_PATH = Path("params.yaml")
@@ -494,10 +494,7 @@ def _check(values: dict[str, Any], path: Path) -> Params:
     try:
         return Params.model_validate(_convert_booleans(values))
     except pydantic.ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, problem['loc'])) or 'params'}: {problem['msg']} (received {problem['input']!r:.80})"
-            for problem in error.errors()
-        ]
+        lines = [f"  {problem}" for problem in describe_problems(error, "params")]
         raise ParamsError("\n".join([f"{path} is not valid:", *lines, "Fix these values and try again."])) from None
 
 

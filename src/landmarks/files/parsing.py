@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from landmarks.errors import ArtifactError
 
 if TYPE_CHECKING:
+    import pydantic
     from ruamel.yaml import YAML
 
 _REBUILD = "Delete it and run `dvc repro`."
 _MAX_JSON_BYTES = 64 << 20
 _MAX_YAML_BYTES = 64 << 10
-_MAX_YAML_NODES = 5_000  # with every alias in full  # with every alias in full
+_MAX_YAML_NODES = 5_000  # with every alias in full
 _MAX_DEPTH = 64
 _MAX_INTEGER_BITS = 64
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
-_MAX_CELL = 1 << 20  # the csv module's default is 131072 characters  # the csv module's default is 131072 characters
+_MAX_CELL = 1 << 20  # the csv module's default is 131072 characters
 Record = TypeVar("Record")
 
 
@@ -58,11 +59,15 @@ def read_record(path: Path, kind: type[Record], remedy: str = _REBUILD) -> Recor
         # as JSON, because strict validation of Python values takes no list for a tuple
         return pydantic.TypeAdapter(kind).validate_json(json.dumps(facts), strict=True)
     except pydantic.ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"])) or "the whole file"
-        raise ArtifactError(
-            f"{path} cannot be used: {place}: {problem['msg']} (received {problem['input']!r:.80}). {remedy}"
-        ) from None
+        raise ArtifactError(f"{path} cannot be used: {describe_problems(error)[0]}. {remedy}") from None
+
+
+def describe_problems(error: "pydantic.ValidationError", whole: str = "the whole file") -> list[str]:
+    """Describe what is wrong with values: where, what, and what was received; `whole` names the outermost value."""
+    return [
+        f"{'.'.join(map(str, problem['loc'])) or whole}: {problem['msg']} (received {problem['input']!r:.80})"
+        for problem in error.errors()
+    ]
 
 
 def parse_json(text: str) -> Any:

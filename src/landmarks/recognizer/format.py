@@ -12,7 +12,7 @@ import pydantic
 
 from landmarks.errors import ArtifactError
 from landmarks.files.digests import compute_fingerprint
-from landmarks.files.parsing import parse_integer, read_json, read_rows
+from landmarks.files.parsing import describe_problems, parse_integer, read_json, read_rows
 from landmarks.files.seals import FINGERPRINT, check_files, compute_digests, read_sealed, write_sealed
 from landmarks.schema.network_format import KERAS_MODEL_FILE, ImageFormat
 from landmarks.schema.vocabulary import VOCABULARY_FILE
@@ -276,8 +276,4 @@ def _parse(path: Path, facts: dict[str, Any], kind: type[Content], expected_form
         # as JSON, because strict validation of Python values takes no list for a tuple
         return kind.model_validate_json(json.dumps(facts))
     except pydantic.ValidationError as error:
-        problem = error.errors()[0]
-        name = ".".join(map(str, problem["loc"]))
-        raise ArtifactError(
-            f"{path} cannot be used: {name}: {problem['msg']} (received {problem['input']!r:.80}). {REBUILD}"
-        ) from None
+        raise ArtifactError(f"{path} cannot be used: {describe_problems(error)[0]}. {REBUILD}") from None

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from landmarks.errors import ArtifactError
 from landmarks.files.digests import compute_fingerprint, compute_sha256
-from landmarks.files.parsing import parse_yaml
+from landmarks.files.parsing import describe_problems, parse_yaml
 from landmarks.files.writing import open_scratch, write_text
 from landmarks.params import ServiceParams
 from landmarks.recognizer.format import check_recognizer
@@ -215,9 +215,7 @@ def read_bentofile(project: Path) -> dict[str, Any]:
     try:
         _Options.model_validate(options, strict=True)
     except pydantic.ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(map(str, problem["loc"])) or "the whole file"
-        raise ArtifactError(f"{path} cannot be used: {place}: {problem['msg']}. Restore it from git.") from None
+        raise ArtifactError(f"{path} cannot be used: {describe_problems(error)[0]}. Restore it from git.") from None
     return dict(options)
 
 

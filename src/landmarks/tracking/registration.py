@@ -97,9 +97,8 @@ def log_model(
             store.client.delete_model_version(model_name, version.version)
             store.client.delete_logged_model(model_id)
             raise
-    else:
-        if not (is_complete(store, version, recognizer) and _is_intact(version)):
-            _upload(store, recognizer, version.model_id, version.run_id, card)
+    elif not (is_complete(store, version, recognizer) and _is_sound(store, version)):
+        _upload(store, recognizer, version.model_id, version.run_id, card)
         check_model(store, version)
     reconcile_version(store, version, tags, card)
     return get_version(store, model_name, version.version)
@@ -181,12 +180,11 @@ def is_complete(store: Store, version: RegisteredVersion, recognizer: Path) -> b
     return wanted.items() <= found.items() and {"MLmodel", CARD_FILE} <= {item.path for item in top}
 
 
-def _is_intact(version: RegisteredVersion) -> bool:
-    with open_scratch("check") as scratch:
-        try:
-            download_recognizer(version, scratch / "recognizer")
-        except ArtifactError:
-            return False
+def _is_sound(store: Store, version: RegisteredVersion) -> bool:
+    try:
+        check_model(store, version)
+    except ArtifactError:
+        return False
     return True
 
 
