@@ -95,6 +95,33 @@ def test_photos_may_count_more_than_others() -> None:
     assert choose_operating_point(scores, correct, 0.7) == OperatingPoint(0.1, 0.75, 1.0)
 
 
+def test_with_groups_nine_of_ten_samples_reach_the_target() -> None:
+    """Wrong answers come in kinds; the threshold must hold when other kinds are drawn."""
+    random = np.random.default_rng(1)
+    kinds = np.arange(60) % 6
+    scores = np.concatenate([random.normal(2, 1, 200), random.normal(0, 1, 60) + kinds - 3])
+    correct = np.arange(260) < 200
+    weights = np.where(correct, 1.0, 200 / 60)
+    groups = [*(f"photo {row}" for row in range(200)), *(f"kind {kind}" for kind in kinds)]
+    plain, careful = (choose_operating_point(scores, correct, 0.9, weights, names) for names in (None, groups))
+    assert careful.threshold > plain.threshold
+    assert careful.precision > plain.precision >= 0.9
+
+    def draw_precision(threshold: float) -> float:
+        seen = scores >= threshold
+        drawn = random.integers(0, 6, 6)
+        passed = [np.mean(seen[200:][kinds == kind]) for kind in drawn]
+        own = np.mean(seen[:200][random.integers(0, 200, 200)])
+        return float(own / (own + np.mean(passed)))
+
+    reached = {
+        point: np.mean([draw_precision(point.threshold) >= 0.9 for _ in range(3000)]) for point in (plain, careful)
+    }
+    assert reached[careful] == pytest.approx(0.9, abs=0.06)
+    assert reached[plain] < 0.75
+    assert choose_operating_point(scores, correct, 0.9, weights, groups) == careful
+
+
 def test_threshold_refuses_no_scores_and_nan() -> None:
     with pytest.raises(ValueError, match="received 0 scores"):
         choose_operating_point(np.empty(0), np.empty(0, bool), 0.9)

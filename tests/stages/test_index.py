@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.optimize import minimize
 
 from landmarks.errors import ArtifactError, DataError, LandmarksError
-from landmarks.export.calibration import fit_probe
+from landmarks.export.calibration import choose_operating_point, fit_probe
 from landmarks.export.indexing import build_index as index
 from landmarks.files.digests import compute_tree_sha256
 from landmarks.files.parsing import read_json
@@ -279,19 +279,11 @@ def test_score_and_threshold_are_found_on_val_and_its_distractors(
     assert (facts["scorer"]["probe"] is None) == (not has_penalty)
     scorer = np.array([*facts["scorer"]["landmark"]["weights"], facts["scorer"]["landmark"]["bias"]])
     slow = 1 / (1 + np.exp(-(features @ scorer[:-1] + scorer[-1])))
-    scored = list(zip(slow.tolist(), is_landmark.tolist(), counts.tolist(), strict=True))
-    reached = {
-        score: (
-            sum(right * count for other, right, count in scored if other >= score),
-            sum(count for other, _, count in scored if other >= score),
-        )
-        for score, _, _ in scored
-    }
-    expected = min(score for score, (right, answered) in reached.items() if right / answered >= 0.75)
-    assert facts["threshold"] == pytest.approx(expected, abs=1e-4)
-    right, answered = reached[expected]
-    assert facts["precision"] == right / answered
-    assert facts["answered_fraction"] == answered / sum(counts)
+    groups = [*(photo.image_id for photo in VAL), *(photo.category for photo in DISTRACTORS)]
+    expected = choose_operating_point(slow, is_landmark, 0.75, counts, groups)
+    assert facts["threshold"] == pytest.approx(expected.threshold, abs=1e-4)
+    assert facts["precision"] == pytest.approx(expected.precision)
+    assert facts["answered_fraction"] == pytest.approx(expected.answered_fraction)
     pairs = [(one, other) for one in slow[is_landmark] for other in slow[~is_landmark]]
     wins = sum(1.0 if one > other else 0.5 * math.isclose(one, other, abs_tol=1e-7) for one, other in pairs)
     assert facts["auroc"] == pytest.approx(wins / len(pairs), abs=1e-9)
@@ -332,6 +324,16 @@ def test_without_distractors_in_train_there_is_no_penalty(tmp_path: Path) -> Non
     assert {answer.distractor_similarity for answer in answers} == {0}
 
 
+def test_a_table_without_categories_is_refused(tmp_path: Path) -> None:
+    manifest = write_tiny_shards(tmp_path / "shards", PHOTOS)
+    write_tiny_bundle(tmp_path / "bundle", shards_fingerprint=manifest.fingerprint)
+    table = tmp_path / "shards/photos.parquet"
+    pd.read_parquet(table).drop(columns="category").to_parquet(table, index=False)
+    with pytest.raises(ArtifactError, match=r"photos\.parquet has no category of the photos .*prepare"):
+        index(tmp_path / "shards", tmp_path, PARAMS)
+    assert not (tmp_path / "index").exists()
+
+
 def test_where_every_answer_is_right_the_classifier_decides(tmp_path: Path) -> None:
     right = [photo for photo in VAL if COLOURS[photo.label] == photo.colour]
     manifest = write_tiny_shards(tmp_path / "shards", {Split.TRAIN: TRAIN, Split.VAL: right})
@@ -345,7 +347,7 @@ def test_where_every_answer_is_right_the_classifier_decides(tmp_path: Path) -> N
 
 
 def test_the_recognizer_directory_is_complete(shards: Path, model_dir: Path) -> None:
-    index(shards, model_dir, PARAMS)
+    index(shards, model_dir, make_params(precision_target=0.6))
     recognizer = Recognizer.load(model_dir)
     found = recognizer.search_pixels(np.stack([TRAIN[150].pixels]), k=1)[0][0]
     assert (found.image_id, found.landmark_id) == (TRAIN[150].image_id, LANDMARKS[TRAIN[150].label].landmark_id)

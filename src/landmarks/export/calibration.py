@@ -1,5 +1,6 @@
 """Calibration on val: fit the landmark scorer, and choose its operating point for OOD detection."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from landmarks.schema.network_format import Floats
 _PENALTY = 0.01  # L2 penalty of the scorer, which has 6 features
 _PROBE_PENALTY = 0.1  # the probe has as many features as the embedding, and needs more regularisation
 _FOLDS = 5  # of the cross-validation of the probe
+_RESAMPLES = 200  # of the bootstrap of the operating point
+_RISK = 0.1  # that the precision on other photos misses its target
 
 Bools = npt.NDArray[np.bool_]
 Doubles = npt.NDArray[np.float64]
@@ -68,6 +71,7 @@ def calibrate(
     gallery_labels: npt.NDArray[np.integer],
     val: Outputs,
     distractors: Outputs,
+    categories: Sequence[str],
     known: Floats,
     params: IndexParams,
     pca: PCA | None = None,
@@ -86,6 +90,7 @@ def calibrate(
         gallery_labels: int (n,), by row of the gallery.
         val: outputs of the network for the val photos.
         distractors: outputs for the val distractors.
+        categories: of the val distractors.
         known: float32 (m, d), embeddings of the distractors of train.
         params: the section `index`.
         pca: of the gallery.
@@ -114,7 +119,8 @@ def calibrate(
         fit_scorer_model(evidence, wanted, weights), fit_scorer_model(evidence, correct, weights), probe
     )
     scores = LandmarkScorer(gallery, gallery_labels, saved, models).score(evidence)
-    operating_point = choose_operating_point(scores, wanted, params.precision_target, weights)
+    groups = [*val.image_ids, *categories] if len(distractors.labels) else None
+    operating_point = choose_operating_point(scores, wanted, params.precision_target, weights, groups)
     has_both = not is_landmark.all() and is_landmark.any()
     return Calibration(models, operating_point, float(roc_auc_score(is_landmark, scores)) if has_both else None)
 
@@ -161,20 +167,28 @@ def choose_operating_point(
     correct: Bools,
     precision_target: float,
     weights: npt.NDArray[np.floating] | None = None,
+    groups: Sequence[str] | None = None,
 ) -> OperatingPoint:
     """Choose the lowest threshold that reaches a target precision.
 
     Photos with equal scores are answered together or not at all, so only scores that occur are thresholds. If no
     threshold reaches the target, choose the one with the highest precision, and the lowest of several.
 
+    With `groups` the target must be reached in nine of ten bootstrap samples, since precision on other photos differs:
+    most of all on distractors of other kinds. Correct and wrong answers are drawn apart, each group as a whole.
+
     Args:
         scores: float (n,).
         correct: bool (n,), whether answering the photo would be correct; False for distractors.
         precision_target: wanted fraction of correct answers.
         weights: float (n,), weight of each photo; 1 each if None.
+        groups: names of what is drawn as a whole, such as the categories of distractors, one per photo.
 
     Raises:
         ValueError: there are no photos, or a score is NaN.
+
+    References:
+        Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3 (percentiles).
 
     >>> choose_operating_point(np.array([0.9, 0.8, 0.7, 0.1]), np.array([True, False, True, False]), 0.6)
     OperatingPoint(threshold=0.7, precision=0.6666666666666666, answered_fraction=0.75)
@@ -185,12 +199,36 @@ def choose_operating_point(
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     last_of_equals = np.append(ordered[1:] != ordered[:-1], True)
-    counts = np.ones(len(scores)) if weights is None else weights[order]
-    answered = np.cumsum(counts)[last_of_equals]
-    precisions = np.cumsum(counts * correct[order])[last_of_equals] / answered
-    chosen = np.flatnonzero(precisions >= min(precision_target, precisions.max()))[-1]
+    counts = np.ones(len(scores)) if weights is None else weights[order].astype(np.float64)
+
+    def measure(own_counts: Doubles) -> Doubles:
+        answered = np.cumsum(own_counts)[last_of_equals]
+        right = np.cumsum(own_counts * correct[order])[last_of_equals]
+        return np.asarray(np.divide(right, answered, out=np.ones(len(answered)), where=answered > 0))
+
+    precisions = lowest = measure(counts)
+    if groups is not None:
+        samples = _draw_samples(counts, correct[order], np.asarray(groups, object)[order])
+        lowest = np.quantile([measure(sample).astype(np.float32) for sample in samples], _RISK, axis=0)
+    chosen = np.flatnonzero(lowest >= min(precision_target, lowest.max()))[-1]
     threshold = ordered[last_of_equals][chosen]
+    answered = np.cumsum(counts)[last_of_equals]
     return OperatingPoint(float(threshold), float(precisions[chosen]), float(answered[chosen] / answered[-1]))
+
+
+def _draw_samples(counts: Doubles, correct: Bools, groups: npt.NDArray[np.object_]) -> Iterator[Doubles]:
+    """Draw bootstrap samples as weights of the photos, float64 (n,); correct and wrong ones keep their total weight."""
+    random = np.random.default_rng(0)
+    kinds = [np.flatnonzero(correct == kind) for kind in (True, False)]
+    numbers = [np.unique(groups[rows].astype(str), return_inverse=True)[1] for rows in kinds]
+    for _ in range(_RESAMPLES):
+        sample = np.zeros(len(counts))
+        for rows, own in zip(kinds, numbers, strict=True):
+            if len(rows):
+                number = int(own.max()) + 1
+                drawn = counts[rows] * random.multinomial(number, np.full(number, 1 / number))[own]
+                sample[rows] = drawn * (counts[rows].sum() / drawn.sum())
+        yield sample
 
 
 def _add_probe(

@@ -34,7 +34,7 @@ from landmarks.recognizer.thumbnails import ThumbnailWriter, open_thumbnails
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, Split
 from landmarks.schema.network_format import Floats
 from landmarks.shards.format import ShardManifest, read_manifest
-from landmarks.shards.photo_table import Attribution, iterate_attributions
+from landmarks.shards.photo_table import Attribution, iterate_attributions, read_photo_column
 
 _PROJECTED_FILE = "projected.npy"
 _PROJECTED_AT_ONCE = 4096  # rows, which bounds the memory of a projection
@@ -73,7 +73,8 @@ def _write_index(
         concatenate_outputs([outputs for outputs, _ in predict_split(network, shards, split)], network)
         for split in (Split.VAL, Split.DISTRACTORS_VAL, Split.DISTRACTORS_TRAIN)
     )
-    found = calibrate(folder, gallery, labels, val, distractors, known.embeddings, params, pca)
+    categories = read_photo_column(shards, "category", distractors.image_ids)
+    found = calibrate(folder, gallery, labels, val, distractors, categories, known.embeddings, params, pca)
     index = Index(
         bundle_fingerprint=network.bundle.fingerprint,
         photos=manifest.count_photos(Split.TRAIN),
