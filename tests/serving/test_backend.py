@@ -1,7 +1,10 @@
 """The first rung: the class behind the application, called directly."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator
+from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
 from landmarks.photos.headers import read_photo_file
 from landmarks.recognizer.recognizer import Recognizer
-from landmarks.serving.backend import Backend, Query, QueryResult, run_queries
+from landmarks.serving.backend import Backend, Query, QueryResult, Question, run_queries
 from landmarks.serving.receipt import PackageReceipt
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (120, 120, 120), (250, 200, 10), (10, 90, 80)]
@@ -39,7 +42,7 @@ def run(make: Callable[[], Awaitable[Any]]) -> Any:
 
 
 def find(backend: Backend, photo: bytes, **wanted: int) -> QueryResult:
-    result = run(lambda: backend.answer(read_photo_file(photo), "/test", **wanted))
+    result = run(lambda: backend.answer(lambda: Question(read_photo_file(photo), **wanted), "/test"))
     assert isinstance(result, QueryResult)
     return result
 
@@ -69,9 +72,8 @@ def test_many_queries_at_once_give_what_each_gives_alone(backend: Backend) -> No
     wanted = [{"landmarks": row % 4, "neighbours": row % 3} for row in range(len(photos))]
 
     async def ask() -> list[QueryResult]:
-        parsed = map(read_photo_file, photos)
-        answers = [backend.answer(photo, "/test", **counts) for photo, counts in zip(parsed, wanted, strict=True)]
-        return list(await asyncio.gather(*answers))
+        asked = [Question(read_photo_file(photo), **counts) for photo, counts in zip(photos, wanted, strict=True)]
+        return list(await asyncio.gather(*(backend.answer(partial(copy, question), "/test") for question in asked)))
 
     for together, photo, counts in zip(asyncio.run(ask()), photos, wanted, strict=True):
         alone = find(backend, photo, **counts)
@@ -102,12 +104,43 @@ def test_large_photos_are_answered_like_small_ones(recognizer: Recognizer, limit
     photos = [make_photo((255, 0, 0), 2100, "JPEG"), make_photo((0, 0, 255), 2100), make_photo((0, 255, 0))] * 2
 
     async def ask() -> list[QueryResult]:
-        parsed = map(read_photo_file, photos)
-        return list(await asyncio.gather(*(backend.answer(photo, "/test", landmarks=1) for photo in parsed)))
+        asked = [Question(read_photo_file(photo), landmarks=1) for photo in photos]
+        return list(await asyncio.gather(*(backend.answer(partial(copy, question), "/test") for question in asked)))
 
     named = [result.recognition.predictions[0].name for result in asyncio.run(ask()) if result.recognition]
     backend.close()
     assert named == ["Red Tower", "Blue Dome", "Grüne Brücke"] * 2
+
+
+def test_nobody_is_answered_who_no_longer_waits(recognizer: Recognizer, limits: ServiceParams) -> None:
+    backend, asked = Backend(recognizer, limits), threading.Event()
+    read: list[str] = []
+
+    def ask(name: str) -> Question:
+        read.append(name)
+        asked.wait(20)
+        return Question(read_photo_file(make_photo((255, 0, 0))), landmarks=1)
+
+    async def leave() -> None:
+        # more than there are threads, so that the last ones wait
+        tasks = [asyncio.create_task(backend.answer(partial(ask, str(number)), "/test")) for number in range(40)]
+        await asyncio.sleep(0.1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(leave())
+    asked.set()
+    backend.close()
+    assert 0 < len(read) < 40
+
+
+def test_what_reading_raises_is_raised_where_the_answer_is_awaited(backend: Backend) -> None:
+    def ask() -> Question:
+        raise ImageError("no photo at all")
+
+    with pytest.raises(ImageError, match="no photo at all"):
+        run(lambda: backend.answer(ask, "/test"))
 
 
 def test_the_model_is_described_back_to_its_run(backend: Backend, receipt: PackageReceipt) -> None:

@@ -44,10 +44,11 @@ from pathlib import Path
 from typing import Any
 import bentoml
 from landmarks.photos.headers import read_photo_file
+from landmarks.serving.backend import Question
 from landmarks.serving.service import Landmarks
 Landmarks.to_asgi()
 photo = read_photo_file(Path(sys.argv[1]).read_bytes())
-asyncio.run(Landmarks().backend.answer(photo, "/classify", 1, 1))
+asyncio.run(Landmarks().backend.answer(lambda: Question(photo, 1, 1), "/classify"))
 print(json.dumps(sorted(sys.modules)))
 """
 

@@ -5,7 +5,7 @@ import dataclasses
 import gc
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from landmarks.params import ServiceParams
-from landmarks.photos.headers import PhotoFile
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.serving.app import build_app
-from landmarks.serving.backend import Backend, QueryResult
+from landmarks.serving.backend import Backend, QueryResult, Question
 from landmarks.serving.receipt import PackageReceipt
 
 RED = make_photo((255, 0, 0))
@@ -252,9 +251,9 @@ def test_a_fault_of_ours_shows_nothing_of_itself(receipt: PackageReceipt, caplog
 
 def test_an_answer_that_takes_too_long(receipt: PackageReceipt, recognizer_folder: Path) -> None:
     class SlowBackend(Backend):
-        async def answer(self, photo: PhotoFile, endpoint: str, landmarks: int = 0, neighbours: int = 0) -> QueryResult:
+        async def answer(self, ask: Callable[[], Question], endpoint: str, is_large: bool = False) -> QueryResult:
             await asyncio.sleep(60)
-            return await super().answer(photo, endpoint, landmarks, neighbours)
+            return await super().answer(ask, endpoint, is_large)
 
     limits = receipt.service.model_copy(update={"answer_seconds": 0.2})
     backend = SlowBackend(Recognizer.load(recognizer_folder), limits)

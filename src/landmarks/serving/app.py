@@ -15,12 +15,11 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from landmarks.errors import ImageError
 from landmarks.params import ServiceParams
 from landmarks.photos.headers import PhotoFile
-from landmarks.processors import count_processors
 from landmarks.recognizer.recognizer import Recognition
 from landmarks.serving.access import check_key, read_key
 from landmarks.serving.admission import AdmissionControl
-from landmarks.serving.backend import Backend
-from landmarks.serving.bodies import PhotoRequest, parse_request, receive_body
+from landmarks.serving.backend import Backend, QueryResult, Question
+from landmarks.serving.bodies import PhotoRequest, ReceivedRequest, receive_body
 from landmarks.serving.problems import HANDLERS, PROBLEM_TYPE, REQUEST_ID, RequestError
 from landmarks.serving.receipt import PackageReceipt
 from landmarks.serving.schemas import (
@@ -47,8 +46,6 @@ DESCRIPTION = (
     "If the service has a key, send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
 )
 _CACHE = "private, max-age=86400"
-_SMALL_BODY = 100_000  # bytes, parsed in less time than another thread takes to begin
-_LARGE_BODY = 2_000_000  # bytes
 _DECIMALS = 7  # of an embedding; float32 has about 7 digits
 _REF = "#/components/schemas/{model}"
 _REQUEST_ID = {
@@ -125,8 +122,7 @@ class PhotoEndpoints:
         self._limits = limits
         self._fields = list_photo_fields(limits)
         self._admission = AdmissionControl(limits)
-        self._parsers = anyio.CapacityLimiter(count_processors())
-        self._large_parser = anyio.CapacityLimiter(1)
+        self._parsers = anyio.CapacityLimiter(1)
 
     def add_to(self, app: FastAPI) -> None:
         """Add the routes to an application."""
@@ -158,8 +154,8 @@ class PhotoEndpoints:
         gallery, the fraction of the most similar photos that show the first prediction, and the similarity to known
         distractors (non-landmark photos).
         """
-        async with self._admit(request, "classify") as asked:
-            return await self._recognize(asked.photo, asked.k, "/classify")
+        found = await self._answer(request, "classify", lambda asked: Question(asked.photo, landmarks=asked.k))
+        return _get_recognition(found)
 
     async def classify_batch(self, request: Request) -> BatchAnswer:
         """Name the landmarks in several photos.
@@ -167,8 +163,10 @@ class PhotoEndpoints:
         Returns one result per photo, in the order of the photos. The result of a photo that cannot be read is an error;
         the other photos are answered.
         """
-        async with self._admit(request, "classify_batch") as asked:
-            tries = (self._try_to_recognize(photo, asked.k, "/classify_batch") for photo in asked.photos)
+        async with self._admit(request, "classify_batch") as received:
+            # parsing many photos keeps other threads waiting, so there is one at a time
+            asked = await anyio.to_thread.run_sync(received.parse, limiter=self._parsers)
+            tries = (self._try_to_recognize(photo, asked.k) for photo in asked.photos)
             return BatchAnswer(tuple(await asyncio.gather(*tries)))
 
     async def search(self, request: Request) -> SearchAnswer:
@@ -176,18 +174,16 @@ class PhotoEndpoints:
 
         Returns the most similar photos of the gallery by cosine similarity, best first.
         """
-        async with self._admit(request, "search") as asked:
-            backend = self._get_backend()
-            found = await backend.answer(asked.photo, "/search", neighbours=asked.k)
-            return SearchAnswer(
-                tuple(
-                    SimilarPhoto(
-                        **vars(neighbour),
-                        thumbnail=f"thumbnails/{neighbour.image_id}" if backend.has_thumbnails else None,
-                    )
-                    for neighbour in found.neighbours
+        found = await self._answer(request, "search", lambda asked: Question(asked.photo, neighbours=asked.k))
+        has_thumbnails = self._get_backend().has_thumbnails
+        return SearchAnswer(
+            tuple(
+                SimilarPhoto(
+                    **vars(neighbour), thumbnail=f"thumbnails/{neighbour.image_id}" if has_thumbnails else None
                 )
+                for neighbour in found.neighbours
             )
+        )
 
     async def embed(self, request: Request) -> EmbedAnswer:
         """Compute the embedding of a photo.
@@ -195,13 +191,19 @@ class PhotoEndpoints:
         Returns the vector that `search` compares. It has unit length, so the inner product of two embeddings is their
         cosine similarity.
         """
-        async with self._admit(request, "embed") as asked:
-            found = await self._get_backend().answer(asked.photo, "/embed")
-            return EmbedAnswer(tuple(round(value, _DECIMALS) for value in found.embedding.tolist()))
+        found = await self._answer(request, "embed", lambda asked: Question(asked.photo))
+        return EmbedAnswer(tuple(round(value, _DECIMALS) for value in found.embedding.tolist()))
+
+    async def _answer(self, request: Request, endpoint: str, ask: Callable[[PhotoRequest], Question]) -> QueryResult:
+        """Answer a request for one photo; `ask` makes a question of it."""
+        async with self._admit(request, endpoint) as received:
+            return await self._get_backend().answer(
+                lambda: ask(received.parse()), f"/{endpoint}", is_large=received.is_large
+            )
 
     @asynccontextmanager
-    async def _admit(self, request: Request, endpoint: str) -> AsyncIterator[PhotoRequest]:
-        """Read a request, and hold a slot while it is answered."""
+    async def _admit(self, request: Request, endpoint: str) -> AsyncIterator[ReceivedRequest]:
+        """Receive a request, and hold a slot while it is answered."""
         limits = self._limits
         with self._admission.open_upload() as upload:
             body = await receive_body(request, limits, upload)
@@ -211,30 +213,25 @@ class PhotoEndpoints:
                     async with asyncio.timeout(limits.answer_seconds):
                         # not request.url, which is made of the header Host
                         query = request.scope["query_string"].decode("latin-1")
-                        parts = (query, request.headers, body, self._fields[endpoint], limits)
-                        if len(body) <= _SMALL_BODY:
-                            asked = parse_request(*parts)
-                        else:
-                            # parsing a large body keeps other threads waiting, so there is one at a time
-                            parsers = self._large_parser if len(body) > _LARGE_BODY else self._parsers
-                            asked = await anyio.to_thread.run_sync(parse_request, *parts, limiter=parsers)
-                        del body, parts  # the photos are copies
-                        yield asked
+                        received = ReceivedRequest(query, request.headers, body, self._fields[endpoint], limits)
+                        del body  # `parse` gives it up
+                        yield received
                 except TimeoutError:
                     raise RequestError(f"No answer within {limits.answer_seconds:g} seconds. Try again.", 503) from None
 
-    async def _recognize(self, photo: PhotoFile, k: int, path: str) -> Recognition:
-        found = await self._get_backend().answer(photo, path, landmarks=k)
-        assert found.recognition is not None  # k is at least 1
-        return found.recognition
-
-    async def _try_to_recognize(self, photo: PhotoFile | PhotoError, k: int, path: str) -> Recognition | PhotoError:
+    async def _try_to_recognize(self, photo: PhotoFile | PhotoError, k: int) -> Recognition | PhotoError:
         if isinstance(photo, PhotoError):
             return photo
         try:
-            return await self._recognize(photo, k, path)
+            found = await self._get_backend().answer(lambda: Question(photo, landmarks=k), "/classify_batch")
         except ImageError as error:
             return PhotoError(str(error))
+        return _get_recognition(found)
+
+
+def _get_recognition(found: QueryResult) -> Recognition:
+    assert found.recognition is not None  # k is at least 1
+    return found.recognition
 
 
 def _answer_json(handler: Callable[[Request], Awaitable[Any]], answer: type) -> Callable[[Request], Any]:

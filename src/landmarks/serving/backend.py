@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,15 @@ from landmarks.serving.request_log import RequestLog
 from landmarks.serving.schemas import API_VERSION, KnownLandmark, LandmarksAnswer, ModelAnswer
 
 _LARGE_PIXELS = 4_000_000  # photos above this are decoded one at a time
+
+
+@dataclass(frozen=True)
+class Question:
+    """A photo that is not decoded yet, and what to compute for it, as in `Query`."""
+
+    photo: PhotoFile
+    landmarks: int = 0
+    neighbours: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,20 +74,22 @@ class Backend:
         self._batches: Batcher[Query, QueryResult | ImageError] = Batcher(partial(run_queries, recognizer), BATCH)
         # a large photo takes hundreds of megabytes while it is decoded: one at a time, and in a thread of their own, so
         # that small photos do not wait
-        self._decoders = ThreadPoolExecutor(count_processors(), "decoder")
-        self._large_decoder = ThreadPoolExecutor(1, "large-decoder")
+        self._threads = ThreadPoolExecutor(count_processors(), "photos")
+        self._large_thread = ThreadPoolExecutor(1, "large-photos")
 
-    async def answer(self, photo: PhotoFile, endpoint: str, landmarks: int = 0, neighbours: int = 0) -> QueryResult:
-        """Answer for one photo that is not decoded yet, and write it to the request log if there is one.
+    async def answer(self, ask: Callable[[], Question], endpoint: str, is_large: bool = False) -> QueryResult:
+        """Answer a question about one photo, and write it to the request log if there is one.
+
+        Args:
+            ask: reads the question, in the thread that decodes the photo.
+            endpoint: for the request log.
+            is_large: whether reading takes long.
 
         Raises:
             ImageError: the photo cannot be decoded, or similar photos are requested and its embedding is zero.
         """
         found: Future[QueryResult | ImageError] = Future()
-        is_large = photo.width * photo.height > _LARGE_PIXELS
-        # the request log holds the first prediction, whatever the endpoint
-        counts = max(landmarks, 1) if self.log else landmarks, neighbours
-        (self._large_decoder if is_large else self._decoders).submit(self._decode, photo, counts, found)
+        (self._large_thread if is_large else self._threads).submit(self._decode, ask, found, is_large)
         result = await asyncio.wrap_future(found)
         if isinstance(result, ImageError):
             raise result
@@ -86,13 +97,20 @@ class Backend:
             self.log.add(endpoint, result.recognition, result.embedding)
         return result
 
-    def _decode(self, photo: PhotoFile, counts: tuple[int, int], found: "Future[QueryResult | ImageError]") -> None:
-        """Decode a photo and queue it, in a thread: the event loop hears of it when the answer is there."""
+    def _decode(self, ask: Callable[[], Question], found: "Future[QueryResult | ImageError]", is_large: bool) -> None:
+        """Read a question, decode its photo and queue it; the event loop hears of it when the answer is there."""
         if found.cancelled():  # nobody waits any more
             return
         try:
-            self._batches.submit(Query(decode_photo(photo, self._format), *counts), found)
-        except Exception as error:  # noqa: BLE001  # raised where the result is awaited
+            question = ask()
+            if not is_large and question.photo.width * question.photo.height > _LARGE_PIXELS:
+                self._large_thread.submit(self._decode, lambda: question, found, True)
+                return
+            pixels = decode_photo(question.photo, self._format)
+            # the request log holds the first prediction, whatever the endpoint
+            landmarks = max(question.landmarks, 1) if self.log else question.landmarks
+            self._batches.submit(Query(pixels, landmarks, question.neighbours), found)
+        except Exception as error:  # noqa: BLE001  # raised where the answer is awaited
             if found.set_running_or_notify_cancel():
                 found.set_exception(error)
 
@@ -129,8 +147,8 @@ class Backend:
 
     def close(self) -> None:
         """Answer the waiting queries, write the rest of the request log, and stop the threads."""
-        self._decoders.shutdown()
-        self._large_decoder.shutdown()
+        self._threads.shutdown()
+        self._large_thread.shutdown()
         self._batches.close()  # before the log, which records its last answers
         if self.log:
             self.log.close()

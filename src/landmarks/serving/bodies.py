@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -28,6 +29,7 @@ from landmarks.serving.problems import RequestError, shorten
 from landmarks.serving.schemas import JSON, MULTIPART, PhotoError, PhotoField
 
 _RAW = re.compile(r"image/[^/]+|application/octet-stream")
+_LARGE_BODY = 2_000_000  # bytes
 _MOST_PADDING = 100  # spaces after a boundary, which are read one by one
 _BASE64_WHITESPACE = b" \t\r\n"
 _JSON_MARKS = (b"[", b"{", b":", b",")
@@ -46,6 +48,31 @@ class PhotoRequest:
         (photo,) = self.photos
         assert isinstance(photo, PhotoFile)
         return photo
+
+
+class ReceivedRequest:
+    """A request whose body has arrived, not parsed yet.
+
+    Attributes:
+        is_large: whether parsing takes long, and keeps other threads waiting.
+    """
+
+    def __init__(
+        self, query: str, headers: Mapping[str, str], body: bytes, field: PhotoField, limits: ServiceParams
+    ) -> None:
+        """Take the arguments of `parse_request`."""
+        self.is_large = len(body) > _LARGE_BODY
+        self._body = body
+        self._parse = partial(parse_request, query, headers, field=field, limits=limits)
+
+    def parse(self) -> PhotoRequest:
+        """Parse it, once: the body is given up, since the photos are copies. It belongs in a thread.
+
+        Raises:
+            RequestError: as `parse_request`.
+        """
+        body, self._body = self._body, b""
+        return self._parse(body)
 
 
 async def receive_body(request: Request, limits: ServiceParams, upload: Upload) -> bytes:
