@@ -266,7 +266,7 @@ def test_nothing_parses_what_is_not_admitted(
 ) -> None:
     parsed: list[str] = []
     for name in ("parse_form", "parse_json", "parse_request"):
-        monkeypatch.setattr(bodies, name, lambda *_, name=name: parsed.append(name))
+        monkeypatch.setattr(bodies, name, lambda *_, name=name, **__: parsed.append(name))
     answer = client.post("/classify", content=bytes(limits.max_body_bytes + 1), headers={"content-type": content_type})
     check_problem(answer, 413)
     assert parsed == []
