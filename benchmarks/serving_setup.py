@@ -84,7 +84,7 @@ def _write_gallery(folder: Path, bundle: Bundle, dimensions: int | None) -> None
     with open_thumbnails(folder) as thumbnails:
         for _ in range(GALLERY_PHOTOS):
             thumbnails.add(random.integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8))
-    fusion = LogisticCoefficients(weights=(1.0, 5.0, 1.0, -5.0, 1.0), bias=0.0)
+    fusion = LogisticCoefficients(weights=(1.0, 5.0, 1.0, -5.0, 1.0, -1.0), bias=0.0)
     index = Index(
         bundle_fingerprint=bundle.fingerprint,
         photos=GALLERY_PHOTOS,
