@@ -17,7 +17,7 @@ def compute(by_hand: bool, size: int, side: int, stride: int, kind: tf.DType) ->
         seen, weights = tf.cast(features, kind), tf.cast(kernel, kind)
         if by_hand:
             result = convolve(seen, weights, stride, padding)
-        else:  # in float32: with bfloat16, oneDNN gives filters a gradient where they meet padding alone
+        else:  # in float32: with bfloat16, oneDNN leaves gradients where filters meet padding alone undefined
             seen, weights = tf.cast(seen, tf.float32), tf.cast(weights, tf.float32)
             result = tf.nn.conv2d(seen, weights, stride, padding.upper())
         # another weight for each value, so that no gradient is symmetric
