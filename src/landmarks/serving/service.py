@@ -67,7 +67,7 @@ class DescribedService(bentoml.Service[Any]):  # type: ignore[misc]  # BentoML's
         # whole request in memory: 150 MB at 200 requests per second.
         dropped: tuple[Any, ...] = (TimeoutMiddleware,)
         if os.environ.get("OTEL_SDK_DISABLED") == "true":  # it would describe every request to nobody
-            dropped = (TimeoutMiddleware, OpenTelemetryMiddleware)
+            dropped += (OpenTelemetryMiddleware,)
         kept = [item for item in app.user_middleware if item.cls not in dropped]
         for item in kept:
             if item.cls is RunnerTrafficMetricsMiddleware:
