@@ -45,8 +45,8 @@ def train(folder: Path, image_size: int) -> None:
     photos = len(files) * PHOTOS_PER_SHARD
     data = TrainingData(
         train=lambda epoch: read_training_batches(EncodedPhotos(files, image_size), 64, 0, epoch, params.augmentation),
-        val=lambda: read_batches(files, image_size, 64, 256),
-        train_sample=lambda: read_batches(files, image_size, 64, 256),
+        val=lambda _: read_batches(files, image_size, 64, 256),
+        train_sample=lambda _: read_batches(files, image_size, 64, 256),
         batch_size=64,
         steps=photos // 64,
         label_counts=np.full(LABELS, photos // LABELS),

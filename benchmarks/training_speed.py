@@ -56,8 +56,8 @@ def make_data(image_size: int, batch_size: int, steps: int) -> TrainingData:
 
     return TrainingData(
         train=lambda _: read(len(photos)),
-        val=lambda: read(1),
-        train_sample=lambda: read(1),
+        val=lambda _: read(1),
+        train_sample=lambda _: read(1),
         batch_size=batch_size,
         steps=steps,
         label_counts=np.bincount(labels, minlength=LABELS),

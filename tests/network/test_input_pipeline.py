@@ -272,3 +272,21 @@ def test_a_smaller_photo_is_the_photo_averaged(shards: list[Path]) -> None:
     averaged = photos[labels].reshape(10, 16, 2, 16, 2, 3).mean(axis=(2, 4))
     # the filter is wider than its block
     assert np.corrcoef(small.numpy().ravel(), averaged.ravel())[0, 1] > 0.9
+
+
+def test_a_crop_that_gets_smaller_uses_every_pixel() -> None:
+    # stripes of one pixel: a sample of every other pixel would be all black or all white
+    photos = np.zeros((1, 64, 64, 3), np.uint8)
+    photos[:, ::2] = 255
+    small = augment(photos, make_params(), tf.constant([0, 0], tf.int64), 32).numpy()
+    assert small.shape == (1, 32, 32, 3)
+    assert 120 < small.min() <= small.max() < 135
+
+
+def test_validation_photos_are_as_small_as_those_of_the_epoch(shards: list[Path]) -> None:
+    photos = make_photos(50).astype(float)
+    batches = list(read_batches(shards, SIZE, 16, reduced_size=16).as_numpy_iterator())
+    assert [batch.shape for batch, _ in batches] == [(16, 16, 16, 3)] * 3 + [(2, 16, 16, 3)]
+    small, labels = (np.concatenate([batch[part] for batch in batches]) for part in (0, 1))
+    averaged = photos[labels].reshape(50, 16, 2, 16, 2, 3).mean(axis=(2, 4))
+    assert np.corrcoef(small.ravel(), averaged.ravel())[0, 1] > 0.9

@@ -62,8 +62,8 @@ def make_data(seed: int = 0, batch_size: int = 8) -> TrainingData:
 
     return TrainingData(
         train=lambda epoch: read(48, epoch),
-        val=lambda: read(20),
-        train_sample=lambda: read(30),
+        val=lambda _: read(20),
+        train_sample=lambda _: read(30),
         batch_size=batch_size,
         steps=48 // batch_size,
         label_counts=np.bincount(labels),
@@ -178,6 +178,28 @@ def test_a_training_with_smaller_photos_keeps_an_epoch_of_full_size(tmp_path: Pa
     data = replace(make_data(), is_reduced=lambda epoch: epoch < 2)
     result = train_classifier(build_small, data, make_params(epochs=3), NETWORK, choose_strategy("one"), tmp_path)
     assert result.best_epoch == 3
+
+
+def test_validation_runs_at_the_size_of_each_epoch(tmp_path: Path) -> None:
+    def build_for_any_size() -> keras.Model:
+        return keras.Sequential(
+            [
+                keras.Input((None, None, 3), dtype="uint8"),
+                keras.layers.Rescaling(1 / 255),
+                keras.layers.GlobalAveragePooling2D(),
+                keras.layers.Dense(LABELS),
+            ]
+        )
+
+    data = make_data()
+    photos, labels = next(iter(data.val(0)))
+    views = (photos[:, ::2, ::2] // 2, photos)
+    data = replace(data, val=lambda epoch: tf.data.Dataset.from_tensors((views[epoch], labels)))
+    params = make_params(epochs=2, learning_rate=1e-9)
+    result = train_classifier(build_for_any_size, data, params, NETWORK, choose_strategy("one"), tmp_path)
+    for epoch, seen in enumerate(views):
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, result.classifier(seen, training=False))
+        assert result.history[epoch]["val_loss"] == pytest.approx(float(tf.reduce_mean(losses)), rel=1e-4)
 
 
 def test_callbacks_are_honoured(tmp_path: Path) -> None:
@@ -426,11 +448,11 @@ def test_a_step_sums_the_parts_and_averages_their_statistics(tmp_path: Path, par
 
 
 def test_validation_leaves_out_the_class_none(tmp_path: Path) -> None:
-    photos, labels = next(iter(make_data().val()))
+    photos, labels = next(iter(make_data().val(0)))
     kept = np.flatnonzero(labels.numpy() < 2)
     photos, labels = tf.gather(photos, kept), tf.gather(labels, kept)
     landmarks = tf.data.Dataset.from_tensors((photos, labels))
-    data = replace(make_data(), none_label=2, val=lambda: landmarks, train_sample=lambda: landmarks)
+    data = replace(make_data(), none_label=2, val=lambda _: landmarks, train_sample=lambda _: landmarks)
     result = train_classifier(build_small, data, make_params(epochs=1), NETWORK, choose_strategy("one"), tmp_path)
     logits = np.asarray(result.classifier(photos, training=False))[:, :2]
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
@@ -440,8 +462,8 @@ def test_validation_leaves_out_the_class_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 7, 20])
 def test_validation_counts_every_photo_once_whatever_the_parts(tmp_path: Path, count: int) -> None:
-    photos, labels = next(iter(make_data().val()))
-    data = replace(make_data(), val=lambda: tf.data.Dataset.from_tensors((photos[:count], labels[:count])))
+    photos, labels = next(iter(make_data().val(0)))
+    data = replace(make_data(), val=lambda _: tf.data.Dataset.from_tensors((photos[:count], labels[:count])))
     params = make_params(epochs=1, parts=8)
     result = train_classifier(build_small, data, params, NETWORK, choose_strategy("one"), tmp_path)
     logits = result.classifier(photos[:count], training=False)

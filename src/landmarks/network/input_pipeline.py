@@ -34,18 +34,19 @@ class TrainingData:
     Attributes:
         train: from the number of an epoch, starting at 0, to its batches; all have `batch_size` photos. Augmented
             batches have two more parts, `others: int32 (b,)` and `shares: float32 (b,)`; see `blend`.
-        val: the validation photos.
-        train_sample: a sample of training photos without augmentation, to measure accuracy in inference mode.
+        val: from the number of an epoch to the validation photos, as large as its training photos.
+        train_sample: likewise to a sample of training photos without augmentation, to measure accuracy in inference
+            mode.
         batch_size: over all devices together.
         steps: batches per epoch.
         label_counts: training photos per label, int64 (labels,), with that of distractors.
-        is_reduced: from the number of an epoch to whether its photos are smaller than those of val.
+        is_reduced: from the number of an epoch to whether its photos are smaller than those of the shards.
         none_label: the last label, of distractors (non-landmark photos), which val does not have; None without them.
     """
 
     train: Callable[[int], tf.data.Dataset]
-    val: Callable[[], tf.data.Dataset]
-    train_sample: Callable[[], tf.data.Dataset]
+    val: Callable[[int], tf.data.Dataset]
+    train_sample: Callable[[int], tf.data.Dataset]
     batch_size: int
     steps: int
     label_counts: npt.NDArray[np.int64]
@@ -109,17 +110,24 @@ def open_training_data(
     if distractors:
         counts = np.append(counts, manifest.count_photos(Split.DISTRACTORS_TRAIN))
     extra = distractors.per_batch if distractors else 0
+
+    def choose_size(epoch: int) -> int:
+        return choose_image_size(size, params, epoch)
+
+    def measure(files: Sequence[Path], epoch: int, count: int | None = None) -> tf.data.Dataset:
+        return read_batches(files, size, _MEASURE_BATCH, count, choose_size(epoch))
+
     batch_size = min(params.batch_size, photos - photos % params.parts + extra)
     return TrainingData(
         train=lambda epoch: read_training_batches(
-            source, batch_size, params.seed, epoch, augmentation, choose_image_size(size, params, epoch), distractors
+            source, batch_size, params.seed, epoch, augmentation, choose_size(epoch), distractors
         ),
-        val=lambda: read_batches(val_files, size, _MEASURE_BATCH),
-        train_sample=lambda: read_batches(train_files, size, _MEASURE_BATCH, params.inference_accuracy_photos),
+        val=lambda epoch: measure(val_files, epoch),
+        train_sample=lambda epoch: measure(train_files, epoch, params.inference_accuracy_photos),
         batch_size=batch_size,
         steps=photos // (batch_size - extra),
         label_counts=counts,
-        is_reduced=lambda epoch: choose_image_size(size, params, epoch) < size,
+        is_reduced=lambda epoch: choose_size(epoch) < size,
         none_label=distractors.label if distractors else None,
     )
 
@@ -221,12 +229,19 @@ def _resize(photos: tf.Tensor, size: int) -> tf.Tensor:
     return tf.cast(tf.round(tf.clip_by_value(small, 0.0, 255.0)), tf.uint8)
 
 
-def read_batches(files: Sequence[Path], image_size: int, batch_size: int, photos: int | None = None) -> tf.data.Dataset:
-    """Read batches (photos, labels) in stored order, at most `photos` photos; the last batch may be smaller."""
+def read_batches(
+    files: Sequence[Path], image_size: int, batch_size: int, photos: int | None = None, reduced_size: int | None = None
+) -> tf.data.Dataset:
+    """Read batches (photos, labels) in stored order, at most `photos` photos; the last batch may be smaller.
+
+    Photos of side `image_size` are resized to `reduced_size`, if it is given.
+    """
     records = tf.data.TFRecordDataset([str(path) for path in files])
     if photos is not None:
         records = records.take(photos)
-    return _stream(EncodedPhotos(files, image_size).read_batches(records, batch_size, drop_remainder=False))
+    batches = EncodedPhotos(files, image_size).read_batches(records, batch_size, drop_remainder=False)
+    size = reduced_size or image_size
+    return _stream(batches.map(lambda photos, labels: (_resize(photos, size), labels)))
 
 
 def _stream(batches: tf.data.Dataset) -> tf.data.Dataset:
@@ -266,7 +281,11 @@ def augment(photos: tf.Tensor, params: AugmentationParams, seed: tf.Tensor, size
     count = tf.shape(photos)[0]
     boxes = _draw_boxes(count, params, seeds[:5])
     side = size or photos.shape[1]
-    cropped = tf.image.crop_and_resize(photos, boxes, tf.range(count), (side, side))
+    # crops of the stored resolution; bilinear sampling alone would skip pixels where photos get smaller
+    samples = -(-photos.shape[1] // side)
+    cropped = tf.image.crop_and_resize(photos, boxes, tf.range(count), (side * samples, side * samples))
+    if samples > 1:
+        cropped = tf.nn.avg_pool2d(cropped, samples, samples, "VALID")
     coloured = _change_colours(cropped, params, seeds[5:])
     return tf.cast(tf.round(tf.raw_ops.ClipByValue(t=coloured, clip_value_min=0.0, clip_value_max=255.0)), tf.uint8)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -135,8 +135,8 @@ def train_classifier(
             logs |= _run_epoch(batches, partial(advance, margin_strength=strength), hooks, bar)
             # early stopping and the best epoch go by the weights that are kept in the end, the averaged ones
             with ema.applied() if ema else nullcontext():
-                _, logs["train_inference_accuracy"] = measure(data.train_sample())
-                logs["val_loss"], logs["val_accuracy"] = measure(data.val())
+                _, logs["train_inference_accuracy"] = measure(data.train_sample(progress.epoch))
+                logs["val_loss"], logs["val_accuracy"] = measure(data.val(progress.epoch))
             _advance(progress, logs, params, data.is_reduced(progress.epoch))
             bar.set_postfix(epoch=progress.epoch, val_accuracy=f"{logs['val_accuracy']:.3f}")
             hooks.on_epoch_end(progress.epoch - 1, logs)
@@ -260,15 +260,21 @@ def _build_measure(
             logits = [classifier(part, training=False) for part in tf.split(filled, parts)]
         return tf.cast(tf.concat(logits, 0)[:count, :labels], tf.float32)
 
-    @tf.function(jit_compile=False, autograph=False, reduce_retracing=True)  # type: ignore[untyped-decorator, unused-ignore]
     def measure_batch(photos: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         logits = answer(photos)
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         count = tf.cast(tf.size(labels), tf.float32)
         return tf.stack([tf.reduce_sum(losses), _count_right(logits, labels), count])
 
+    @cache
+    def trace(side: int) -> Callable[..., tf.Tensor]:
+        # batches of any length, but each size of photos by itself: the fast convolutions go by it
+        signature = [tf.TensorSpec((None, side, side, 3), tf.uint8), tf.TensorSpec((None,), tf.int32)]
+        return tf.function(measure_batch, input_signature=signature, jit_compile=False, autograph=False)
+
     def measure(dataset: tf.data.Dataset) -> tuple[float, float]:
-        sums = np.array([measure_batch(*batch).numpy() for batch in dataset], np.float64).sum(axis=0)
+        measured = [trace(photos.shape[1])(photos, labels).numpy() for photos, labels in dataset]
+        sums = np.array(measured, np.float64).sum(axis=0)
         return float(sums[0] / sums[2]), float(sums[1] / sums[2])
 
     return measure
@@ -310,8 +316,8 @@ def _check_finite(loss: float, where: str) -> None:
 def _advance(progress: Progress, logs: dict[str, float], params: TrainParams, is_reduced: bool) -> None:
     """Add an epoch to the progress, and decide whether it was the best and whether training is finished.
 
-    While training photos are smaller than those of val, metrics on val say little. Each such epoch counts as the best,
-    and none of them can trigger early stopping.
+    While photos are smaller than those of the shards, metrics on val are of that size. Each such epoch counts as the
+    best, and none of them can trigger early stopping.
     """
     _check_finite(logs["val_loss"], f"on the validation photos after epoch {progress.epoch + 1}")
     progress.epoch += 1
