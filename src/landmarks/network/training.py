@@ -270,7 +270,7 @@ def _build_measure(
     def trace(side: int) -> Callable[..., tf.Tensor]:
         # batches of any length, but each size of photos by itself: the fast convolutions go by it
         signature = [tf.TensorSpec((None, side, side, 3), tf.uint8), tf.TensorSpec((None,), tf.int32)]
-        return tf.function(measure_batch, input_signature=signature, jit_compile=False, autograph=False)
+        return tf.function(measure_batch, input_signature=signature, jit_compile=False, autograph=False)  # type: ignore[no-any-return, unused-ignore]
 
     def measure(dataset: tf.data.Dataset) -> tuple[float, float]:
         measured = [trace(photos.shape[1])(photos, labels).numpy() for photos, labels in dataset]
