@@ -20,8 +20,8 @@ from PIL import Image
 
 from landmarks.files.seals import compute_digests, write_sealed
 from landmarks.params import PrepareParams
+from landmarks.photos.locating import locate_photos
 from landmarks.photos.places import build_photo_path
-from landmarks.photos.sources import locate_photos
 from landmarks.processors import count_processors
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE, Split
 from landmarks.schema.vocabulary import Landmark, write_vocabulary

@@ -28,6 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: groups.index(_find_shared(item.nodeid)))
 
 
+@pytest.hookimpl(optionalhook=True)  # the tests of mutants run without plugins
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Share the tests out to several processes by folders with fixtures in common, and by files."""
     from xdist.scheduler import LoadScopeScheduling

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from landmarks.params import AcquireParams, DemoParams, SelectParams, ValidateParams
+from landmarks.params import AcquireParams, ColumnParams, DemoParams, SelectParams, ValidateParams
 from landmarks.photos.places import build_photo_path
 
 
@@ -54,10 +54,13 @@ def make_acquire_params(root: Path, **changes: Any) -> AcquireParams:
     values = {
         "source": "folder",
         "photos": str(root / "photos"),
-        "train_csv": str(root / "train.csv"),
+        "table": str(root / "train.csv"),
         "names_csv": str(root / "names.csv"),
         "distractors_csv": str(root / "others/images.csv"),
         "attribution_csv": str(root / "attribution.csv"),
+        "distractors": "",
+        "listing": str(root / "names.csv"),
+        "columns": dict.fromkeys(ColumnParams.model_fields),
         "demo": demo,
     }
     return AcquireParams.model_validate(values | changes)

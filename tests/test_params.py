@@ -47,7 +47,11 @@ def test_default_experiment_reads_as_written() -> None:
         ("select", {"val_fraction": 0.6, "test_fraction": 0.4}, r"must be below 1, received 0\.6 \+ 0\.4"),
         ("select", {"min_images": 9, "max_images": 3}, r"min_images 9 is above max_images 3"),
         ("network", {"head": "arcface", "pooling": "flatten"}, r"arcface needs pooling: average or gem.*flatten"),
-        ("acquire", {"source": "bucket"}, r"acquire\.source: .*'demo', 'folder' or 'archive'.*received 'bucket'"),
+        (
+            "acquire",
+            {"source": "bucket"},
+            r"acquire\.source: .*'demo', .* or 'huggingface'.*received 'bucket'",
+        ),
         ("train", {"batch_size": 2}, r"distractor_fraction 0\.125 leaves no landmarks among the 1 photos of a part"),
         (
             "train",

@@ -47,18 +47,39 @@ class DemoParams(Section):
     image_size: Annotated[int, Field(ge=32, le=1024, description="Side of a drawn photo in pixels.")]
 
 
+class ColumnParams(Section):
+    """Names of the columns of a table of photos; null: a usual name is looked for."""
+
+    path: str | None = Field(description="Of the photo; in a data set of Hugging Face, the photo itself.")
+    label: str | None = Field(description="Text, or a landmark id.")
+    split: str | None = Field(description="train, val or test.")
+    author: str | None
+    license: str | None
+    url: str | None
+    title: str | None
+
+
 class AcquireParams(Section):
     """The photos and their tables."""
 
-    source: Literal["demo", "folder", "archive"]
-    photos: str = Field(description="Root of the photo folder, or the Kaggle zip; empty for the demo.")
-    train_csv: str = Field(description="Table of photos: id,landmark_id.")
+    source: Literal["demo", "folder", "archive", "classes", "table", "huggingface"] = Field(
+        description="folder: Kaggle's layout; archive: its zip; classes: a folder per landmark; table: paths and "
+        "labels; huggingface: Parquet or Arrow files."
+    )
+    photos: str = Field(description="The folder of the photos, or the Kaggle zip; empty for the demo.")
+    table: str = Field(description="Table of photos: Kaggle's id,landmark_id; with source: table, any CSV or Parquet.")
+    columns: ColumnParams
     names_csv: str = Field(description="Table of names: landmark_id,name; a blank file where there is none.")
+    distractors: str = Field(description="Folder of distractors (non-landmark photos), in place of distractors_csv.")
     distractors_csv: str = Field(
-        description="Distractors (non-landmark photos): id,category, or Google's test solution; a blank file for none."
+        description="Distractors in Kaggle's layout: id,category, or Google's test solution; a blank file for none."
     )
     attribution_csv: str = Field(
         description="Attribution of photos: id,url,author,license,title; a blank file for none."
+    )
+    listing: str = Field(
+        description="Paths, sizes and times of the photos, from `landmarks init`, so that DVC notices changes; a blank "
+        "file for none."
     )
     demo: DemoParams
 
@@ -68,8 +89,8 @@ class ValidateParams(Section):
 
     sample_photos: Count = Field(description="Number of photos that are decoded as a sample.")
     max_unreadable_fraction: Fraction = Field(description="Of that sample.")
-    min_landmark_id: int
-    max_landmark_id: int
+    min_landmark_id: int | None = Field(description="null: no bound.")
+    max_landmark_id: int | None = Field(description="null: no bound.")
 
 
 class SelectParams(Section):

@@ -17,7 +17,7 @@ from landmarks.demo.structures import build_structure, draw_structure
 from landmarks.demo.wonders import CATALOGUE
 from landmarks.params import DemoParams
 from landmarks.photos.decoding import decode_image
-from landmarks.photos.places import build_photo_path, is_image_id
+from landmarks.photos.places import build_photo_path, is_file_id
 from landmarks.schema.network_format import ImageFormat
 
 _SIZE = 96
@@ -69,7 +69,7 @@ def test_tables_agree_with_the_archive(demo: tuple[Path, DemoTables]) -> None:
     expected = [str(build_photo_path(photo.image_id)) for photo in tables.photos]
     expected += [f"distractors/{build_photo_path(photo.image_id)}" for photo in tables.distractors]
     assert sorted(expected) == sorted(_read(folder))
-    assert all(is_image_id(row[0]) for row in (*tables.photos, *tables.distractors))
+    assert all(is_file_id(row[0]) for row in (*tables.photos, *tables.distractors))
 
 
 def test_every_landmark_and_category_has_its_photos(demo: tuple[Path, DemoTables]) -> None:

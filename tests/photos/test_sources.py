@@ -11,8 +11,9 @@ import pytest
 from typing_extensions import Buffer
 
 from landmarks.errors import DataError
+from landmarks.photos.locating import locate_files, locate_photos
 from landmarks.photos.places import Place, build_photo_path
-from landmarks.photos.sources import locate_photos, open_source
+from landmarks.photos.sources import open_source
 from landmarks.photos.walk import MAX_PHOTO_BYTES
 from landmarks.photos.zip_members import read_member
 
@@ -45,10 +46,19 @@ def make_photos(count: int = 20) -> dict[str, bytes]:
 
 
 def read_all(spec: dict[str, str], image_ids: list[str]) -> dict[str, bytes]:
-    places = locate_photos(spec, image_ids)
-    columns = (places.offset.tolist(), places.compressed_bytes.tolist(), places.method.tolist())
     source = open_source(spec)
-    return {row[0]: source.read(Place(*row)) for row in zip(image_ids, *columns, strict=True)}
+    return {place.image_id: source.read(place) for place in find_places(spec, image_ids)}
+
+
+def find_places(spec: dict[str, str], image_ids: list[str]) -> list[Place]:
+    places = locate_photos(spec, image_ids)
+    columns = [values.tolist() for values in (places.path, places.offset, places.compressed_bytes, places.method)]
+    return [Place(*row) for row in zip(image_ids, *columns, strict=True)]
+
+
+def name_place(image_id: str) -> Place:
+    """The place of a file that is not measured."""
+    return Place(image_id, str(build_photo_path(image_id)))
 
 
 def read_one(spec: dict[str, str], image_id: str) -> bytes:
@@ -98,9 +108,12 @@ def test_missing_photos_and_invalid_ids_are_not_found(tmp_path: Path, kind: str)
     image_ids = [hostile[0], first, "0" * 16, *hostile[1:], second]
     found = locate_photos(spec, image_ids).compressed_bytes >= 0
     assert [image_id for image_id, hit in zip(image_ids, found, strict=True) if hit] == [first, second]
-    for image_id in ("0" * 16, *hostile):
-        with pytest.raises(DataError, match=r"missing|16 hexadecimal"):
-            open_source(spec).read(Place(image_id))
+    for place in find_places(spec, ["0" * 16, *hostile]):
+        with pytest.raises(DataError, match="missing"):
+            open_source(spec).read(place)
+    for path in ("../secret.jpg", str(tmp_path / "secret.jpg"), "train/../../secret.jpg"):
+        with pytest.raises(DataError, match="does not lie below its source"):
+            open_source(spec).read(Place(first, path, 0, 6, 0))
 
 
 def test_pipes_folders_and_links_to_elsewhere_are_not_photos(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -135,9 +148,9 @@ def test_pipes_folders_and_links_to_elsewhere_are_not_photos(tmp_path: Path, cap
     reasons = {pipe: "not a regular file", folder: "not a regular file", broken: "missing", circle: "missing"}
     for image_id in (pipe, folder, outside, broken, circle, in_linked_folder):
         with pytest.raises(DataError, match=reasons.get(image_id, "link to outside the photo folder")):
-            open_source(spec).read(Place(image_id))
+            open_source(spec).read(name_place(image_id))
     for image_id in (near, in_near_folder):
-        assert open_source(spec).read(Place(image_id)) == b"photo"
+        assert open_source(spec).read(name_place(image_id)) == b"photo"
 
 
 def test_the_folder_of_all_photos_may_be_a_link(tmp_path: Path) -> None:
@@ -154,7 +167,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     spec = make_folder(tmp_path, {image_id: b"x"})
     os.truncate(tmp_path / build_photo_path(image_id), MAX_PHOTO_BYTES + 1)
     with pytest.raises(DataError, match="more than the 268435456 allowed"):
-        open_source(spec).read(Place(image_id))
+        open_source(spec).read(name_place(image_id))
 
 
 def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
@@ -169,8 +182,7 @@ def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
 def test_the_size_limit_is_inclusive(tmp_path: Path) -> None:
     image_id = make_ids(1)[0]
     spec = make_archive(tmp_path / "p.zip", {image_id: b"abc" * 1000})
-    places = locate_photos(spec, [image_id])
-    place = Place(image_id, int(places.offset[0]), int(places.compressed_bytes[0]), 8)
+    [place] = find_places(spec, [image_id])
     name = str(build_photo_path(image_id))
     assert read_member(tmp_path / "p.zip", name, place, 3000) == b"abc" * 1000
     with pytest.raises(DataError, match="decompresses to more than the 2999 bytes"):
@@ -194,9 +206,8 @@ def test_a_replaced_archive_is_detected(tmp_path: Path) -> None:
     photos = make_photos(4)
     spec = make_archive(tmp_path / "p.zip", photos)
     image_id = list(photos)[-1]
-    places = locate_photos(spec, [image_id])
+    [place] = find_places(spec, [image_id])
     make_archive(tmp_path / "p.zip", {i: photos[i] for i in list(photos)[1:]})
-    place = Place(image_id, int(places.offset[0]), int(places.compressed_bytes[0]), 8)
     with pytest.raises(DataError, match="has changed since it was indexed"):
         open_source(spec).read(place)
 
@@ -311,7 +322,8 @@ def test_an_archive_of_200_000_photos(tmp_path: Path) -> None:
     numbers = {image_id: number for number, image_id in enumerate(image_ids)}
     source = open_source(spec)
     for row in range(0, 1000, 10):
-        data = source.read(Place(asked[row], int(places.offset[row]), 4, int(places.method[row])))
+        place = Place(asked[row], str(places.path[row]), int(places.offset[row]), 4, int(places.method[row]))
+        data = source.read(place)
         assert int.from_bytes(data, "big") == numbers[asked[row]]
 
 
@@ -373,9 +385,8 @@ def test_reading_one_photo_does_not_read_the_directory(tmp_path: Path) -> None:
     photos, path = make_photos(5), tmp_path / "p.zip"
     spec = make_archive(path, photos)
     image_id = next(iter(photos))
-    places = locate_photos(spec, [image_id])
+    [place] = find_places(spec, [image_id])
     path.write_bytes(path.read_bytes().replace(b"PK\1\2", b"____").replace(b"PK\5\6", b"____"))
-    place = Place(image_id, int(places.offset[0]), int(places.compressed_bytes[0]), int(places.method[0]))
     assert open_source(spec).read(place) == photos[image_id]
 
 
@@ -383,3 +394,27 @@ def test_columns_have_the_types_of_the_table(tmp_path: Path) -> None:
     places = locate_photos(make_folder(tmp_path, {make_ids(1)[0]: b"x"}), make_ids(3))
     types = [column.dtype.name for column in (places.offset, places.compressed_bytes, places.method, places.stamp)]
     assert types == ["int64", "int64", "int8", "int64"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_ids_of_any_text_and_photos_of_any_suffix_are_found(tmp_path: Path, kind: str) -> None:
+    names = {"a": ".jpg", "Ωmega n.1": ".JPEG", "0042": ".png", "x" * 200: ".webp", "été 😀": ".Jpg"}
+    photos = {image_id: image_id.encode() for image_id in names}
+    members = {str(build_photo_path(i, suffix=suffix)): photos[i] for i, suffix in names.items()}
+    for path, data in members.items():
+        (tmp_path / "root" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / path).write_bytes(data)
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for path, data in members.items():
+            archive.writestr(path, data)
+    spec = {"kind": kind, "path": str(tmp_path / ("root" if kind == "folder" else "p.zip"))}
+    assert read_all(spec, list(photos)) == photos
+    assert {place.path for place in find_places(spec, list(photos))} == set(members)
+
+
+def test_files_are_located_by_their_paths(tmp_path: Path) -> None:
+    (tmp_path / "Eiffel Tower").mkdir()
+    (tmp_path / "Eiffel Tower/1.png").write_bytes(b"photo")
+    places = locate_files(tmp_path, ["Eiffel Tower/1.png", "Eiffel Tower/2.png"])
+    assert places.path.tolist() == ["Eiffel Tower/1.png", ""]
+    assert places.compressed_bytes.tolist() == [5, -1]

@@ -25,8 +25,8 @@ from landmarks.files.parsing import read_json
 from landmarks.files.seals import compute_digests, write_sealed
 from landmarks.params import PrepareParams
 from landmarks.photos.decoding import decode_image
+from landmarks.photos.locating import locate_photos
 from landmarks.photos.places import build_photo_path
-from landmarks.photos.sources import locate_photos
 from landmarks.schema.columns import Split
 from landmarks.schema.network_format import ImageFormat, Pixels
 from landmarks.schema.vocabulary import Landmark, read_vocabulary, write_vocabulary

@@ -11,6 +11,7 @@ from landmarks.photos.places import Place
 from landmarks.tables.photo_set import (
     PhotoSet,
     build_places,
+    decode_name,
     read_attribution_table,
     read_distractor_table,
     read_name_table,
@@ -24,7 +25,13 @@ ID = "17660ef415d37059"
 
 
 def make_photo_set() -> PhotoSet:
-    places = {"offset": [5, -1], "compressed_bytes": [10, -1], "method": np.array([8, -1], np.int8), "stamp": [77, -1]}
+    places = {
+        "path": ["train/1.jpg", ""],
+        "offset": [5, -1],
+        "compressed_bytes": [10, -1],
+        "method": np.array([8, -1], np.int8),
+        "stamp": [77, -1],
+    }
     images = pd.DataFrame({"image_id": [ID, "0" * 16], "landmark_id": ["1", None], **places})
     empty = pd.DataFrame({column: [] for column in ("image_id", "category", *places)})
     names = pd.DataFrame({"landmark_id": ["1"], "name": ["Göttingen"]})
@@ -194,11 +201,11 @@ def test_a_photo_set_survives_a_round_trip(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read.names, photo_set.names)
     pd.testing.assert_frame_equal(read.attributions, photo_set.attributions)
     assert read.distractors.dtypes.astype(str).to_dict() == {
-        "image_id": "str", "category": "str", "offset": "int64", "compressed_bytes": "int64", "method": "int8",
-        "stamp": "int64",
+        "image_id": "str", "category": "str", "path": "str", "offset": "int64", "compressed_bytes": "int64",
+        "method": "int8", "stamp": "int64",
     }  # fmt: skip
     assert read.sources == photo_set.sources
-    assert build_places(read.images) == [Place(ID, 5, 10, 8), Place("0" * 16)]
+    assert build_places(read.images) == [Place(ID, "train/1.jpg", 5, 10, 8), Place("0" * 16)]
 
 
 def test_equal_sets_give_identical_bytes_whatever_their_index(tmp_path: Path) -> None:
@@ -228,5 +235,21 @@ def test_a_photo_set_with_other_columns_is_refused(tmp_path: Path) -> None:
     write_photo_set(tmp_path, make_photo_set())
     make_photo_set().names.to_parquet(tmp_path / "images.parquet")
     digest_anew(tmp_path / "source.json")
-    with pytest.raises(ArtifactError, match="lacks the columns image_id, offset"):
+    with pytest.raises(ArtifactError, match="lacks the columns image_id, path, offset"):
         read_photo_set(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Luitpoldpark_in_Munich", "Luitpoldpark in Munich"),
+        ("Sparkassen-Arena,_G%C3%B6ttingen", "Sparkassen-Arena, Göttingen"),
+        ("http://commons.wikimedia.org/wiki/Category:Ch%C3%A2teau_d%27If", "Château d'If"),
+        ("Museu Nacional d'Art de Catalunya", "Museu Nacional d'Art de Catalunya"),
+        ("100 % snake_case", "100 % snake_case"),
+        ("Colosseum", "Colosseum"),
+        ("Two%0ALines", "Two Lines"),
+    ],
+)
+def test_category_names_become_readable(text: str, name: str) -> None:
+    assert decode_name(text) == name

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from landmarks.errors import DataError
 from landmarks.params import SelectParams
-from landmarks.tables.selection import Selection, compute_hashes, decode_name, select_images, split_distractors
+from landmarks.tables.selection import Selection, compute_hashes, select_images, split_distractors
 
 NO_NAMES = pd.DataFrame({"landmark_id": pd.Series([], dtype="int64"), "name": pd.Series([], dtype="str")})
 
@@ -203,25 +203,9 @@ def test_a_selection_that_is_too_small_names_the_rule(
 
 
 def test_names_come_from_the_table_or_are_made_from_the_id() -> None:
-    names = pd.DataFrame({"landmark_id": [1, 2, 3, 99], "name": ["Taj_Mahal", None, " ", "unused"]})
+    names = pd.DataFrame({"landmark_id": [1, 2, 3, 99], "name": ["Taj Mahal", None, " ", "unused"]})
     selection = select_images(make_images({1: 3, 2: 3, 3: 3, 4: 3}), names, make_params())
     assert [one.name for one in selection.vocabulary] == ["Taj Mahal", "landmark 2", "landmark 3", "landmark 4"]
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("Luitpoldpark_in_Munich", "Luitpoldpark in Munich"),
-        ("Sparkassen-Arena,_G%C3%B6ttingen", "Sparkassen-Arena, Göttingen"),
-        ("http://commons.wikimedia.org/wiki/Category:Ch%C3%A2teau_d%27If", "Château d'If"),
-        ("Museu Nacional d'Art de Catalunya", "Museu Nacional d'Art de Catalunya"),
-        ("100 % snake_case", "100 % snake_case"),
-        ("Colosseum", "Colosseum"),
-        ("Two%0ALines", "Two Lines"),
-    ],
-)
-def test_category_names_become_readable(text: str, name: str) -> None:
-    assert decode_name(text) == name
 
 
 @pytest.mark.parametrize(("count", "trained", "known"), [(9, 2, 4), (12, 4, 6), (4, 1, 2), (3, 0, 1), (1, 0, 0)])
@@ -234,3 +218,34 @@ def test_no_category_is_in_two_splits_and_half_are_for_test(count: int, trained:
     for name, kinds in expected.items():
         assert set(split[split["split"] == f"distractors_{name}"]["category"]) == set(kinds)
     assert split_distractors(distractors.iloc[:0], seed=3)["split"].tolist() == []
+
+
+def select_given(given: list[str]) -> list[str]:
+    images = pd.DataFrame(
+        {"image_id": [f"{n:04d}" for n in range(len(given))], "landmark_id": [n % 2 for n in range(len(given))]}
+    )
+    names = pd.DataFrame({"landmark_id": [0], "name": ["zero"]})
+    kept = select_images(images.assign(given_split=given), names, make_params()).images
+    return kept.sort_values("image_id")["split"].tolist()
+
+
+def test_given_splits_are_kept() -> None:
+    given = (["train"] * 8 + ["val"] + ["test"]) * 20
+    assert select_given(given) == given
+
+
+@pytest.mark.parametrize(("kind", "missing"), [("test", "val"), ("val", "test")])
+def test_a_split_that_is_not_given_is_drawn_from_train(kind: str, missing: str) -> None:
+    given = (["train"] * 9 + [kind]) * 100
+    splits = select_given(given)
+    assert all(split == kind for split, was in zip(splits, given, strict=True) if was == kind)
+    drawn = [split for split, was in zip(splits, given, strict=True) if was == "train"]
+    assert set(drawn) == {"train", missing}
+    assert 50 < drawn.count(missing) < 140
+
+
+def test_photos_without_a_given_split_are_drawn() -> None:
+    given = (["train", "val", "test", ""]) * 300
+    drawn = [split for split, was in zip(select_given(given), given, strict=True) if not was]
+    assert 10 < drawn.count("test") < 60
+    assert 10 < drawn.count("val") < 60

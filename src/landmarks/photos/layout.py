@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from landmarks.photos.places import build_photo_path, is_image_id
+from landmarks.photos.places import build_photo_path, is_file_id
 from landmarks.photos.walk import is_hidden, is_photo_name, iterate_photos
 from landmarks.photos.zip_members import iterate_names
 
@@ -17,11 +17,11 @@ def describe_layout(spec: Mapping[str, Any], image_ids: Sequence[str]) -> str:
 
     Args:
         spec: a photo source that has none of the photos, as for `open_source`.
-        image_ids: the ids of the photos, at least one of them valid.
+        image_ids: the ids of the photos, at least one of them a file name.
     """
-    wanted = {image_id for image_id in image_ids if is_image_id(image_id)}
+    wanted = {image_id for image_id in image_ids if is_file_id(image_id)}
     path, part = Path(spec["path"]), spec.get("part", "train")
-    looked_for = build_photo_path(next(i for i in image_ids if is_image_id(i)), part)
+    looked_for = build_photo_path(next(i for i in image_ids if is_file_id(i)), part)
     if spec["kind"] == "folder":
         found = _choose(iterate_photos(path), wanted)
         there = f"there is {found}" if found else "there is no photo below it"
@@ -54,8 +54,8 @@ def _iterate_photo_members(path: Path) -> Iterator[Path]:
 
 
 def _advise_folder(found: Path | None, path: Path, part: str) -> str:
-    if found and is_image_id(found.stem):
-        above = str(found).removesuffix(str(build_photo_path(found.stem, part)))
+    if found and is_photo_name(found.name):
+        above = str(found).removesuffix(str(build_photo_path(found.stem, part, found.suffix)))
         if above != str(found):
             return f"Name the folder {above} in the section `acquire` of params.yaml."
     layout = f"{part}/a/b/c/<id>.jpg, for an id that begins with abc"

@@ -7,8 +7,8 @@ References:
     4.3.14 to 4.3.16 (end of central directory, zip64) and 4.5.3 (zip64 sizes).
 """
 
+import hashlib
 import os
-import re
 import struct
 import zlib
 from array import array
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from landmarks.errors import DataError
 from landmarks.photos.places import Place
+from landmarks.photos.walk import is_photo_name
 
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _ENTRY = struct.Struct("<4sHHHHHHIIIHHHHHII")
@@ -31,6 +32,7 @@ _END64 = struct.Struct("<4sQHHIIQQQQ")
 _IN_ZIP64 = 0xFFFFFFFF  # marks a value that is stored in the zip64 extra field
 _BLOCK_BYTES = 1 << 20
 _STORED, _DEFLATED = 0, 8
+_MAX_SUFFIXES = 200
 _ENCRYPTED, _SIZES_FOLLOW = 1, 8  # flag bits; with the second, the local header has no CRC-32
 
 
@@ -39,47 +41,63 @@ class Members:
     """The photos in an archive, in the order of its central directory.
 
     Attributes:
-        number: uint64 (n,), the image id as a number; 8 bytes instead of about 70 for a text.
+        hash: uint64 (n,), of the path without its suffix; 8 bytes instead of about 80 for a text.
+        suffix: uint8 (n,), the row in `suffixes`.
         offset: int64 (n,), of the local header.
         compressed_bytes: int64 (n,).
         method: int8 (n,).
         crc32: uint32 (n,).
+        suffixes: the different suffixes.
     """
 
-    number: npt.NDArray[np.uint64]
+    hash: npt.NDArray[np.uint64]
+    suffix: npt.NDArray[np.uint8]
     offset: npt.NDArray[np.int64]
     compressed_bytes: npt.NDArray[np.int64]
     method: npt.NDArray[np.int8]
     crc32: npt.NDArray[np.uint32]
+    suffixes: tuple[str, ...]
 
 
-def read_directory(path: Path, prefix: str = "") -> Members:
-    """List every `<prefix>train/a/b/c/<id>.jpg` of an archive, with 29 bytes of memory each.
+def hash_path(path: bytes) -> int:
+    """Return a hash of 64 bits. Reading compares the whole name, so two equal hashes cannot mix up two photos."""
+    return int.from_bytes(hashlib.blake2b(path, digest_size=8).digest(), "little")
+
+
+def read_directory(path: Path) -> Members:
+    """List the photos of an archive, with 30 bytes of memory each.
 
     Raises:
         DataError: the file is not a zip, or is damaged or incomplete.
     """
-    # Backreferences: a photo counts only in the folder that its own id names.
-    letters = rb"train/([0-9a-f])/([0-9a-f])/([0-9a-f])/(\1\2\3[0-9a-f]{13})\.jpg"
-    photo = re.compile(re.escape(prefix.encode()) + letters)
-    number, offset, compressed, method, crc32 = array("Q"), array("q"), array("q"), array("b"), array("I")
+    hashes, kinds, suffixes = array("Q"), array("B"), dict[bytes, int]()
+    offset, compressed, method, crc32 = array("q"), array("q"), array("b"), array("I")
     try:
         with path.open("rb") as stream:
             for name, place in _iterate_entries(stream):
-                if match := photo.fullmatch(name):
-                    number.append(int(match[4], 16))
-                    offset.append(place[0])
-                    compressed.append(place[1])
-                    method.append(min(place[2], 127))  # fits int8; `read_member` refuses unknown methods
-                    crc32.append(place[3])
+                stem, dot, suffix = name.rpartition(b".")
+                kind = suffixes.get(suffix)
+                if kind is None:
+                    # there are few, whatever is in the archive: upper and lower case of known ones
+                    if not is_photo_name((dot + suffix).decode("ascii", "replace")) or len(suffixes) > _MAX_SUFFIXES:
+                        continue
+                    kind = suffixes[suffix] = len(suffixes)
+                hashes.append(hash_path(stem))
+                kinds.append(kind)
+                offset.append(place[0])
+                compressed.append(place[1])
+                method.append(min(place[2], 127))  # fits int8; `read_member` refuses unknown methods
+                crc32.append(place[3])
     except (struct.error, ValueError, OverflowError) as error:
         raise DataError(f"The archive {path} is damaged or incomplete ({error}). Download it again.") from None
     return Members(
-        np.frombuffer(number, np.uint64),
+        np.frombuffer(hashes, np.uint64),
+        np.frombuffer(kinds, np.uint8),
         np.frombuffer(offset, np.int64),
         np.frombuffer(compressed, np.int64),
         np.frombuffer(method, np.int8),
         np.frombuffer(crc32, np.uint32),
+        tuple(f".{suffix.decode('ascii')}" for suffix in suffixes),
     )
 
 
@@ -100,8 +118,9 @@ def read_member(path: Path, name: str, place: Place, max_bytes: int) -> bytes:
         raise DataError(f"The photo has {place.compressed_bytes} compressed bytes, more than the {max_bytes} allowed.")
     with path.open("rb") as stream:
         stream.seek(place.offset)
-        head = stream.read(_LOCAL.size + len(name))
-        if head[:4] != b"PK\3\4" or head[_LOCAL.size :] != name.encode():
+        written = name.encode()
+        head = stream.read(_LOCAL.size + len(written))
+        if head[:4] != b"PK\3\4" or head[_LOCAL.size :] != written:
             raise DataError("The archive has changed since it was indexed. Run `dvc repro -f acquire`.")
         _, _, flags, method, _, _, crc, _, _, name_length, extra_length = _LOCAL.unpack_from(head)
         if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):

@@ -24,12 +24,13 @@ from landmarks.shards.photo_table import check_attributions
 from landmarks.shards.worker import ShardTask
 from landmarks.tables.photo_set import DISTRACTORS_FILE, IMAGES_FILE, SOURCE_FILE, read_sources
 
-_PLACE_COLUMNS = ("offset", "compressed_bytes", "method")
+_PLACE_COLUMNS = ("path", "offset", "compressed_bytes", "method")
 _PHOTO_SCHEMA = pa.schema(
     {
         "image_id": pa.string(),
         "label": pa.int32(),
         "split": pa.string(),
+        "path": pa.string(),
         "offset": pa.int64(),
         "compressed_bytes": pa.int64(),
         "method": pa.int8(),
@@ -54,7 +55,7 @@ class Plan:
     """All selected photos in the order of the shards, and the shard boundaries.
 
     Attributes:
-        photos: image_id, label, split, offset, compressed_bytes and method, one row per photo.
+        photos: image_id, label, split, and where each is: path, offset, compressed_bytes and method.
         shards: in order.
         landmarks: the vocabulary.
         source: the photo sources, by `photos` and `distractors`.

@@ -17,7 +17,7 @@ import pandas as pd
 
 from landmarks.files.writing import replace_folder
 from landmarks.params import ValidateParams
-from landmarks.photos.places import IMAGE_ID_PATTERN
+from landmarks.photos.places import PHOTO_ID_PATTERN
 from landmarks.tables.inspection import MISSING, READABLE, Inspection
 
 MAX_EXAMPLES = 5
@@ -71,6 +71,10 @@ class ExpectationResult:
 def build_suites(inspection: Inspection, params: ValidateParams) -> tuple[Suite, ...]:
     """Return the suites for all tables of a photo set."""
     low, high = params.min_landmark_id, params.max_landmark_id
+    bounds: tuple[Expectation, ...] = ()
+    if low is not None or high is not None:
+        sentence = f"Every landmark_id is in {'' if low is None else low} … {'' if high is None else high}."
+        bounds = (_is_between("photo_landmarks_are_in_range", sentence, "landmark_number", low, high),)
     readable = round(1 - params.max_unreadable_fraction, 12)  # in float64, 1 - 0.7 is slightly above 0.3
     photos = (
         _has_columns("photo", ["image_id", "landmark_id", "compressed_bytes"]),
@@ -79,9 +83,7 @@ def build_suites(inspection: Inspection, params: ValidateParams) -> tuple[Suite,
         ),
         *_expect_ids("photo"),
         *_expect_landmark_ids("photo"),
-        _is_between(
-            "photo_landmarks_are_in_range", f"Every landmark_id is in {low} … {high}.", "landmark_number", low, high
-        ),
+        *bounds,
         _is_between("photos_show_one_landmark", "No photo is listed for two landmarks.", "landmarks", 0, 1),
         *_expect_files("photo"),
     )
@@ -117,11 +119,11 @@ def build_suites(inspection: Inspection, params: ValidateParams) -> tuple[Suite,
 
 
 def _expect_ids(thing: str) -> tuple[Expectation, ...]:
-    sentence = "Every id is 16 lower-case hexadecimal digits."
+    sentence = "Every id is a file name, or a relative path with / that leads nowhere above."
     return (
         _is_of_type(f"{thing}_ids_are_texts", "Ids are texts.", "image_id", "str"),
         _is_given(f"{thing}_ids_are_given", "No id is empty.", "image_id"),
-        _matches(f"{thing}_ids_are_hexadecimal", sentence, "image_id", IMAGE_ID_PATTERN),
+        _matches(f"{thing}_ids_are_paths", sentence, "image_id", PHOTO_ID_PATTERN),
         _is_unique(f"{thing}_ids_are_unique", "No id is repeated.", "image_id"),
     )
 
@@ -171,7 +173,7 @@ def _is_not(name: str, sentence: str, column: str, value: object) -> Expectation
     return Expectation(name, "column_values_to_not_be_in_set", sentence, column, {"value_set": [value]})
 
 
-def _is_between(name: str, sentence: str, column: str, low: int, high: int) -> Expectation:
+def _is_between(name: str, sentence: str, column: str, low: int | None, high: int | None) -> Expectation:
     return Expectation(name, "column_values_to_be_between", sentence, column, {"min_value": low, "max_value": high})
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -33,13 +34,15 @@ _DISTRACTOR_COLUMNS = {"id": "image_id", "category": "category"}
 _SOLUTION_COLUMN = "landmarks"
 _ATTRIBUTION_COLUMNS = {"id": "image_id", **{column: column for column in ATTRIBUTION_COLUMNS}}
 _MAX_BLANK_BYTES = 2  # 0 bytes, or one line break
-_PLACE_COLUMNS = ("offset", "compressed_bytes", "method")
+_PLACE_COLUMNS = ("path", "offset", "compressed_bytes", "method")
 _TABLE_COLUMNS = (*_PLACE_COLUMNS, "stamp")  # the stamp makes DVC rerun later stages when a photo is replaced
 _TYPES = {
     "image_id": pa.string(),
     "name": pa.string(),
     "category": pa.string(),
     "split": pa.string(),
+    "given_split": pa.string(),
+    "path": pa.string(),
     "offset": pa.int64(),
     "compressed_bytes": pa.int64(),
     "method": pa.int8(),
@@ -47,6 +50,8 @@ _TYPES = {
     "label": pa.int32(),
     **dict.fromkeys(ATTRIBUTION_COLUMNS, pa.string()),
 }
+_CATEGORY_URL = re.compile(r"^https?://commons\.wikimedia\.org/wiki/Category:")
+_ESCAPED = re.compile(r"_|%[0-9A-Fa-f]{2}")
 _BLOCK_BYTES = 16 << 20  # read at once from a table that is filtered
 _MAX_HEADER_BYTES = 1 << 16  # a binary file may have no line break at all
 
@@ -84,6 +89,21 @@ def read_name_table(path: Path) -> pd.DataFrame:
         DataError: the file is missing or not such a table.
     """
     return _read_optional_table(path, _NAME_COLUMNS)
+
+
+def decode_name(text: str) -> str:
+    """Return the readable form of a name: percent-decode Wikimedia categories and replace their underscores.
+
+    >>> decode_name("Sparkassen-Arena,_G%C3%B6ttingen")
+    'Sparkassen-Arena, Göttingen'
+    >>> decode_name("50 % off_beat")
+    '50 % off_beat'
+    """
+    name = _CATEGORY_URL.sub("", text.strip())
+    # Category names never contain spaces, so a name with one is plain text already.
+    if " " not in name and _ESCAPED.search(name):
+        name = unquote(name).replace("_", " ")
+    return " ".join(name.split())
 
 
 def read_distractor_table(path: Path) -> pd.DataFrame:
@@ -241,6 +261,19 @@ def _check_header(path: Path, expected: tuple[str, ...]) -> None:
 
 def _read_header(path: Path, expected: tuple[str, ...]) -> list[str]:
     wanted = f"Expected a UTF-8 table with the header {','.join(expected)}."
+    line = read_first_line(path, wanted)
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:
+        raise DataError(f"{path} is not UTF-8 text: it starts with {line[:16]!r}. {wanted}") from None
+
+
+def read_first_line(path: Path, wanted: str) -> str:
+    """Read the first line of a table; `wanted` is a sentence that says what the file should be.
+
+    Raises:
+        DataError: the file is missing, empty, or not UTF-8 text.
+    """
     try:
         with path.open("rb") as stream:
             head = stream.read(_MAX_HEADER_BYTES)
@@ -254,8 +287,8 @@ def _read_header(path: Path, expected: tuple[str, ...]) -> list[str]:
         raise DataError(f"{path} is empty. {wanted}")
     line = re.split(rb"[\r\n]", head, maxsplit=1)[0]  # as for pyarrow, \r alone ends a line, too
     try:
-        return next(csv.reader([line.decode("utf-8-sig")]), [])  # utf-8-sig: a BOM is not a name
-    except (UnicodeDecodeError, csv.Error):
+        return line.decode("utf-8-sig")  # utf-8-sig: a BOM is not a name
+    except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8 text: it starts with {line[:16]!r}. {wanted}") from None
 
 

@@ -7,10 +7,8 @@ the only exception, see `split_images`.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +20,6 @@ from landmarks.schema.columns import LANDMARK_SPLITS, Split
 from landmarks.schema.vocabulary import Landmark
 
 MIN_LANDMARKS = 2
-_CATEGORY_URL = re.compile(r"^https?://commons\.wikimedia\.org/wiki/Category:")
-_ESCAPED = re.compile(r"_|%[0-9A-Fa-f]{2}")
 _MANTISSA_BITS = 53  # of the digest: float64 represents all multiples of 2**-53 in [0, 1) exactly
 
 
@@ -82,21 +78,6 @@ def select_images(images: pd.DataFrame, names: pd.DataFrame, params: SelectParam
     landmark_ids, labels = np.unique(kept["landmark_id"].to_numpy(), return_inverse=True)
     kept = kept.assign(label=labels.astype(np.int32), split=pd.Series(splits, dtype="str"))
     return Selection(kept, _build_vocabulary(kept, landmark_ids, names), tuple(rules), loans)
-
-
-def decode_name(text: str) -> str:
-    """Return the readable form of a name: percent-decode Wikimedia categories and replace their underscores.
-
-    >>> decode_name("Sparkassen-Arena,_G%C3%B6ttingen")
-    'Sparkassen-Arena, Göttingen'
-    >>> decode_name("50 % off_beat")
-    '50 % off_beat'
-    """
-    name = _CATEGORY_URL.sub("", text.strip())
-    # Category names never contain spaces, so a name with one is plain text already.
-    if " " not in name and _ESCAPED.search(name):
-        name = unquote(name).replace("_", " ")
-    return " ".join(name.split())
 
 
 def _apply_rules(images: pd.DataFrame, params: SelectParams) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -164,7 +145,7 @@ def _build_vocabulary(
     images: pd.DataFrame, landmark_ids: npt.NDArray[np.int64], names: pd.DataFrame
 ) -> tuple[Landmark, ...]:
     given = names.dropna(subset="name")
-    known = dict(zip(given["landmark_id"], map(decode_name, given["name"]), strict=True))
+    known = dict(zip(given["landmark_id"], given["name"].str.strip(), strict=True))
     counts = pd.crosstab(images["label"], images["split"]).reindex(columns=list(LANDMARK_SPLITS), fill_value=0)
     return tuple(
         Landmark(label, int(landmark_id), known.get(landmark_id) or f"landmark {landmark_id}", *map(int, row))
@@ -186,6 +167,8 @@ def compute_hashes(prefix: str, texts: Iterable[str]) -> npt.NDArray[np.float64]
 def split_images(images: pd.DataFrame, params: SelectParams) -> tuple[npt.NDArray[np.object_], tuple[Loan, ...]]:
     """Split photos (`image_id`, `landmark_id`) by hash: test below `test_fraction`, then val, the rest is train.
 
+    Photos with a `given_split` stay in it. If no photo is given for val or for test, that split is drawn from train.
+
     A landmark without a training photo lends its photo with the lowest hash to train. That photo returns to its split
     when the landmark gets a training photo, or one with a lower hash. No other photo ever changes its split.
 
@@ -195,6 +178,8 @@ def split_images(images: pd.DataFrame, params: SelectParams) -> tuple[npt.NDArra
     hashes = compute_hashes(str(params.seed), images["image_id"])
     bounds = [params.test_fraction, params.test_fraction + params.val_fraction]
     splits = np.array([Split.TEST, Split.VAL, Split.TRAIN], dtype=object)[np.searchsorted(bounds, hashes, side="right")]
+    if "given_split" in images:
+        splits = _keep_given(images["given_split"].fillna("").to_numpy(object), splits)
     lent = _find_lent(images["landmark_id"].to_numpy(), hashes, splits == Split.TRAIN)
     rows = images.iloc[lent]
     loans = tuple(
@@ -203,6 +188,12 @@ def split_images(images: pd.DataFrame, params: SelectParams) -> tuple[npt.NDArra
     )
     splits[lent] = Split.TRAIN
     return splits, loans
+
+
+def _keep_given(given: npt.NDArray[np.object_], drawn: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """Keep the given splits, texts (n,), empty where none is given; others and missing ones are as drawn."""
+    from_train = np.isin(drawn, sorted({Split.VAL, Split.TEST} - set(given))) & (given == Split.TRAIN)
+    return np.where((given == "") | from_train, drawn, given)
 
 
 def _find_lent(
