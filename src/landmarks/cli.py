@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 REPORTS = Path("reports")
 MODELS = Path("models")
 WORK = Path(".work")
+LOOKED_AT = 300  # photos that `init` decodes
 DRIFTED = 3  # exit code; 1 is an error, and click uses 2 for wrong arguments
 _LOGGED = frozenset({"train", "evaluate", "register"})  # the stages that write to the tracking store
 VARIANTS = click.Choice(["plain", "augmented"])
@@ -393,6 +394,41 @@ def params(names: tuple[str, ...]) -> None:
         return
     write_experiment(names)
     click.echo(f"Wrote {PARAMS_PATH} for {' + '.join(names)}. Run `dvc repro` next.")
+
+
+@main.command()
+@click.argument("photos", type=click.Path(path_type=Path))
+@click.option("--name", help="Name of the experiment; by default from that of the folder.")
+@click.option("--distractors", type=FOLDER, help="A folder of photos that show no landmark, by kind in folders or not.")
+@click.option("--yes", is_flag=True, help="Replace files without asking.")
+def init(photos: Path, name: str | None, distractors: Path | None, yes: bool) -> None:
+    """Begin with your own photos: look at a folder or table, and write an experiment for it.
+
+    PHOTOS is a folder per landmark (perhaps below train/, val/ and test/), a CSV or Parquet table with a column of
+    paths and one of labels, a data set of Hugging Face as Parquet or Arrow files, or Kaggle's layout. No photo is
+    copied.
+
+    It says what it found, and writes experiments/NAME.yaml, a listing of the photos beside it, and params.yaml. Then
+    `dvc repro` does the rest. After adding photos, run it again: it renews the listing, and `dvc repro` sees them.
+
+    \b
+    landmarks init ~/photos/castles --distractors ~/photos/other && dvc repro
+    """  # noqa: D301 - click wants the character
+    from landmarks.params import DEFAULT_EXPERIMENT, EXPERIMENTS_PATH, read_params
+    from landmarks.tables.new_experiment import choose_name, write_own_experiment
+    from landmarks.tables.survey import describe, find_layout, survey
+
+    defaults = read_params(EXPERIMENTS_PATH / f"{DEFAULT_EXPERIMENT}.yaml")
+    values = find_layout(photos) | ({"distractors": str(distractors.resolve())} if distractors else {})
+    found = survey(defaults.acquire.model_copy(update=values), defaults.select, LOOKED_AT)
+    click.echo(describe(found, values))
+
+    def may_replace(path: Path) -> bool:
+        return yes or click.confirm(f"{path} has other contents. Replace it?")
+
+    for sentence in write_own_experiment(name or choose_name(photos), values, found, may_replace):
+        click.echo(sentence)
+    click.echo("Run `dvc repro` next.")
 
 
 @main.command()

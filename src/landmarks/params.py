@@ -452,6 +452,16 @@ def write_experiment(names: Sequence[str], folder: Path = EXPERIMENTS_PATH, path
     return params
 
 
+def read_experiment_values(path: Path) -> dict[str, Any]:
+    """Read the values of an experiment or a params file, neither merged nor checked.
+
+    Raises:
+        ParamsError: the file is missing or not YAML of sections.
+    """
+    values: dict[str, Any] = _read_yaml(path)
+    return values
+
+
 def flatten_params(section: Section, prefix: str) -> dict[str, Any]:
     """Flatten a section to names such as `train.epochs`, for MLflow."""
     flat: dict[str, Any] = {}

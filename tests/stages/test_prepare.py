@@ -141,6 +141,7 @@ class Selection:
         columns: dict[str, object] = {
             "image_id": pa.array(image_ids, pa.string()),
             "landmark_id": pa.array([7 * label + 3 for _, label, _ in entries], pa.int64()),
+            "path": pa.array(places.path, pa.string()),
             "offset": places.offset,
             "compressed_bytes": places.compressed_bytes,
             "method": places.method,

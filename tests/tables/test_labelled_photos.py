@@ -42,8 +42,9 @@ def read_photos(photo_set: PhotoSet) -> dict[str, bytes]:
 
 def name_photos(photo_set: PhotoSet) -> dict[str, str]:
     """The name of the landmark of each photo."""
-    names = dict(photo_set.names.itertuples(index=False))
-    return {row.image_id: names[row.landmark_id] for row in photo_set.images.itertuples()}
+    names = dict(zip(photo_set.names["landmark_id"], photo_set.names["name"], strict=True))
+    images = photo_set.images
+    return dict(zip(images["image_id"], images["landmark_id"].map(names), strict=True))
 
 
 def test_a_folder_per_landmark_is_a_photo_set(tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_folders_of_splits_above_the_landmarks_are_the_splits(tmp_path: Path, na
     put(tmp_path / "photos", *(f"{split}/{landmark}/{n}.jpg" for split in names for landmark in "ab" for n in range(2)))
     photo_set = collect_photo_set(make_params(tmp_path, source="classes", photos=str(tmp_path / "photos")))
     kinds = {"training": "train", "validation": "val", "testing": "test"}
-    found = {row.image_id: row.given_split for row in photo_set.images.itertuples()}
+    found = dict(zip(photo_set.images["image_id"], photo_set.images["given_split"], strict=True))
     assert len(found) == 4 * len(names)
     for image_id, split in found.items():
         top = image_id.split("/")[0].lower()
@@ -316,7 +317,7 @@ def test_numbers_of_labels_do_not_depend_on_each_other() -> None:
     more, _ = number_labels(pd.Series(["c", "b"], dtype="str"), {})
     assert some[0] == more[1] == str(hash_label("b"))
     assert some.isna().tolist() == [False, False, True, False]
-    assert dict(names.itertuples(index=False)) == {some[1]: "Alpha", some[0]: "b"}
+    assert dict(zip(names["landmark_id"], names["name"], strict=True)) == {some[1]: "Alpha", some[0]: "b"}
     assert number_labels(pd.Series(["1", "02"], dtype="str"), {})[0].tolist() == [
         str(hash_label(t)) for t in ("1", "02")
     ]

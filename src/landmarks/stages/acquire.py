@@ -1,5 +1,6 @@
 """acquire: read the tables and locate every photo in its source, without copying any; or draw the demo."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from landmarks.files.writing import replace_folder
 from landmarks.params import AcquireParams
 from landmarks.tables.collection import collect_photo_set, locate
 from landmarks.tables.photo_set import PhotoSet, write_photo_set
+from landmarks.tables.survey import describe_changes
+
+log = logging.getLogger(__name__)
 
 _DEMO_DISTRACTORS = f"{DISTRACTORS_ROOT}/"
 _DEMO_ATTRIBUTION = {"author": "landmarks demo", "license": "Apache-2.0", "url": "", "title": ""}
@@ -26,7 +30,15 @@ def acquire(out: Path, params: AcquireParams) -> Path:
     with replace_folder(out) as folder:
         photo_set = _draw(folder, out, params) if params.source == "demo" else collect_photo_set(params)
         write_photo_set(folder, photo_set)
+        _compare_listing(Path(params.listing), photo_set)
     return out
+
+
+def _compare_listing(path: Path, photo_set: PhotoSet) -> None:
+    """Warn if photos changed since they were listed: DVC sees changes of the listing alone."""
+    listing = path.read_text(encoding="utf-8")
+    if listing.strip() and (changes := describe_changes(listing, photo_set)):
+        log.warning("%s They are taken as they are now. Run `landmarks init` again to renew %s.", changes, path)
 
 
 def _draw(folder: Path, out: Path, params: AcquireParams) -> PhotoSet:
