@@ -14,7 +14,9 @@ from app.client import Answer, RefusedError, Service, ServiceError
 from app.previews import make_preview
 from app.tables import tabulate, write_csv
 
-KINDS = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "avif"]
+# the suffixes of landmarks.photos.walk, whose package this page does not need
+KINDS = ["jpg", "jpeg", "jpe", "jfif", "jif", "mpo", "png", "apng", "gif", "webp", "bmp", "dib", "tif", "tiff"]
+KINDS += ["heic", "heif", "hif", "avif"]
 ICON = Path(__file__).with_name("icon.svg")
 _ASKED_AT_ONCE = 4
 _CARDS_ON_A_PAGE = 10
@@ -56,7 +58,7 @@ def _pick_photos() -> list[Photo]:
         files = [taken] if taken else []
     else:
         files = st.file_uploader(
-            "Drop one photo or many", type=KINDS, accept_multiple_files=True, help="JPEG, PNG, WebP and the like"
+            "Drop one photo or many", type=KINDS, accept_multiple_files=True, help="JPEG, PNG, HEIC, WebP and the like"
         )
     return [_read_photo(file.name, file.getvalue()) for file in files]
 

@@ -3,7 +3,10 @@
 import base64
 import io
 
+from pi_heif import register_heif_opener
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+register_heif_opener()
 
 _SIDE = 720
 _MOST_PIXELS = 50_000_000

@@ -31,6 +31,25 @@ _STRIP_PIXELS = 1_000_000
 # fast for the formats that cannot be decoded at a reduced scale.
 _REDUCING_GAP = 2.0
 
+
+def _open_heic(stream: io.BytesIO) -> Image.Image:
+    from pi_heif.as_plugin import HeifImageFile  # not at the top, as the next two: most processes do without
+
+    return HeifImageFile(stream)
+
+
+def _open_avif(stream: io.BytesIO) -> Image.Image:
+    from PIL.AvifImagePlugin import AvifImageFile
+
+    return AvifImageFile(stream)
+
+
+def _open_tiff(stream: io.BytesIO) -> Image.Image:
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    return TiffImageFile(stream)
+
+
 # Opened by class: `Image.open` checks `Image.MAX_IMAGE_PIXELS`, a global that other code in the process may change.
 _DECODERS: dict[Kind, Callable[[Any], Image.Image]] = {
     "JPEG": JpegImageFile,
@@ -38,7 +57,12 @@ _DECODERS: dict[Kind, Callable[[Any], Image.Image]] = {
     "GIF": GifImageFile,
     "WebP": WebPImageFile,
     "BMP": BmpImageFile,
+    "HEIC": _open_heic,
+    "AVIF": _open_avif,
+    "TIFF": _open_tiff,
 }
+_TURNING = frozenset(("HEIC", "AVIF", "TIFF"))  # whose decoders may exchange width and height, or crop
+_ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -55,8 +79,9 @@ _PREMULTIPLIED = {"RGBA": "RGBa", "LA": "La"}
 def decode_image(data: bytes, target: ImageFormat) -> Pixels:
     """Decode a photo and resize it to the square of `target`, through `COMMON_SIZE` where that is larger.
 
-    Supports JPEG, PNG, GIF, WebP and BMP; of an animation, the first frame. Applies the EXIF orientation, composites
-    transparency over white, keeps the upper 8 bits of 16-bit channels, and ignores colour profiles, also for CMYK.
+    Supports JPEG, PNG, HEIC, AVIF, WebP, TIFF, GIF and BMP; of several pictures, the first. Applies the EXIF
+    orientation, composites transparency over white, keeps the upper 8 bits of 16-bit channels, and ignores colour
+    profiles, also for CMYK.
     Thread-safe.
 
     Returns:
@@ -96,20 +121,42 @@ def _check_size(photo: PhotoFile, max_pixels: int) -> None:
 def _decode(photo: PhotoFile, target: ImageFormat) -> Pixels:
     size = max(target.image_size, COMMON_SIZE)
     with _DECODERS[photo.kind](io.BytesIO(photo.data)) as image:
-        if image.size != (photo.width, photo.height):
-            # The limits were checked on the header's size, so a decoder that sees another one has bypassed them.
-            raise ValueError("the decoder found a different size than the header")
+        # The limits were checked on the header's size, so a decoder that sees another one has bypassed them.
+        _check_decoded(image, photo)
         image.draft(None, (size * _OVERSAMPLING, size * _OVERSAMPLING))
         image.load()
-        if image.width * image.height > _LARGE_PIXELS:
-            small, box = _shrink(image, target, size)
-        else:
-            small, box = _convert_mode(image), _find_box(*image.size, target)
+        if photo.kind in _TURNING:
+            _check_decoded(image, photo)
+        # of AVIF, from the boxes that say how to turn it
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1) if photo.kind == "AVIF" else photo.orientation
+        return fit_image(image, target, orientation)
+
+
+def _check_decoded(image: Image.Image, photo: PhotoFile) -> None:
+    is_larger = image.width * image.height > photo.width * photo.height
+    if is_larger or (photo.kind not in _TURNING and image.size != (photo.width, photo.height)):
+        raise ValueError("the decoder found a different size than the header")
+
+
+def fit_image(image: Image.Image, target: ImageFormat, orientation: int = 1) -> Pixels:
+    """Resize a loaded photo to the square of `target`, as `decode_image` does.
+
+    Args:
+        image: of any mode.
+        target: its `max_pixels` is not looked at.
+        orientation: as in Exif; unknown values count as upright.
+    """
+    size = max(target.image_size, COMMON_SIZE)
+    if image.width * image.height > _LARGE_PIXELS:
+        small, box = _shrink(image, target, size)
+    else:
+        small, box = _convert_mode(image), _find_box(*image.size, target)
     small = _composite_over_white(small.resize((size, size), Image.Resampling.BICUBIC, box, _REDUCING_GAP))
     if size != target.image_size:
         small = small.resize((target.image_size, target.image_size), Image.Resampling.BICUBIC)
     # Rotate the small square rather than the photo: same result, less work.
-    return np.asarray(small.transpose(_ORIENTATIONS[photo.orientation]) if photo.orientation != 1 else small)
+    turn = _ORIENTATIONS.get(orientation)
+    return np.asarray(small if turn is None else small.transpose(turn))
 
 
 def _find_box(width: int, height: int, target: ImageFormat) -> Box:

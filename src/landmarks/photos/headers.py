@@ -8,8 +8,9 @@ The work is bounded: a photo of too many blocks (JPEG segments, PNG and WebP chu
 searched is searched in a time that depends on its length alone.
 
 References:
-    ITU-T T.81 (JPEG), annex B; W3C, "Portable Network Graphics (PNG) Specification (Third Edition)"; CompuServe,
-    "Graphics Interchange Format, Version 89a"; Google, "WebP Container Specification".
+    See `containers` for HEIC, AVIF and TIFF. ITU-T T.81 (JPEG), annex B; W3C, "Portable Network Graphics (PNG)
+    Specification (Third Edition)"; CompuServe, "Graphics Interchange Format, Version 89a"; Google, "WebP Container
+    Specification".
 """
 
 import struct
@@ -21,9 +22,10 @@ from typing import Literal
 import numpy as np
 
 from landmarks.errors import ImageError
+from landmarks.photos.containers import is_avif, measure_heif, measure_tiff
 from landmarks.photos.orientation import EXIF_PREFIX, MAX_EXIF_BLOCKS, XMP_PREFIX, choose_orientation
 
-Kind = Literal["JPEG", "PNG", "GIF", "WebP", "BMP"]
+Kind = Literal["JPEG", "PNG", "GIF", "WebP", "BMP", "HEIC", "AVIF", "TIFF"]
 
 HEAD_BYTES = 32  # how much of a file `identify` needs
 
@@ -35,6 +37,8 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _JPEG_SCAN, _JPEG_END, _JPEG_APP1 = 0xDA, 0xD9, 0xE1
 _WEBP_DECODER_BYTES = 16  # per pixel, four RGBA buffers: two frames of the decoder, a copy and its source
+_HEIF_DECODER_BYTES = 8  # per pixel: planes of up to 16 bits, and a copy
+_TIFF_DECODER_BYTES = 4  # per pixel: a copy where the photo is turned
 _MAX_JPEG_SCANS = 200  # encoders write about 10; a crafted file with thousands takes minutes to decode
 _MAX_JPEG_SCAN_BLOCKS = 1024  # scans, and the tables between them
 _PNG_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
@@ -56,10 +60,10 @@ class PhotoFile:
 
     Attributes:
         kind: the file format.
-        width: in pixels, from the header.
-        height: in pixels, from the header.
+        width: in pixels, from the header; of HEIC and AVIF, of the largest picture in the file.
+        height: likewise.
         data: the file, stripped to what the decoder needs.
-        orientation: as in Exif, 1 to 8.
+        orientation: as in Exif, 1 to 8; 1 where the decoder turns the photo itself (HEIC, AVIF, TIFF).
         decoder_bytes: working memory of the decoder per pixel, not counting the decoded photo.
     """
 
@@ -105,7 +109,7 @@ def _describe_unknown(data: bytes, kind: str | None) -> str:
         return "The photo is empty: it has 0 bytes."
     if kind:
         return f"The photo is in the {kind} format, which is not supported. Convert it to JPEG or PNG."
-    return "The bytes are not a photo of a supported format. Use JPEG, PNG, GIF, WebP or BMP."
+    return "The bytes are not a photo of a supported format. Use JPEG, PNG, HEIC, AVIF, WebP, TIFF, GIF or BMP."
 
 
 def _allow_blocks(most: int) -> Iterator[int]:
@@ -303,6 +307,21 @@ def _read_bmp(data: bytes) -> PhotoFile:
     return PhotoFile("BMP", width, abs(height), data)  # a negative height means rows from top to bottom
 
 
+def _read_heif(data: bytes) -> PhotoFile:
+    kind: Kind = "AVIF" if is_avif(data) else "HEIC"
+    try:
+        return PhotoFile(kind, *measure_heif(data), data, 1, _HEIF_DECODER_BYTES)
+    except ValueError as error:
+        raise ImageError(f"The {kind} photo cannot be read: {error}. Save it as a JPEG.") from None
+
+
+def _read_tiff(data: bytes) -> PhotoFile:
+    try:
+        return PhotoFile("TIFF", *measure_tiff(data), data, 1, _TIFF_DECODER_BYTES)
+    except ValueError as error:
+        raise ImageError(f"The TIFF photo cannot be read: {error}. Save it as a JPEG.") from None
+
+
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -322,4 +341,7 @@ _READERS: dict[str | None, Callable[[bytes], PhotoFile]] = {
     "GIF": _read_gif,
     "WebP": _read_webp,
     "BMP": _read_bmp,
+    "HEIC": _read_heif,
+    "AVIF": _read_heif,
+    "TIFF": _read_tiff,
 }

@@ -19,11 +19,12 @@ from landmarks.errors import ImageError
 from landmarks.photos.headers import HEAD_BYTES, identify
 
 MAX_PHOTO_BYTES = 256 << 20  # far above any photo; protects against zip bombs and stray files
-# Also of formats that cannot be decoded: the error of each such photo says what to do.
-PHOTO_SUFFIXES = (
+DECODED_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib"),
-    *(".tif", ".tiff", ".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2"),
+    *(".tif", ".tiff", ".heic", ".heif", ".hif", ".avif"),
 )
+# Also of formats that cannot be decoded: the error of each such photo says what to do.
+PHOTO_SUFFIXES = (*DECODED_SUFFIXES, ".jxl", ".jp2")
 # in lower case; names that begin with a dot are hidden everywhere
 _SYSTEM_NAMES = frozenset(
     (

@@ -76,7 +76,7 @@ def describe_request(field: PhotoField, limits: ServiceParams) -> dict[str, Any]
     """Describe a request as OpenAPI: its bodies, and `k` as a parameter, since a raw photo has no place for it."""
     photo = {
         "type": "string",
-        "description": f"A photo of at most {limits.max_pixels} pixels: JPEG, PNG, GIF, WebP or BMP.",
+        "description": f"A photo of at most {limits.max_pixels} pixels: JPEG, PNG, HEIC, AVIF, WebP, TIFF, GIF or BMP.",
     }
     binary = {**photo, "format": "binary"}
     example = {field.name: _EXAMPLE_PHOTO if field.most == 1 else [_EXAMPLE_PHOTO]}

@@ -56,9 +56,7 @@ def write_own_experiment(
         ParamsError: the name cannot be used, or a file must not be replaced.
     """
     if not _NAME.fullmatch(name):
-        raise ParamsError(
-            f"{name!r} cannot be the name of an experiment: use lower-case letters, digits and underscores."
-        )
+        raise ParamsError(f"{name!r:.80} cannot be a name: use lower-case letters, digits and underscores.")
     if bad := [value for value in values.values() if "$" in value]:
         raise DataError(f"{bad[0]} has a $, which experiments take for an environment variable. Rename it.")
     path, listing = EXPERIMENTS_PATH / f"{name}.yaml", EXPERIMENTS_PATH / f"{name}.csv"
@@ -70,7 +68,7 @@ def write_own_experiment(
         lost.append(PARAMS_PATH)
     for file in lost:
         if not may_replace(file):
-            raise ParamsError(f"{file} was left as it is, and nothing was written. Save it under another name first.")
+            raise ParamsError(f"{file} has other contents, and nothing was written. Save it elsewhere, or add --yes.")
     write_text(listing, list_photos(found.photo_set))
     done = [f"Wrote {listing}, which tells DVC when photos change; run `landmarks init` again after adding some."]
     if kept:
@@ -111,7 +109,7 @@ def _is_written(path: Path) -> bool:
 def _compose(name: str, acquire: Mapping[str, str]) -> str:
     lines = "".join(f"  {key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in acquire.items())
     return (
-        f"# Photos as {LAYOUTS[acquire['source']]}, written by `landmarks init`. Values of photos.yaml and default.yaml\n"
-        "# can be overridden here.\n\n"
+        f"# Photos as {LAYOUTS[acquire['source']]}, written by `landmarks init`. Values of photos.yaml and\n"
+        "# default.yaml can be overridden here.\n\n"
         f"base: photos\n\nacquire:\n{lines}\nregister:\n  model_name: {name}\n\ntracking:\n  experiment: {name}\n"
     )

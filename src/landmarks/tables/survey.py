@@ -133,28 +133,24 @@ def _describe(found: Survey, layout: str, place: str) -> Iterator[str]:
     shown = ", ".join(f"{count:,} {split}" for split, count in totals.items())
     yield f"Splits{' (given)' if 'given_split' in images else ''}: {shown}."
     if missing := images.loc[images["compressed_bytes"] < 0, "image_id"].astype(str).tolist():
-        yield (
-            f"Missing: {len(missing):,} photos, such as {', '.join(missing[:_SHOWN])}. `validate` will refuse them: remove "
-            "their rows, or add the files."
-        )
+        shown = ", ".join(missing[:_SHOWN])
+        yield f"Missing: {len(missing):,} photos, such as {shown}. Add them, or remove their rows."
     if found.unreadable:
         shown = "; ".join(f"{image_id}: {error}" for image_id, error in found.unreadable[:_SHOWN])
         yield f"Unreadable: {len(found.unreadable):,} of {found.looked_at:,} photos looked at, such as {shown}"
     else:
         yield f"All of {found.looked_at:,} photos looked at can be read."
-    small = [one for one in found.landmarks if not (one.val and one.test)]
-    if small:
-        shown = ", ".join(f"{one.name} ({one.train + one.val + one.test})" for one in small[:_SHOWN])
+    if unmeasured := [one for one in found.landmarks if not (one.val and one.test)]:
+        shown = ", ".join(f"{one.name} ({one.train + one.val + one.test})" for one in unmeasured[:_SHOWN])
         yield (
-            f"Too small: {len(small):,} landmarks have no photo in val or in test, such as {shown}. They are learnt, but "
-            "not measured; select.min_images leaves them out."
+            f"Too small for all splits: {len(unmeasured):,} landmarks have no photo in val or test, such as {shown}. "
+            "They are learnt all the same; more photos, or larger fractions in `select`, measure them too."
         )
     for split, count in totals.items():
         if split != Split.TRAIN and not count:
             yield f"No photo is in {split}: add photos, or raise select.{split}_fraction. Training needs both."
     if len(distractors):
-        kinds = distractors["category"].nunique()
-        yield f"Distractors (photos of no landmark): {len(distractors):,} of {kinds:,} kinds."
+        yield f"Distractors (photos of no landmark): {len(distractors):,}."
     else:
         yield (
             'No distractors (photos of no landmark): every photo will get a name, as nothing teaches when to say "no '
