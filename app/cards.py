@@ -33,6 +33,8 @@ STYLE = """<style>
 .lm-bar.lm-best .lm-fill { background: var(--accent); }
 .lm-bar.lm-best > div:first-child { font-weight: 600; }
 .lm-none .lm-fill { background: color-mix(in srgb, currentColor 35%, transparent); }
+.lm-guesses { margin: 0 0 .6rem; padding-left: 1.3rem; font-size: .92rem; }
+.lm-guesses li { overflow-wrap: anywhere; margin: .15rem 0; padding: 0; font-size: .92rem; }
 .lm-evidence { margin-bottom: 1rem; }
 .lm-none .lm-evidence .lm-fill { background: var(--amber); }
 .stMainBlockContainer h1 { font-size: clamp(1.7rem, 5vw, 2.3rem); }
@@ -49,7 +51,7 @@ STYLE = """<style>
 
 
 def draw_card(file_name: str, preview: str | None, answer: Answer) -> str:
-    """Draw a photo with its predictions, their scores, and the most similar photos."""
+    """Draw a photo with its predictions, the confidence of the first, and the most similar photos."""
     shown = _draw_known(answer) if answer.is_landmark else _draw_none(answer)
     return (
         f'<article class="lm lm-card"><div class="lm-top"><div>{_draw_photo(file_name, preview)}</div>'
@@ -85,16 +87,16 @@ def _draw_known(answer: Answer) -> str:
     more = f'<a href="{escape(link)}" target="_blank" rel="noopener">Photos on Wikimedia Commons</a>' if link else ""
     return (
         f"<div><h3>{escape(read_name(best.name, best.landmark_id))}</h3>"
-        f'<p class="lm-more">{more}</p>{_draw_predictions(answer.predictions, answer.is_landmark)}</div>'
+        f'<p class="lm-more">{more}</p>{_draw_confidence(answer)}{_draw_others(answer.predictions[1:])}</div>'
     )
 
 
 def _draw_none(answer: Answer) -> str:
+    guesses = _draw_list("The closest guesses, none of them good enough", answer.predictions)
     return (
         '<div class="lm-none"><h3>No landmark</h3>'
         '<p class="lm-more">This photo shows none of the landmarks the model knows.</p>'
-        f'{_draw_evidence(answer)}<p class="lm-label">The closest guesses, none of them good enough</p>'
-        f"{_draw_predictions(answer.predictions, answer.is_landmark)}</div>"
+        f"{_draw_evidence(answer)}{guesses}</div>"
     )
 
 
@@ -108,13 +110,20 @@ def _draw_evidence(answer: Answer) -> str:
     return f'<div class="lm-evidence">{bar}</div>'
 
 
-def _draw_predictions(predictions: tuple[Prediction, ...], is_landmark: bool) -> str:
-    return "".join(
-        _draw_bar(
-            read_name(item.name, item.landmark_id), item.score, f"{item.score:.1%}", best=is_landmark and place == 0
-        )
-        for place, item in enumerate(predictions)
-    )
+def _draw_confidence(answer: Answer) -> str:
+    """Draw how likely it is that the first name is right; services of earlier versions do not say."""
+    if answer.confidence is None:
+        return ""
+    return _draw_bar("Chance that this name is right", answer.confidence, f"{answer.confidence:.0%}", best=True)
+
+
+def _draw_others(predictions: tuple[Prediction, ...]) -> str:
+    return _draw_list("If it is not, the next guesses", predictions) if predictions else ""
+
+
+def _draw_list(label: str, predictions: tuple[Prediction, ...]) -> str:
+    items = "".join(f"<li>{escape(read_name(item.name, item.landmark_id))}</li>" for item in predictions)
+    return f'<p class="lm-label">{label}</p><ol class="lm-guesses">{items}</ol>'
 
 
 def _draw_bar(label: str, part: float, numbers: str, mark: str = "", best: bool = False) -> str:

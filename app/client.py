@@ -59,12 +59,16 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer for a photo. The service compares `landmark_score` with `threshold`, the operating point."""
+    """The answer for a photo. The service compares `landmark_score` with `threshold`, the operating point.
+
+    `confidence` is the chance that the first prediction is right. Services of earlier versions send neither score.
+    """
 
     predictions: tuple[Prediction, ...]
     is_landmark: bool
     threshold: float
     landmark_score: float | None
+    confidence: float | None
     neighbours: tuple[Neighbour, ...]
 
 
@@ -119,7 +123,10 @@ class Service:
                 tuple(_read_prediction(item) for item in (best, *others)),
                 bool(recognition["is_landmark"]),
                 float(recognition["threshold"]),
-                None if recognition.get("landmark_score") is None else float(recognition["landmark_score"]),
+                *(
+                    None if recognition.get(name) is None else float(recognition[name])
+                    for name in ("landmark_score", "confidence")
+                ),
                 tuple(self._read_neighbour(item) for item in found["neighbours"]),
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -146,13 +146,13 @@ def _show_table(results: Sequence[tuple[Photo, Answer | str]], facts: Mapping[st
             {
                 "Photo": row["file"],
                 "Landmark": row["answer"] or "",
-                "Score": round(row["score"], 3) if row["is_landmark"] else None,
+                "Confidence": row["confidence"] if row["is_landmark"] else None,
             }
             | ({"Problem": row["error"] or ""} if has_errors else {})
             for row in rows
         ],
         hide_index=True,
-        column_config={"Score": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent")},
+        column_config={"Confidence": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent")},
     )
     table = write_csv(rows)
     st.download_button(

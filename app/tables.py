@@ -14,7 +14,7 @@ COLUMNS = (
     "is_landmark",
     "landmark_id",
     "name",
-    "score",
+    "confidence",
     "landmark_score",
     "threshold",
     "error",
@@ -26,7 +26,7 @@ _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def tabulate(results: Sequence[tuple[str, Answer | str]], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Build one row per photo: the answer with the most likely landmark and its scores, or the error.
+    """Build one row per photo: the answer with the most likely landmark and its confidence, or the error.
 
     Args:
         results: file name, and the answer or the error message.
@@ -58,7 +58,7 @@ def _tabulate_one(file_name: str, result: Answer | str) -> dict[str, Any]:
         "is_landmark": result.is_landmark,
         "landmark_id": best.landmark_id,
         "name": name,
-        "score": round(best.score, 4),
+        "confidence": None if result.confidence is None else round(result.confidence, 4),
         "landmark_score": None if result.landmark_score is None else round(result.landmark_score, 4),
         "threshold": round(result.threshold, 4),
     }

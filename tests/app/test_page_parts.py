@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,7 +73,7 @@ def connect() -> Iterator[Callable[..., Service]]:
 def test_keys_that_an_older_service_lacks_are_none(address: str, connect: Callable[..., Service]) -> None:
     answer = connect(address).ask(b"photo")
     neighbour = Neighbour("Red_Tower", 7, 0.8, "a1", None, None, None, None)
-    assert answer == Answer((Prediction(7, "Red_Tower", 0.9),), True, 0.5, None, (neighbour,))
+    assert answer == Answer((Prediction(7, "Red_Tower", 0.9),), True, 0.5, None, None, (neighbour,))
 
 
 def test_the_key_goes_with_every_request(address: str, connect: Callable[..., Service]) -> None:
@@ -165,14 +166,25 @@ def test_the_model_says_of_itself_what_it_can(address: str, connect: Callable[..
 def test_texts_from_outside_stay_texts() -> None:
     bad = "<img src=x onerror=alert(1)>\"'"
     neighbour = Neighbour(bad, 7, 0.8, bad, bad, bad, "javascript:alert(1)", None)
-    answer = Answer((Prediction(7, bad, 0.9),), True, 0.5, None, (neighbour,))
+    answer = Answer((Prediction(7, bad, 0.9),), True, 0.5, None, None, (neighbour,))
     card = draw_card(bad, None, answer) + draw_footer({"name": bad, "version": bad, "alias": bad, "created": bad})
     assert "<img" not in card
     assert "javascript:" not in card
 
 
+def test_the_confidence_is_the_only_percentage_of_a_name() -> None:
+    guesses = tuple(Prediction(number, f"Guess {number}", 0.9 / (number + 1)) for number in range(3))
+    known = draw_card("a.jpg", None, Answer(guesses, True, 0.5, 0.8, 0.614, ()))
+    assert "Chance that this name is right" in known
+    assert re.findall(r"\d+(?:\.\d+)?%</span>", known) == ["61%</span>"]
+    assert known.index("Guess 1") < known.index("Guess 2")
+    unknown = draw_card("a.jpg", None, Answer(guesses, False, 0.5, 0.25, 0.614, ()))
+    assert not re.findall(r"\d%</span>", unknown)
+    assert "0.25 of 0.50 needed" in unknown
+
+
 def test_the_table_as_a_file() -> None:
-    none = Answer((Prediction(7, "Red_Tower", 0.61234), Prediction(8, "", 0.1)), False, 0.5, 0.25, ())
+    none = Answer((Prediction(7, "Red_Tower", 0.61234), Prediction(8, "", 0.1)), False, 0.5, 0.25, 0.125, ())
     rows = tabulate([("=a.jpg", none), ("b.jpg", "The photo cannot be read.")], {"name": "landmarks", "version": "3"})
     text = write_csv(rows).decode("utf-8-sig")
     first, second = csv.DictReader(io.StringIO(text))
@@ -182,7 +194,7 @@ def test_the_table_as_a_file() -> None:
         "is_landmark": "False",
         "landmark_id": "7",
         "name": "Red Tower",
-        "score": "0.6123",
+        "confidence": "0.125",
         "landmark_score": "0.25",
         "threshold": "0.5",
         "error": "",

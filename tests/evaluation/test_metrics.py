@@ -15,6 +15,7 @@ from landmarks.evaluation.metrics import (
     compute_negative_log_likelihood,
     compute_ranks,
     compute_reliability,
+    simulate_calibration_error,
 )
 from landmarks.export.calibration import OperatingPoint, choose_operating_point
 
@@ -153,6 +154,29 @@ def test_perfectly_calibrated_answers_have_no_error() -> None:
     confidences = np.repeat([0.25, 0.75], 4)
     correct = np.array([True, False, False, False, True, True, True, False])
     assert compute_reliability(confidences, correct, 10).error == 0
+
+
+@given(ANSWERS, st.integers(2, 15), st.integers(0, 9))
+def test_a_weight_of_two_counts_like_two_photos(answers: list[tuple[float, bool]], bins: int, seed: int) -> None:
+    confidences, correct = np.array([score for score, _ in answers]), np.array([right for _, right in answers])
+    weights = np.random.default_rng(seed).integers(1, 4, len(answers))
+    weighted = compute_reliability(confidences, correct, bins, weights.astype(float))
+    repeated = compute_reliability(np.repeat(confidences, weights), np.repeat(correct, weights), bins)
+    assert weighted.error == pytest.approx(repeated.error, abs=1e-12)
+
+
+def test_a_calibrated_model_falls_into_its_simulated_range_and_another_does_not() -> None:
+    random = np.random.default_rng(0)
+    confidences = random.random(400)
+    low, high = simulate_calibration_error(confidences, 10, 500, seed=1)
+    assert 0 < low < high < 0.1
+    inside = [
+        low <= compute_reliability(confidences, random.random(400) < confidences, 10).error <= high for _ in range(300)
+    ]
+    assert 0.9 < np.mean(inside) < 0.99
+    overconfident = compute_reliability(confidences, random.random(400) < confidences**2, 10).error
+    assert overconfident > high
+    assert simulate_calibration_error(confidences, 10, 500, seed=1) == (low, high)
 
 
 @given(st.data(), st.integers(1, 6), st.integers(1, 20))

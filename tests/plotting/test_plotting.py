@@ -86,7 +86,8 @@ def test_reliability_with_one_filled_bin(tmp_path: Path) -> None:
             "accuracy": [np.nan, np.nan, 1.0, np.nan, np.nan],
         }
     )
-    picture = read_picture(draw_reliability(tmp_path / "reliability.png", bins, 0.5))
+    metrics = {"ece": 0.5, "ece_if_calibrated_low": 0.01, "ece_if_calibrated_high": 0.3, "softmax_ece": 0.6}
+    picture = read_picture(draw_reliability(tmp_path / "reliability.png", bins, metrics))
     bar = (picture == (0x44, 0x77, 0xAA)).all(axis=2)
     columns = np.flatnonzero(bar.sum(axis=0) > picture.shape[0] * 0.3)
     assert 0.10 < len(columns) / picture.shape[1] < 0.20
@@ -99,7 +100,7 @@ def test_a_gallery_frames_each_photo_by_correctness(tmp_path: Path, count: int) 
         {
             "predicted": [HARD_NAMES[number % 8] for number in range(count)],
             "actual": [HARD_NAMES[number % 8 if number % 2 else 7] for number in range(count)],
-            "score": np.linspace(0, 1, count),
+            "confidence": np.linspace(0, 1, count),
         }
     )
     picture = read_picture(draw_gallery(tmp_path / "gallery.png", "Title with $", photos, answers))

@@ -19,13 +19,13 @@ class ReliabilityBins:
 
     Attributes:
         edges: float64 (bins + 1,), from 0 to 1; bin i holds confidences above edge i, up to and including edge i + 1.
-        photos: int64 (bins,).
+        photos: float64 (bins,), their number, or the sum of their weights.
         confidence: float64 (bins,), mean confidence; NaN in empty bins.
         accuracy: float64 (bins,), fraction of correct answers; NaN in empty bins.
     """
 
     edges: npt.NDArray[np.float64]
-    photos: npt.NDArray[np.int64]
+    photos: npt.NDArray[np.float64]
     confidence: npt.NDArray[np.float64]
     accuracy: npt.NDArray[np.float64]
 
@@ -107,13 +107,16 @@ def compute_negative_log_likelihood(probabilities: Floats, labels: Ints) -> floa
     return float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean())
 
 
-def compute_reliability(confidences: Floats, correct: Bools, bins: int) -> ReliabilityBins:
+def compute_reliability(
+    confidences: Floats, correct: Bools, bins: int, weights: Floats | None = None
+) -> ReliabilityBins:
     """Compare confidence with accuracy in bins of confidence.
 
     Args:
         confidences: float (n,), between 0 and 1.
         correct: bool (n,).
         bins: number of bins, of equal width.
+        weights: float (n,); 1 for each photo if None.
 
     >>> round(compute_reliability(np.array([0.9, 0.9, 0.4]), np.array([True, False, False]), 2).error, 6)
     0.4
@@ -121,10 +124,41 @@ def compute_reliability(confidences: Floats, correct: Bools, bins: int) -> Relia
     # not linspace, whose inner edges differ from i / bins in the last digit
     edges = np.arange(bins + 1) / bins
     own_bin = np.searchsorted(edges[1:-1], confidences, side="left")
-    photos = np.bincount(own_bin, minlength=bins)
-    sums = (np.bincount(own_bin, weights=values, minlength=bins) for values in (confidences, correct))
+    own = np.ones(len(confidences)) if weights is None else weights
+    photos = np.bincount(own_bin, weights=own, minlength=bins)
+    sums = (np.bincount(own_bin, weights=own * values, minlength=bins) for values in (confidences, correct))
     confidence, accuracy = (np.divide(total, photos, np.full(bins, np.nan), where=photos > 0) for total in sums)
     return ReliabilityBins(edges, photos, confidence, accuracy)
+
+
+def simulate_calibration_error(
+    confidences: Floats, bins: int, samples: int, seed: int, weights: Floats | None = None
+) -> tuple[float, float]:
+    """Compute the range of the calibration error of a perfectly calibrated model with these confidences.
+
+    Of finitely many photos even its error is above zero: each answer is drawn correct with its confidence as the
+    probability, and the error is measured, again and again.
+
+    Args:
+        confidences: float (n,), between 0 and 1.
+        bins: as for `compute_reliability`.
+        samples: how often it is drawn.
+        seed: of the draws.
+        weights: as for `compute_reliability`.
+
+    Returns:
+        The ends of the interval that has 95 % of the errors.
+
+    References:
+        Vaicenavicius et al., "Evaluating Model Calibration in Classification", 2019, section 4 (resampling).
+    """
+    generator = np.random.default_rng(seed)
+    errors = [
+        compute_reliability(confidences, generator.random(len(confidences)) < confidences, bins, weights).error
+        for _ in range(samples)
+    ]
+    low, high = np.percentile(errors, (2.5, 97.5))
+    return float(low), float(high)
 
 
 def compute_auroc(positives: Floats, negatives: Floats) -> float:

@@ -13,22 +13,25 @@ import numpy.typing as npt
 import pandas as pd
 
 from landmarks.evaluation.gap import compute_gap
-from landmarks.evaluation.metrics import Bools, Floats, compute_auroc, compute_fpr_at_tpr
+from landmarks.evaluation.metrics import Bools, Floats, compute_auroc, compute_fpr_at_tpr, compute_reliability
 from landmarks.evaluation.predictions import Predictions
 
 
-def measure_ood(test: Predictions, distractors: Predictions, threshold: float) -> dict[str, float]:
-    """Compute GAP with and without distractors, AUROC, FPR at 95 % TPR, and the metrics at the operating point.
+def measure_ood(test: Predictions, distractors: Predictions, threshold: float, bins: int) -> dict[str, float]:
+    """Compute GAP and calibration error with distractors, AUROC, FPR at 95 % TPR, and what the threshold leaves.
 
     Args:
         test: landmark photos.
         distractors: distractors; without any, metrics that need them are absent.
         threshold: the operating point, calibrated on val.
+        bins: of confidence, for the calibration error.
     """
     mixture, photos = _mix(test, distractors), len(test.labels)
     metrics = {"gap_without_distractors": compute_gap(test.confidences, test.correct, photos, test.image_ids)}
     if not mixture.is_landmark.all():
         metrics["gap"] = compute_gap(mixture.confidences, mixture.correct, photos, mixture.image_ids, mixture.weights)
+        bins_of_both = compute_reliability(mixture.confidences, mixture.correct, bins, mixture.weights)
+        metrics["ece_with_distractors"] = bins_of_both.error
     metrics |= _measure_operating_point(mixture, threshold)
     if len(distractors.labels):
         metrics |= {

@@ -15,6 +15,7 @@ from landmarks.evaluation.metrics import (
     compute_negative_log_likelihood,
     compute_ranks,
     compute_reliability,
+    simulate_calibration_error,
 )
 from landmarks.evaluation.ood import measure_ood, tabulate_precision
 from landmarks.evaluation.predictions import Predictions
@@ -36,7 +37,7 @@ class Evaluation:
         per_landmark: one row per label: `photos`, `recall`, `precision`, `most_frequent_wrong_answer`, ….
         confusions: `actual`, `predicted`, `photos`; the most frequent first.
         predictions: one row per test photo.
-        reliability: one row per bin of confidence.
+        reliability: one row per bin of the confidence that users see.
     """
 
     metrics: dict[str, float]
@@ -70,12 +71,17 @@ def evaluate(
     """
     _check(test)
     _check(distractors, may_be_empty=True)
-    reliability = compute_reliability(test.probabilities.max(axis=1), test.correct, params.calibration_bins)
+    bins = params.calibration_bins
+    reliability = compute_reliability(test.confidences, test.correct, bins)
+    low, high = simulate_calibration_error(test.confidences, bins, params.bootstrap_samples, params.seed)
     metrics = {
         **_measure_accuracy(test, near_duplicates, params),
         "ece": reliability.error,
+        "ece_if_calibrated_low": low,
+        "ece_if_calibrated_high": high,
+        "softmax_ece": compute_reliability(test.probabilities.max(axis=1), test.correct, bins).error,
         "nll": compute_negative_log_likelihood(test.probabilities, test.labels),
-        **measure_ood(test, distractors, threshold),
+        **measure_ood(test, distractors, threshold, bins),
         "test_photos": float(len(test.labels)),
         "test_distractors": float(len(distractors.labels)),
     }

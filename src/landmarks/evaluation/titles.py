@@ -16,7 +16,10 @@ TITLES = {
     "top5": MetricTitle("Top-5 accuracy", "top-5"),
     "macro_recall": MetricTitle("Macro recall (mean over landmarks)", "macro recall"),
     "top1_without_near_duplicates": MetricTitle("Top-1 accuracy without near-duplicates of training photos"),
-    "ece": MetricTitle("Expected calibration error (ECE)", "calibration error"),
+    "ece": MetricTitle("Expected calibration error (ECE) of the confidence", "calibration error"),
+    "ece_if_calibrated_low": MetricTitle("ECE of a perfectly calibrated model on as many photos, 95 % range, from"),
+    "ece_if_calibrated_high": MetricTitle("ECE of a perfectly calibrated model on as many photos, 95 % range, to"),
+    "softmax_ece": MetricTitle("ECE of the softmax probability"),
     "auroc": MetricTitle("AUROC, landmark photos against distractors (non-landmark photos)", "OOD detection, AUROC"),
     "shortcut_baseline_auroc": MetricTitle(
         "AUROC of the shortcut baseline: a linear model on file size, sharpness, colour and 6 x 6 pixels",

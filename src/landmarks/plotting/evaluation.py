@@ -1,6 +1,6 @@
 """Charts of an evaluation: confusion matrix, reliability diagram and galleries of predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,13 +70,13 @@ def draw_confusion_matrix(path: Path, actual: Ints, predicted: Ints, names: Sequ
 
 
 @default_style()
-def draw_reliability(path: Path, bins: pd.DataFrame, calibration_error: float) -> Path:
+def draw_reliability(path: Path, bins: pd.DataFrame, metrics: Mapping[str, float]) -> Path:
     """Draw a reliability diagram, with the number of test photos per confidence bin below.
 
     Args:
         path: the PNG to write.
         bins: `Evaluation.reliability`: `confidence_above`, `confidence_to`, `photos`, `confidence`, `accuracy`.
-        calibration_error: the expected calibration error.
+        metrics: `ece`, `ece_if_calibrated_low`, `ece_if_calibrated_high` and `softmax_ece`.
     """
     figure = Figure(figsize=(5.4, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -96,7 +96,12 @@ def draw_reliability(path: Path, bins: pd.DataFrame, calibration_error: float) -
     )
     upper.plot([0, 1], [0, 1], color=RED, linestyle="--", label="perfectly calibrated")
     upper.set(ylabel="accuracy", ylim=(0, 1), xlim=(0, 1))
-    upper.set_title(f"Reliability: expected calibration error {calibration_error:.3f}", fontsize=11)
+    low, high = metrics["ece_if_calibrated_low"], metrics["ece_if_calibrated_high"]
+    upper.set_title(
+        f"Reliability of the confidence: expected calibration error {metrics['ece']:.3f}\n"
+        f"perfectly calibrated: {low:.3f} to {high:.3f}; softmax: {metrics['softmax_ece']:.3f}",
+        fontsize=10,
+    )
     upper.legend(frameon=False, fontsize=8, loc="upper left")
     lower.bar(left, bins["photos"], width, align="edge", color=GREY, edgecolor="white")
     lower.set(xlabel="confidence of the prediction", ylabel="test photos")
@@ -107,16 +112,16 @@ def draw_reliability(path: Path, bins: pd.DataFrame, calibration_error: float) -
 
 @default_style()
 def draw_gallery(path: Path, title: str, photos: Sequence[npt.NDArray[np.uint8]], answers: pd.DataFrame) -> Path:
-    """Draw photos with their predicted and actual landmark and the score; the frame shows whether it is right.
+    """Draw photos with their predicted and actual landmark and the confidence; the frame shows whether it is right.
 
     Args:
         path: the PNG to write.
         title: the title of the figure.
         photos: uint8 (s, s, 3) each, in the order of `answers`.
-        answers: `predicted`, `actual` and `score`, one row per photo.
+        answers: `predicted`, `actual` and `confidence`, one row per photo.
     """
     captions = [
-        f"{_caption('Predicted', row.predicted)}\n{_caption('Actual', row.actual)}\nscore {row.score:.2f}"
+        f"{_caption('Predicted', row.predicted)}\n{_caption('Actual', row.actual)}\nconfidence {row.confidence:.2f}"
         for row in answers.itertuples()
     ]
     is_right = answers["predicted"] == answers["actual"]

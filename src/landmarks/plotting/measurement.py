@@ -28,7 +28,7 @@ def draw_measurement(folder: Path, found: Measurement, landmarks: Sequence[Landm
     actual, predicted = (predictions[column].map(label_of).to_numpy(np.int64) for column in ("actual", "predicted"))
     is_right = actual == predicted
     draw_confusion_matrix(folder / "confusion_matrix.png", actual, predicted, names)
-    draw_reliability(folder / "reliability.png", found.tables.reliability, metrics["ece"])
+    draw_reliability(folder / "reliability.png", found.tables.reliability, metrics)
     draw_precision_coverage(folder / "precision_coverage.png", found.tables.precision_coverage)
     scores = predictions["landmark_score"].to_numpy()
     draw_landmark_scores(

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import anyio.to_thread
 import pydantic
@@ -45,6 +46,9 @@ DESCRIPTION = (
     "`X-Request-ID` of every answer. The service never fetches a URL from a request. "
     "If the service has a key, send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
 )
+# of photos: parts between slashes that do not begin with a dot
+_ID_PART = r"[^\x00-\x1f./\\\x7f][^\x00-\x1f/\\\x7f]*"
+_ID_PATTERN = f"^{_ID_PART}(/{_ID_PART})*$"
 _CACHE = "private, max-age=86400"
 _DECIMALS = 7  # of an embedding; float32 has about 7 digits
 _REF = "#/components/schemas/{model}"
@@ -179,7 +183,7 @@ class PhotoEndpoints:
         return SearchAnswer(
             tuple(
                 SimilarPhoto(
-                    **vars(neighbour), thumbnail=f"thumbnails/{neighbour.image_id}" if has_thumbnails else None
+                    **vars(neighbour), thumbnail=f"thumbnails/{quote(neighbour.image_id)}" if has_thumbnails else None
                 )
                 for neighbour in found.neighbours
             )
@@ -282,8 +286,8 @@ def _add_facts(app: FastAPI, get_backend: Callable[[], Backend], receipt: Packag
         )(handler)
         # BentoML's client sends only POST
         app.api_route(path, methods=["HEAD", "POST"], include_in_schema=False, response_model=None)(handler)
-    path = "/thumbnails/{image_id}"
-    form = {"type": "string", "pattern": "^[0-9A-Za-z_-]+$"}
+    path = "/thumbnails/{image_id:path}"
+    form = {"type": "string", "pattern": _ID_PATTERN}
     image_id = {"name": "image_id", "in": "path", "required": True, "schema": form}
     app.get(
         path,
