@@ -123,10 +123,8 @@ class Service:
                 tuple(_read_prediction(item) for item in (best, *others)),
                 bool(recognition["is_landmark"]),
                 float(recognition["threshold"]),
-                *(
-                    None if recognition.get(name) is None else float(recognition[name])
-                    for name in ("landmark_score", "confidence")
-                ),
+                _read_score(recognition, "landmark_score"),
+                _read_score(recognition, "confidence"),
                 tuple(self._read_neighbour(item) for item in found["neighbours"]),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -192,6 +190,10 @@ def _read_json(response: httpx.Response) -> Any:
         return response.json()
     except ValueError:
         return None
+
+
+def _read_score(recognition: Mapping[str, Any], name: str) -> float | None:
+    return None if recognition.get(name) is None else float(recognition[name])
 
 
 def _read_prediction(item: Mapping[str, Any]) -> Prediction:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PACKAGE = SOURCE / "landmarks"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-BASE = {"errors", "params", "files", "processors"}
+BASE = {"errors", "params", "files", "processors", "terminal"}
 
 # each folder, and the folders that it may import from; all may import from BASE
 ROOMS: dict[str, set[str]] = {
@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": {"schema", "photos", "shards", "network", "recognizer", "export"},
     "plotting": {"schema", "evaluation"},
     "drift": {"evaluation", "plotting"},
-    "kaggle": {"schema", "photos", "recognizer", "evaluation"},
+    "kaggle": {"schema", "recognizer", "evaluation"},
     "serving": {"schema", "photos", "recognizer"},
     "tracking": {"schema", "recognizer", "evaluation"},
 }
@@ -114,7 +114,7 @@ def test_every_folder_says_what_it_holds() -> None:
 
 def test_the_rooms_stand_at_the_top_level_alone() -> None:
     beside = {path.name for path in PACKAGE.glob("*.py")}
-    assert beside == {"__init__.py", "cli.py", "params.py", "errors.py", "processors.py"}
+    assert beside == {"__init__.py", "cli.py", "params.py", "errors.py", "processors.py", "terminal.py"}
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__"}
     assert folders == {*ROOMS, "files"}
 
@@ -142,7 +142,7 @@ def test_importing_a_light_module_has_no_effects(tmp_path: Path) -> None:
 
 def test_the_page_knows_the_service_by_http_alone() -> None:
     imported = {name.partition(".")[0] for path in (ROOT / "app").glob("*.py") for name in find_imports(path)}
-    assert imported - sys.stdlib_module_names == {"app", "httpx", "PIL", "streamlit"}
+    assert imported - sys.stdlib_module_names == {"app", "httpx", "PIL", "pi_heif", "streamlit"}
 
 
 def test_the_package_exports_the_recognizer_without_loading_it_first() -> None:
@@ -161,7 +161,7 @@ def test_what_serves_needs_neither_training_nor_tables(tmp_path: Path) -> None:
         "heavy = {'tensorflow', 'keras', 'mlflow', 'sklearn', 'pandas', 'pyarrow', 'matplotlib'} & set(sys.modules);"
         "assert not heavy, heavy;"
         "rooms = {name.split('.')[1] for name in sys.modules if name.startswith('landmarks.')};"
-        "own = {'errors', 'files', 'params', 'photos', 'processors', 'recognizer', 'schema', 'serving'};"
+        "own = {'errors', 'files', 'params', 'photos', 'processors', 'recognizer', 'schema', 'serving', 'terminal'};"
         "assert rooms == own, rooms"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

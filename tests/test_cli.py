@@ -86,7 +86,7 @@ def test_a_name_that_is_no_utf8_does_not_stop_the_other_photos(tmp_path: Path) -
         done = subprocess.run([*command, *extra], cwd=tmp_path, env=strict, capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
-        assert done.stdout.count("caf\\udce9.png") == 2
+        assert (done.stdout + done.stderr).count("caf\\udce9.png") == 2
         assert "photos-b.png" in done.stdout
         if extra:
             paths = [json.loads(line)["path"] for line in done.stdout.splitlines()]

@@ -8,7 +8,8 @@ import io
 import json
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from landmarks import __version__
-from landmarks.errors import LandmarksError
+from landmarks.errors import ImageError, LandmarksError
 from landmarks.files.faults import explain_fault
 from landmarks.schema.library_settings import pin_environment
 from landmarks.tracking.address import check_folders, explain_refusal, find_store, is_copy
 
 if TYPE_CHECKING:
     from landmarks.params import Params
+    from landmarks.recognizer.answers import Answers
+    from landmarks.recognizer.recognizer import Recognizer
 
 REPORTS = Path("reports")
 MODELS = Path("models")
@@ -32,6 +35,14 @@ DRIFTED = 3  # exit code; 1 is an error, and click uses 2 for wrong arguments
 _LOGGED = frozenset({"train", "evaluate", "register"})  # the stages that write to the tracking store
 VARIANTS = click.Choice(["plain", "augmented"])
 FOLDER = click.Path(path_type=Path, file_okay=False)
+STDIN = Path("-")
+MODEL = click.option(
+    "--model",
+    envvar="LANDMARKS_MODEL",
+    show_envvar=True,
+    help="A recognizer directory, models:/NAME@ALIAS or models:/NAME/VERSION of MLflow, or the tag of a Bento; by "
+    "default the champion of this project.",
+)
 
 
 class _Commands(click.Group):
@@ -204,34 +215,58 @@ def package(params: "Params") -> Path:
 
 
 @main.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
+@click.option("-k", type=click.IntRange(min=1), help="Number of landmarks per photo.  [default: 1; --json: 5]")
+@click.option("-v", "--verbose", is_flag=True, help="Show the evidence, and five landmarks unless -k says otherwise.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per photo.")
-@click.option("-k", default=5, type=click.IntRange(min=1), help="Number of landmarks per photo.")
-@click.option("--model", type=FOLDER, help="Recognizer directory; by default the champion.")
-def classify(paths: tuple[Path, ...], as_json: bool, k: int, model: Path | None) -> None:
-    """Recognize the landmarks in photos: files, or folders with all photos below them.
+@click.option("--csv", "as_csv", is_flag=True, help="A CSV table.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file, at the end.")
+@MODEL
+def classify(
+    paths: tuple[Path, ...],
+    k: int | None,
+    verbose: bool,
+    as_json: bool,
+    as_csv: bool,
+    output: Path | None,
+    model: str | None,
+) -> None:
+    """Recognize the landmarks in photos: files, or folders with all photos below them; - reads a photo from stdin.
+
+    Prints a line per photo: the landmark and the confidence, the chance that this name is right, or "no landmark".
 
     Of a folder, files with the suffix of a photo are answered, and files without a suffix that begin like one. Hidden
-    and system folders and everything else are left out, and counted on stderr.
+    and system folders and everything else are left out, and counted on stderr. A photo that cannot be read is named
+    there too, and the others are still answered; the exit code is then 1.
 
-    A photo that cannot be read is reported, and the others are still answered; the exit code is then 1.
-    """
-    from landmarks.photos.walk import read_photo
+    \b
+    landmarks classify holidays/ --csv --output holidays.csv
+    landmarks classify photo.jpg -v --model models:/landmarks@champion
+    """  # noqa: D301 - click wants the character
+    from landmarks.files.writing import write_text
+    from landmarks.recognizer.answers import Summary, write_csv_lines, write_json_lines, write_lines
 
-    recognizer = _load_recognizer(model)
-    failures = 0
-    for path in _find_photos(paths):
-        try:
-            answer = recognizer.classify([read_photo(path)], k)[0]
-        except LandmarksError as error:
-            failures += 1
-            click.echo(json.dumps({"path": str(path), "error": str(error)}) if as_json else f"{path}: {error}")
-            continue
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv cannot be used together.")
+    many = k or (5 if as_json or verbose else 1)
+    summary = Summary()
+    with _open_recognizer(model) as recognizer:
+        files = _find_photos(paths)
+        answers = _report_errors(summary.count(_classify_files(recognizer, files, many)), as_json or as_csv)
         if as_json:
-            click.echo(json.dumps({"path": str(path), **asdict(answer)}, ensure_ascii=False))
+            lines = write_json_lines(answers)
         else:
-            _print_recognition(path, answer)
-    if failures:
+            lines = write_csv_lines(answers) if as_csv else write_lines(answers, many, verbose)
+        if output:
+            write_text(output, "".join(f"{line}\n" for line in lines))
+        else:
+            for line in lines:
+                click.echo(line)
+    if len(files) > 1:
+        click.echo(summary.describe(), err=True)
+    if output:
+        click.echo(f"Wrote {output}", err=True)
+    if summary.unreadable:
         sys.exit(1)
 
 
@@ -239,12 +274,14 @@ def classify(paths: tuple[Path, ...], as_json: bool, k: int, model: Path | None)
 @click.argument("photo", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per similar photo.")
 @click.option("-k", default=10, type=click.IntRange(min=1), help="Number of similar photos.")
-@click.option("--model", type=FOLDER, help="Recognizer directory; by default the champion.")
-def search(photo: Path, as_json: bool, k: int, model: Path | None) -> None:
+@MODEL
+def search(photo: Path, as_json: bool, k: int, model: str | None) -> None:
     """Show the training photos most similar to a photo."""
     from landmarks.photos.walk import read_photo
 
-    for neighbour in _load_recognizer(model).search([read_photo(photo)], k)[0]:
+    with _open_recognizer(model) as recognizer:
+        found = recognizer.search([read_photo(photo)], k)[0]
+    for neighbour in found:
         if as_json:
             click.echo(json.dumps(asdict(neighbour), ensure_ascii=False))
         else:
@@ -258,8 +295,8 @@ def search(photo: Path, as_json: bool, k: int, model: Path | None) -> None:
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--retrieval", is_flag=True, help="Write similar gallery photos instead of landmarks.")
 @click.option("--threshold", type=float, help="Leave the cell empty below this confidence.")
-@click.option("--model", type=FOLDER, help="Recognizer directory; by default the champion.")
-def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, model: Path | None) -> None:
+@MODEL
+def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, model: str | None) -> None:
     """Write a Kaggle submission for a folder of test photos.
 
     PHOTOS is searched recursively, by the rules of `landmarks classify`, so Kaggle's test/a/b/c/<id>.jpg and a flat
@@ -284,11 +321,11 @@ def submit(photos: Path, out: Path, retrieval: bool, threshold: float | None, mo
     if retrieval and threshold is not None:
         raise click.UsageError("--threshold is about landmarks; it cannot be used with --retrieval.")
     files = _find_photos((photos,))
-    recognizer = _load_recognizer(model)
-    if retrieval:
-        unanswered = submit_retrieval(recognizer, files, out)
-    else:
-        unanswered = submit_recognition(recognizer, files, out, threshold)
+    with _open_recognizer(model) as recognizer:
+        if retrieval:
+            unanswered = submit_retrieval(recognizer, files, out)
+        else:
+            unanswered = submit_recognition(recognizer, files, out, threshold)
     for photo in unanswered:
         click.echo(f"{photo.path}: {photo.reason}", err=True)
     click.echo(f"Wrote {out}: {len(files):,} photos, {len(unanswered):,} of them unreadable with an empty cell.")
@@ -439,11 +476,49 @@ def summary() -> None:
     click.echo(describe_results(REPORTS, Path("data/raw")))
 
 
-def _load_recognizer(model: Path | None) -> Any:
+@contextmanager
+def _open_recognizer(model: str | None) -> Iterator["Recognizer"]:
+    """Load the recognizer that a name stands for; what has to be fetched is gone at the end."""
     from landmarks.recognizer.recognizer import Recognizer
-    from landmarks.tracking.candidates import find_champion
 
-    return Recognizer.load(model or find_champion(MODELS, REPORTS))
+    if model is None:
+        from landmarks.tracking.candidates import find_champion
+
+        yield Recognizer.load(find_champion(MODELS, REPORTS))
+    elif model.startswith("models:/"):
+        from landmarks.files.writing import open_scratch
+        from landmarks.tracking.registry import download_recognizer, resolve_uri
+
+        with open_scratch("model") as folder:
+            yield Recognizer.load(download_recognizer(resolve_uri(model), folder / "recognizer"), verify=False)
+    elif ":" in model and not Path(model).exists():
+        from landmarks.serving.packaging import find_packaged_recognizer
+
+        yield Recognizer.load(find_packaged_recognizer(model))
+    else:
+        yield Recognizer.load(Path(model))
+
+
+def _classify_files(recognizer: "Recognizer", files: Sequence[Path], k: int) -> "Answers":
+    """Answer the files, with a progress bar on a terminal."""
+    from landmarks.photos.walk import MAX_PHOTO_BYTES, read_photo
+    from landmarks.recognizer.batches import answer_files
+    from landmarks.terminal import show_progress
+
+    def read(path: Path) -> bytes:
+        return sys.stdin.buffer.read(MAX_PHOTO_BYTES) if path == STDIN else read_photo(path)
+
+    target = recognizer.network.image_format
+    answers = answer_files(files, target, lambda pixels: recognizer.classify_pixels(pixels, k), read)
+    return show_progress(answers, description="classifying", total=len(files), keep=False)
+
+
+def _report_errors(answers: "Answers", is_data: bool) -> "Answers":
+    """Name photos that cannot be read on stderr; data has a row for each of them, too."""
+    for path, answer in answers:
+        if isinstance(answer, ImageError) and not is_data:
+            click.echo(f"{path}: {answer}", err=True)
+        yield path, answer
 
 
 def _find_photos(paths: tuple[Path, ...]) -> list[Path]:
@@ -455,27 +530,6 @@ def _find_photos(paths: tuple[Path, ...]) -> list[Path]:
     if described := left_out.describe():
         click.echo(described, err=True)
     return photos
-
-
-def _print_recognition(path: Path, answer: Any) -> None:
-    if answer.is_landmark:
-        click.echo(f"{path}:")
-    else:
-        nearest = answer.nearest
-        similar = f"{nearest.name} ({nearest.image_id}), similarity {nearest.similarity:.2f}" if nearest else "none"
-        score, threshold = _format_apart(answer.landmark_score, answer.threshold)
-        click.echo(f"{path}: no landmark, landmark score {score} below {threshold}, nearest photo: {similar}")
-    for prediction in answer.predictions:
-        click.echo(f"  {prediction.score:6.1%}  {prediction.name} ({prediction.landmark_id})")
-
-
-def _format_apart(score: float, threshold: float) -> tuple[str, str]:
-    """Format two numbers with at least two decimals, and with as many as it takes to tell them apart."""
-    for decimals in range(2, 9):
-        written = f"{score:.{decimals}f}", f"{threshold:.{decimals}f}"
-        if written[0] != written[1]:
-            break
-    return written
 
 
 if __name__ == "__main__":

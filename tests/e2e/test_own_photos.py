@@ -66,7 +66,7 @@ def test_own_photos_go_all_the_way(own: Workspace) -> None:
     assert set(NAMES) < set(vocabulary["name"])
     photo = photos / NAMES[3] / "IMG (0) é.JPG"
     answer = json.loads(own.run("landmarks", "classify", "--json", str(photo)).splitlines()[-1])
-    assert {guess["name"] for guess in answer["guesses"]} <= set(vocabulary["name"])
+    assert {guess["name"] for guess in answer["predictions"]} <= set(vocabulary["name"])
 
     # photos that are added are seen after `init`, and only then
     shutil.copy2(photo, photo.with_name("new.jpg"))

@@ -187,7 +187,7 @@ def test_a_library_has_one_row_for_each_photo_and_for_nothing_else(model: Path, 
     assert [json.loads(line)["path"] for line in answered.stdout.splitlines()] == sorted(
         str(library / n) for n in names
     )
-    assert answered.stderr.splitlines() == [left_out]
+    assert answered.stderr.splitlines()[0] == left_out
     assert answered.exit_code == 1
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from landmarks.demo.distractors import CATEGORIES
 from landmarks.demo.photographs import draw_distractor_photo, draw_landmark_photo
@@ -23,6 +22,7 @@ from landmarks.files.writing import replace_file, replace_folder
 from landmarks.params import DemoParams
 from landmarks.photos.places import build_photo_path
 from landmarks.processors import count_processors
+from landmarks.terminal import show_progress
 
 ARCHIVE_FILE = "photos.zip"
 SAMPLES_FOLDER = "samples"
@@ -133,7 +133,7 @@ def _draw_sheet(sheet: _Sheet) -> bytes:
 
 def _write_archive(path: Path, sheets: list[_Sheet], workers: int | None) -> None:
     with replace_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        drawn = tqdm(_draw_all(sheets, workers), total=len(sheets), desc="drawing the demo", unit="photo")
+        drawn = show_progress(_draw_all(sheets, workers), description="drawing the demo", total=len(sheets))
         for sheet, data in zip(sheets, drawn, strict=True):
             entry = zipfile.ZipInfo(sheet.path, _TIMESTAMP)
             entry.create_system, entry.external_attr = 3, 0o644 << 16  # the same on every operating system

@@ -125,7 +125,7 @@ def compute_reliability(
     edges = np.arange(bins + 1) / bins
     own_bin = np.searchsorted(edges[1:-1], confidences, side="left")
     own = np.ones(len(confidences)) if weights is None else weights
-    photos = np.bincount(own_bin, weights=own, minlength=bins)
+    photos = np.bincount(own_bin, weights=own, minlength=bins).astype(np.float64)
     sums = (np.bincount(own_bin, weights=own * values, minlength=bins) for values in (confidences, correct))
     confidence, accuracy = (np.divide(total, photos, np.full(bins, np.nan), where=photos > 0) for total in sums)
     return ReliabilityBins(edges, photos, confidence, accuracy)

@@ -11,7 +11,8 @@ from landmarks.errors import ArtifactError
 from landmarks.recognizer.serving_network import ServingNetwork
 from landmarks.schema.columns import Split
 from landmarks.schema.network_format import Floats, Pixels
-from landmarks.shards.format import ShardManifest, iterate_batches
+from landmarks.shards.format import ShardManifest, iterate_batches, read_manifest
+from landmarks.terminal import show_progress
 
 BATCH = 256
 
@@ -44,9 +45,12 @@ def predict_split(network: ServingNetwork, shards: Path, split: Split) -> Iterat
     Raises:
         ArtifactError: the shards are missing or damaged.
     """
-    for image_ids, labels, pixels in iterate_batches(shards, split, BATCH):
-        probabilities, embeddings = network.run(pixels)
-        yield Outputs(image_ids, labels, probabilities, embeddings), pixels
+    total = read_manifest(shards).count_photos(split)
+    with show_progress(description=f"answering {split}", total=total, keep=False) as progress:
+        for image_ids, labels, pixels in iterate_batches(shards, split, BATCH):
+            probabilities, embeddings = network.run(pixels)
+            yield Outputs(image_ids, labels, probabilities, embeddings), pixels
+            progress.update(len(pixels))
 
 
 def concatenate_outputs(batches: Sequence[Outputs], network: ServingNetwork) -> Outputs:

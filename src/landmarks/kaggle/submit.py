@@ -1,25 +1,18 @@
 """Write a Kaggle submission for a folder of test photos, batch by batch in bounded memory."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-
-import numpy as np
-from tqdm import tqdm
 
 from landmarks.errors import DataError, ImageError
 from landmarks.evaluation.gap import Guess
 from landmarks.evaluation.retrieval import DEPTH
 from landmarks.kaggle.files import write_recognition_submission, write_retrieval_submission
-from landmarks.photos.decoding import decode_image
-from landmarks.photos.walk import read_photo
+from landmarks.recognizer.batches import answer_files
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.network_format import ImageFormat, Pixels
-
-_BATCH = 64
-_THREADS = 4  # read and decode a batch; the network itself runs between two batches
+from landmarks.terminal import show_progress
 
 Answer = TypeVar("Answer")
 
@@ -105,26 +98,9 @@ def _answer_all(
     unanswered: list[Unanswered],
 ) -> Iterator[tuple[str, Answer | None]]:
     """Yield each id with its answer, in order; None for a photo that cannot be read, which is added to `unanswered`."""
-    items = list(photos.items())
-    with (
-        ThreadPoolExecutor(_THREADS) as pool,
-        tqdm(total=len(items), unit=" photos", desc="submit", disable=None) as progress,
-    ):
-        for start in range(0, len(items), _BATCH):
-            batch = items[start : start + _BATCH]
-            decoded = list(pool.map(lambda item: _try_decode(item[1], image_format), batch))
-            good = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
-            answers = iter(answer(np.stack(good)) if good else ())
-            for (image_id, path), pixels in zip(batch, decoded, strict=True):
-                found = pixels if isinstance(pixels, ImageError) else next(answers)
-                if isinstance(found, ImageError):
-                    unanswered.append(Unanswered(path, str(found)))
-                yield image_id, None if isinstance(found, ImageError) else found
-            progress.update(len(batch))
-
-
-def _try_decode(path: Path, image_format: ImageFormat) -> Pixels | ImageError:
-    try:
-        return decode_image(read_photo(path), image_format)
-    except ImageError as error:
-        return error
+    files = answer_files(list(photos.values()), image_format, answer)
+    bar = show_progress(files, description="answering", total=len(photos))
+    for image_id, (path, found) in zip(photos, bar, strict=True):
+        if isinstance(found, ImageError):
+            unanswered.append(Unanswered(path, str(found)))
+        yield image_id, None if isinstance(found, ImageError) else found

@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tqdm import tqdm
+
+from landmarks.terminal import show_progress
 
 _FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
@@ -89,7 +90,7 @@ class DecodedPhotos:
         batches = EncodedPhotos(files, image_size).read_batches(records, _DECODE_BATCH, drop_remainder=False)
         with (
             tempfile.TemporaryFile(dir=folder) as stream,
-            tqdm(desc="decoding", total=total, unit="photo", mininterval=1.0, delay=1.0) as bar,
+            show_progress(description="decoding", total=total) as bar,
         ):
             for pixels, labels in batches.prefetch(2).as_numpy_iterator():
                 self._labels[bar.n : bar.n + len(labels)] = labels

@@ -26,6 +26,7 @@ from landmarks.network.input_pipeline import TrainingData
 from landmarks.network.losses import ClassificationLoss, compute_class_weights, compute_margins
 from landmarks.params import NetworkParams, TrainParams
 from landmarks.schema.library_settings import check_keras
+from landmarks.terminal import show_progress
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -120,13 +121,8 @@ def train_classifier(
         return sums
 
     hooks.on_train_begin()
-    with tqdm(
-        desc="training",
-        total=params.epochs * data.steps * data.batch_size,
-        initial=progress.epoch * data.steps * data.batch_size,
-        unit="photo",
-        mininterval=1.0,
-    ) as bar:
+    photos = data.steps * data.batch_size
+    with show_progress(description="training", total=params.epochs * photos, initial=progress.epoch * photos) as bar:
         while not (progress.finished or classifier.stop_training):
             hooks.on_epoch_begin(progress.epoch)
             logs = {"learning_rate": float(optimizer.learning_rate)}

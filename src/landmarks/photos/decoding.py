@@ -35,7 +35,8 @@ _REDUCING_GAP = 2.0
 def _open_heic(stream: io.BytesIO) -> Image.Image:
     from pi_heif.as_plugin import HeifImageFile  # not at the top, as the next two: most processes do without
 
-    return HeifImageFile(stream)
+    image: Image.Image = HeifImageFile(stream)
+    return image
 
 
 def _open_avif(stream: io.BytesIO) -> Image.Image:
@@ -62,7 +63,7 @@ _DECODERS: dict[Kind, Callable[[Any], Image.Image]] = {
     "TIFF": _open_tiff,
 }
 _TURNING = frozenset(("HEIC", "AVIF", "TIFF"))  # whose decoders may exchange width and height, or crop
-_ORIENTATION_TAG = 0x0112
+ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -128,7 +129,7 @@ def _decode(photo: PhotoFile, target: ImageFormat) -> Pixels:
         if photo.kind in _TURNING:
             _check_decoded(image, photo)
         # of AVIF, from the boxes that say how to turn it
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1) if photo.kind == "AVIF" else photo.orientation
+        orientation = image.getexif().get(ORIENTATION_TAG, 1) if photo.kind == "AVIF" else photo.orientation
         return fit_image(image, target, orientation)
 
 

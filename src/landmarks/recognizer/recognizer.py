@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from landmarks.errors import ArtifactError, ImageError, LandmarksError
-from landmarks.photos.decoding import decode_image
+from landmarks.photos.decoding import ORIENTATION_TAG, decode_image, fit_image
+from landmarks.photos.walk import read_photo
 from landmarks.recognizer.format import BUNDLE_FOLDER, INDEX_FOLDER, REBUILD, check_recognizer
 from landmarks.recognizer.gallery import Gallery
 from landmarks.recognizer.scorer import Evidence
 from landmarks.recognizer.serving_network import BATCH, ServingNetwork
-from landmarks.schema.network_format import Floats, Pixels
+from landmarks.schema.network_format import Floats, ImageFormat, Pixels
 from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
+
+Photo = str | Path | bytes | Image.Image
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Recognizer:
         self.gallery = gallery
 
     @classmethod
-    def load(cls, folder: Path, threads: int | None = None, verify: bool = True) -> "Recognizer":
+    def load(cls, folder: str | Path, threads: int | None = None, verify: bool = True) -> "Recognizer":
         """Read a recognizer directory.
 
         Args:
@@ -93,6 +97,7 @@ class Recognizer:
         Raises:
             ArtifactError: a file is missing, damaged or of another format, or the parts do not belong together.
         """
+        folder = Path(folder)
         if verify:
             check_recognizer(folder, with_keras=False)
         network = ServingNetwork.load(folder / BUNDLE_FOLDER, threads)
@@ -101,12 +106,17 @@ class Recognizer:
             raise ArtifactError(f"{folder} names {len(landmarks)} landmarks, its network {network.labels}. {REBUILD}")
         return cls(network, landmarks, Gallery.load(folder / INDEX_FOLDER, network, threads))
 
-    def classify(self, photos: Sequence[bytes], k: int = 5) -> list[Recognition]:
-        """Recognize the landmarks in encoded photos, with the k most likely, or all if there are fewer.
+    def classify(self, photos: Sequence[Photo], k: int = 5) -> list[Recognition]:
+        """Recognize the landmarks in photos, with the k most likely, or all if there are fewer.
+
+        Args:
+            photos: paths, encoded bytes, or images of Pillow, which are turned as their Exif data say.
+            k: how many landmarks to name.
 
         Raises:
-            ImageError: a photo cannot be decoded.
+            ImageError: a photo cannot be read or decoded.
             LandmarksError: k is below 1.
+            TypeError: one photo is given in place of several, or it is none of these.
         """
         return [answer for pixels in self._decode(photos) for answer in self.classify_pixels(pixels, k)]
 
@@ -121,11 +131,11 @@ class Recognizer:
         scores = np.column_stack([self.gallery.scorer.score(evidence), self.gallery.scorer.confidence(evidence)])
         return [self._recognize(probabilities[row], evidence, scores[row], row, k) for row in range(len(scores))]
 
-    def search(self, photos: Sequence[bytes], k: int = 10) -> list[list[Neighbour]]:
-        """Find the k most similar gallery photos of each encoded photo, best first.
+    def search(self, photos: Sequence[Photo], k: int = 10) -> list[list[Neighbour]]:
+        """Find the k most similar gallery photos of each photo, best first; photos are as for `classify`.
 
         Raises:
-            ImageError: a photo cannot be decoded, or its embedding is zero.
+            ImageError: a photo cannot be read or decoded, or its embedding is zero.
             LandmarksError: k is below 1.
         """
         return [answer for pixels in self._decode(photos) for answer in self.search_pixels(pixels, k)]
@@ -145,10 +155,12 @@ class Recognizer:
             for pair in zip(rows, similarities, strict=True)
         ]
 
-    def _decode(self, photos: Sequence[bytes]) -> Iterator[Pixels]:
+    def _decode(self, photos: Sequence[Photo]) -> Iterator[Pixels]:
+        if isinstance(photos, str | bytes | Path | Image.Image):
+            raise TypeError("Several photos are expected: put a single one into a list, as in classify([photo]).")
         for start in range(0, len(photos), BATCH):
             # decoded batch by batch: many large photos would not fit in memory at once
-            yield np.stack([decode_image(photo, self.network.image_format) for photo in photos[start : start + BATCH]])
+            yield np.stack([_decode_photo(photo, self.network.image_format) for photo in photos[start : start + BATCH]])
 
     def _recognize(self, probabilities: Floats, evidence: Evidence, scores: Floats, row: int, k: int) -> Recognition:
         best = np.argsort(-probabilities, kind="stable")[:k]  # stable: of equal probabilities the lower label first
@@ -172,6 +184,16 @@ class Recognizer:
         landmark = self.landmarks[self.gallery.labels[row]]
         image_id, credit = self.gallery.image_ids[row], self.gallery.credits[row]
         return Neighbour(image_id, landmark.landmark_id, landmark.name, similarity, *credit)
+
+
+def _decode_photo(photo: Photo, target: ImageFormat) -> Pixels:
+    if isinstance(photo, Image.Image):
+        return fit_image(photo, target, photo.getexif().get(ORIENTATION_TAG, 1))
+    if isinstance(photo, str | Path):
+        return decode_image(read_photo(Path(photo)), target)
+    if isinstance(photo, bytes):
+        return decode_image(photo, target)
+    raise TypeError(f"A photo is a path, encoded bytes or an image of Pillow, received {type(photo).__name__}.")
 
 
 def _check_k(k: int) -> None:

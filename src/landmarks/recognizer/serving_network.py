@@ -10,6 +10,7 @@ from landmarks.errors import ArtifactError
 from landmarks.processors import count_processors
 from landmarks.recognizer.format import REBUILD, SERVING_MODEL_FILE, Bundle, read_bundle
 from landmarks.schema.network_format import EMBEDDING, PROBABILITIES, Floats, Pixels
+from landmarks.terminal import hold_stderr
 
 BATCH = 32  # photos per call, which bounds the memory of the activations
 
@@ -41,7 +42,9 @@ class ServingNetwork:
         bundle = read_bundle(folder)
         path = folder / SERVING_MODEL_FILE
         try:
-            return cls(Interpreter(str(path), num_threads=threads or count_processors()).get_signature_runner(), bundle)
+            with hold_stderr():  # LiteRT tells how it runs a network
+                runner = Interpreter(str(path), num_threads=threads or count_processors()).get_signature_runner()
+            return cls(runner, bundle)
         except (KeyError, ValueError, RuntimeError) as error:
             raise ArtifactError(f"{path} is not a network this version can run ({error}). {REBUILD}") from error
 

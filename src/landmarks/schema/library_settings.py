@@ -11,6 +11,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from landmarks.errors import LandmarksError
+from landmarks.terminal import hold_stderr
 
 # the same on every machine
 _PINNED_NETWORK = {"KERAS_BACKEND": "tensorflow", "KERAS_NNX_ENABLED": "0", "TF_USE_LEGACY_KERAS": "0"}
@@ -64,7 +65,8 @@ def load_keras() -> Any:
     """
     _pin(os.environ, _PINNED_NETWORK, _SET_ASIDE_NETWORK)
     try:
-        keras = importlib.import_module("keras")
+        with hold_stderr():  # TensorFlow tells of the machine, however its log level is set
+            keras = importlib.import_module("keras")
     except (OSError, ValueError, TypeError, AttributeError) as error:
         folder = os.environ.get("KERAS_HOME", "~/.keras")
         raise LandmarksError(

@@ -49,6 +49,21 @@ def find_recognizer(model_name: str, version: str, fingerprint: str) -> str | No
     return None
 
 
+def find_packaged_recognizer(tag: str) -> Path:
+    """Find the recognizer directory of a Bento in the store of this machine, by its tag, such as `landmarks:latest`.
+
+    Raises:
+        ArtifactError: there is no such Bento, or it has no model.
+    """
+    try:
+        bento = bentoml.get(tag)
+        return Path(bentoml.models.get(bento.info.models[0].tag).path)
+    except (BentoMLException, IndexError) as error:
+        raise ArtifactError(
+            f"There is no Bento {tag} with a model. `bentoml list` shows those of this machine."
+        ) from error
+
+
 def import_recognizer(folder: Path, model_name: str, version: str, run_id: str, labels: dict[str, str]) -> str:
     """Copy a recognizer directory into BentoML's model store, once per registered version and content.
 

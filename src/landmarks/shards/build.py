@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from landmarks.errors import DataError
 from landmarks.files.writing import replace_file, replace_folder, write_json
@@ -27,6 +26,7 @@ from landmarks.shards.photo_table import append_attributions
 from landmarks.shards.plan import Plan
 from landmarks.shards.worker import ShardResult, make_shards
 from landmarks.tables.photo_set import DISTRACTORS_FILE
+from landmarks.terminal import show_progress
 
 _MAX_EXAMPLES = 5
 _MAX_REASONS = 20  # reasons contain sizes, so there may be thousands of different ones
@@ -79,7 +79,7 @@ def build_shards(plan: Plan, folder: Path, workers: int) -> PreparationResult:
     """
     folder.mkdir(parents=True, exist_ok=True)
     result = PreparationResult(plan, np.zeros(len(plan.photos), np.uint64))
-    with tqdm(total=len(plan.photos), unit=" photos", desc="prepare", disable=None) as progress:
+    with show_progress(description="preparing", total=len(plan.photos)) as progress:
         # Starting a worker takes seconds, so never start more than there are shards.
         for number, shard_result in make_shards(plan.iterate_tasks(folder), min(workers, len(plan.shards))):
             progress.update(result.add(number, shard_result))

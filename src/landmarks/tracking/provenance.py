@@ -20,7 +20,7 @@ _DVC_VARIABLES = {"DVC_EXP_NAME": "dvc_exp_name", "DVC_EXP_BASELINE_REV": "dvc_e
 _AFTER_EVALUATION = frozenset({"register", "package"})
 _PACKAGE = Path(__file__).parents[1]
 # may change messages and logs, but no result; DVC tracks the values of params.yaml itself
-_WITHOUT_EFFECT = frozenset({"cli.py", "errors.py", "files", "params.py", "processors.py", "tracking"})
+_WITHOUT_EFFECT = frozenset({"cli.py", "errors.py", "files", "params.py", "processors.py", "terminal.py", "tracking"})
 
 
 def collect_tags(folder: Path = Path(), environ: Mapping[str, str] | None = None) -> dict[str, str]:

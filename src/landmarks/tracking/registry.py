@@ -6,6 +6,7 @@ without this package. The rest of the recognizer directory is beside it under `r
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -85,7 +86,7 @@ def list_models() -> list[RegisteredVersion]:
     Raises:
         LandmarksError: the registry cannot be used.
     """
-    store = open_store()
+    store = open_store(create=False)
     found: list[RegisteredVersion] = []
     for model in store.client.search_registered_models():
         versions = store.client.search_model_versions(f"name = '{model.name}'")
@@ -100,7 +101,7 @@ def resolve_alias(model_name: str, alias: str) -> RegisteredVersion:
         ArtifactError: there is no such model or alias.
         LandmarksError: the registry cannot be used.
     """
-    store = open_store()
+    store = open_store(create=False)
     version = find_alias(store, model_name, alias)
     if version is None:
         known = ", ".join(f"{v.name}@{a}" for v in list_models() for a in v.aliases) or "none"
@@ -109,6 +110,28 @@ def resolve_alias(model_name: str, alias: str) -> RegisteredVersion:
             "Run `landmarks register`, or `landmarks sync` where the model was registered elsewhere."
         )
     return version
+
+
+def resolve_uri(uri: str) -> RegisteredVersion:
+    """Find the registered version that MLflow calls `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+
+    Raises:
+        ArtifactError: it is no such name, or there is no such version.
+        LandmarksError: the registry cannot be used.
+    """
+    found = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/([0-9]+))", uri)
+    if not found:
+        raise ArtifactError(
+            f"{uri} is no name of a registered version: use models:/NAME@ALIAS or models:/NAME/VERSION."
+        )
+    name, alias, version = found.groups()
+    if alias:
+        return resolve_alias(name, alias)
+    store = open_store(create=False)
+    try:
+        return get_version(store, name, version)
+    except store.mlflow.MlflowException as error:
+        raise ArtifactError(f"The registry {store.address} has no version {version} of {name}.") from error
 
 
 def download_recognizer(version: RegisteredVersion, folder: Path) -> Path:

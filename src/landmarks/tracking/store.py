@@ -57,15 +57,19 @@ def load_mlflow() -> Any:
     return mlflow
 
 
-def open_store() -> Store:
-    """Connect to the tracking store and its registry; create a database that does not exist.
+def open_store(create: bool = True) -> Store:
+    """Connect to the tracking store and its registry; create a database that does not exist if `create` says so.
 
     Raises:
-        LandmarksError: the server does not answer, or the database is not one of MLflow.
+        LandmarksError: the server does not answer, the database is not one of MLflow, or it does not exist.
     """
-    mlflow = load_mlflow()
     move_login(os.environ)
     address, registry = find_store(), find_registry()
+    if not create and address.database and not address.database.exists():
+        raise LandmarksError(
+            f"There is no tracking store {address}. Run this in the folder of a project, or set MLFLOW_TRACKING_URI."
+        )
+    mlflow = load_mlflow()
     try:
         if address.database:
             address.database.parent.mkdir(parents=True, exist_ok=True)
