@@ -48,15 +48,15 @@ check: setup ## Lint, formatting and types: ruff and mypy, strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-ui: setup ## Open the MLflow UI on http://127.0.0.1:5000, or say where a team's server is
+ui: setup ## Open the MLflow UI on http://127.0.0.1:5000, or say where a team's server is; elsewhere: make ui PORT=5001
 	landmarks sync
-	@landmarks ui
+	@landmarks ui $(if $(PORT),--port $(PORT))
 
-serve: setup ## Serve the packaged model on http://127.0.0.1:3000, or an earlier one: make serve BENTO=TAG
-	bentoml serve --host 127.0.0.1 --port 3000 $(BENTO)
+serve: setup ## Serve the packaged model on http://127.0.0.1:3000; another model or place: make serve BENTO=TAG PORT=3001
+	bentoml serve --host 127.0.0.1 --port $(or $(PORT),3000) $(BENTO)
 
 app: setup ## Open the page on http://127.0.0.1:8501; it asks what `make serve` serves, or LANDMARKS_SERVICE_URL
-	$(BIN)/python -m streamlit run app/page.py
+	$(BIN)/python -m streamlit run app/page.py $(if $(PORT),--server.port $(PORT))
 
 bench: setup ## Measure preparation, training and memory side by side
 	$(BIN)/python -m benchmarks

@@ -35,7 +35,7 @@ def test_every_make_target_and_every_command_named_exists() -> None:
     made = set(re.findall(r"\bmake ([a-z-]+)", "\n".join(list_commands())))
     assert {"repro", "test", "ui", "serve"} <= made <= TARGETS
     called = set(re.findall(r"\blandmarks ([a-z]+)", "\n".join(list_commands())))
-    assert {"classify", "search", "params"} <= called <= set(main.commands)
+    assert {"classify", "search", "init"} <= called <= set(main.commands)
 
 
 def test_the_nine_verbs_are_headings_in_the_pipelines_order() -> None:
@@ -50,7 +50,7 @@ def test_the_example_experiment_is_valid(tmp_path: Path) -> None:
         (tmp_path / name).write_text((ROOT / "experiments" / name).read_text())
     params = write_experiment(["mine"], tmp_path, tmp_path / "params.yaml")
     assert (params.acquire.source, params.register_.model_name) == ("folder", "mine")
-    assert (params.prepare.image_size, params.train.epochs) == (64, 30)
+    assert (params.prepare.image_size, params.train.epochs) == (128, 40)
 
 
 def list_anchors(document: Path) -> set[str]:

@@ -109,6 +109,7 @@ def _stage(run: Callable[..., Path]) -> click.Command:
     def command(**arguments: Any) -> None:
         from landmarks.files.writing import hold_lock
         from landmarks.params import read_params
+        from landmarks.tracking.outcomes import describe_outcome
 
         check_folders()
         params = read_params()
@@ -116,7 +117,9 @@ def _stage(run: Callable[..., Path]) -> click.Command:
         name = " ".join(filter(None, [run.__name__, arguments.get("variant")]))
         # two processes of one stage would write the same outputs
         with hold_lock(WORK / f"{name.replace(' ', '-')}.lock", f"running `landmarks {name}`"):
-            click.echo(f"Wrote {run(params=params, **arguments)}")
+            out = run(params=params, **arguments)
+        found = describe_outcome(run.__name__, arguments.get("variant", ""), REPORTS, MODELS)
+        click.echo(f"{found or 'Located the photos'}. Wrote {out}")
         if run.__name__ in _LOGGED and is_copy():
             click.echo(f"This folder is DVC's copy of the project; {run.__name__} logged to {find_store()}", err=True)
 

@@ -1,6 +1,7 @@
 """A user's own photos: `landmarks init` and `dvc repro` are all it takes, whatever the photos are called."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -60,7 +61,13 @@ def test_own_photos_go_all_the_way(own: Workspace) -> None:
     own.change_params({key: values for key, values in TINY.items() if key != "acquire"})
     own.change_params({"train": {"resizing": []}})
     own.commit("Begin")
-    own.run("dvc", "repro", "package")
+    said = own.run("dvc", "repro", "package")
+    assert "All 29 expectations hold: 518 photos of 37 landmarks, 48 distractors. Wrote data/validated" in said
+    for variant in ("plain", "augmented"):
+        assert re.search(rf"Trained {variant}: val top-1 0\.\d+ at epoch 1 of 1, \d+\.\d min, \d+ photos/s", said)
+        assert re.search(rf"Evaluated {variant}: top-1 0\.\d+ \(0\.\d+ to [01]\.\d+\) on \d+ test photos", said)
+    noise = re.compile(r"oneDNN|cudart|absl|XNNPACK|TensorFlow", re.IGNORECASE)
+    assert not [line for line in said.splitlines() if noise.search(line)]
 
     vocabulary = pd.read_csv(own.root / "models/plain/bundle/vocabulary.csv")
     assert set(NAMES) < set(vocabulary["name"])
