@@ -464,7 +464,7 @@ def init(photos: Path, name: str | None, distractors: Path | None, yes: bool) ->
     click.echo(describe(found, values))
 
     def may_replace(path: Path) -> bool:
-        return yes or click.confirm(f"{path} has other contents. Replace it?")
+        return yes or (sys.stdin.isatty() and click.confirm(f"{path} has other contents. Replace it?"))
 
     for sentence in write_own_experiment(name or choose_name(photos), values, found, may_replace):
         click.echo(sentence)

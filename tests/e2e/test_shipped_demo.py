@@ -116,6 +116,18 @@ def test_the_command_line_names_the_samples(demo: Workspace) -> None:
         assert scores == sorted(scores, reverse=True)
 
 
+def test_every_name_of_the_champion_gives_its_answers(demo: Workspace) -> None:
+    [sample, *_] = sorted((demo.root / "data/raw/samples").glob("*.jpg"))
+    registration = read_report(demo, "registration.json")
+    champion = registration["champion"]
+    version = registration["versions"][champion]["version"]
+    names = (f"models/{champion}", "models:/landmarks@champion", f"models:/landmarks/{version}")
+    own = demo.run("landmarks", "classify", "--json", str(sample)).splitlines()[-1]
+    for name in (*names, read_report(demo, "package.json")["tag"]):
+        assert demo.run("landmarks", "classify", "--json", str(sample), "--model", name).splitlines()[-1] == own
+    assert demo.run("git", "status", "--short", "--untracked-files=all", "--", "*model*") == ""
+
+
 def test_help_answers_at_once(demo: Workspace) -> None:
     assert "package" in demo.run("landmarks", "--help")
     assert demo.time("landmarks", "--help", times=5) < 0.5
