@@ -12,7 +12,7 @@ from PIL import Image
 
 from landmarks.cli import main
 from landmarks.files.parsing import read_json
-from landmarks.recognizer.recognizer import Recognizer
+from landmarks.recognizer.recognizer import Photo, Recognizer
 from tiny_recognizers import (
     BLUE,
     COLOURS,
@@ -146,7 +146,7 @@ def test_photos_may_be_paths_bytes_or_images(model: Path, album: Path) -> None:
     path = album / f"{NAMES[BLUE]} 00.png"
     with Image.open(path) as image:
         image.load()
-        photos = [str(path), path, path.read_bytes(), image, image.convert("RGBA")]
+        photos: list[Photo] = [str(path), path, path.read_bytes(), image, image.convert("RGBA")]
     answers = Recognizer.load(str(model)).classify(photos)
     assert {answer.predictions[0].name for answer in answers} == {NAMES[BLUE]}
     assert len({answer.confidence for answer in answers}) == 1

@@ -180,7 +180,6 @@ def test_a_path_with_a_dollar_is_refused(project: Path, castles: Path) -> None:
     done = init(castles.with_name("US$ castles"))
     assert done.exit_code == 1
     assert "has a $, which experiments take for an environment variable" in done.stderr
-    assert json.dumps(str(project))  # nothing else was written
     assert sorted(path.name for path in (project / "experiments").iterdir()) == [
         "default.yaml",
         "none.csv",

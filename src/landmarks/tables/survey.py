@@ -143,8 +143,8 @@ def _describe(found: Survey, layout: str, place: str) -> Iterator[str]:
     if unmeasured := [one for one in found.landmarks if not (one.val and one.test)]:
         shown = ", ".join(f"{one.name} ({one.train + one.val + one.test})" for one in unmeasured[:_SHOWN])
         yield (
-            f"Too small for all splits: {len(unmeasured):,} of the landmarks, such as {shown}, without a photo in val or "
-            "test. They are learnt all the same; more photos, or larger fractions in `select`, measure them too."
+            f"Too small for all splits: {len(unmeasured):,} of the landmarks, such as {shown}, without a photo in val "
+            "or test. They are learnt all the same; more photos, or larger fractions in `select`, measure them too."
         )
     for split, count in totals.items():
         if split != Split.TRAIN and not count:
