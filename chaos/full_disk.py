@@ -38,6 +38,9 @@ _SAID = {
 }
 
 
+_VALIDATION = ("validation.json", "validation.html", "data_docs")
+
+
 @dataclass(frozen=True)
 class _Step:
     """A command that writes; `writes` is roughly how many bytes, `outs` are its results."""
@@ -51,7 +54,11 @@ class _Step:
 _STEPS = (
     _Step(("params", "tiny"), 4_000, ("params.yaml",)),
     _Step(("acquire",), 400_000, ("data/raw",)),
-    _Step(("validate",), 600_000, ("data/validated", "reports/validation.json", "reports/data_docs")),
+    _Step(
+        ("validate",),
+        600_000,
+        ("data/validated", "reports/validation.json", "reports/validation.html", "reports/data_docs"),
+    ),
     _Step(("select",), 150_000, ("data/selected", "reports/selection")),
     _Step(("prepare", "--workers", "1"), 500_000, ("data/shards", "reports/preparation")),
     _Step(("train", "plain"), 300_000_000, ("models/plain/network", "reports/train/plain")),

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,22 @@ def test_good_data_pass_and_get_their_types(tmp_path: Path) -> None:
     }  # fmt: skip
     pages = [page.name for page in (tmp_path / "reports/data_docs").rglob("*.html")]
     assert {"index.html", "landmarks-photos.html", "landmarks-distractors.html"} <= set(pages)
+
+
+def test_the_page_says_the_same_and_needs_nothing_else(tmp_path: Path) -> None:
+    make_folder(tmp_path, {7: 3, 9: 1}, {"animal": 2})
+    append(tmp_path / "train.csv", "<b>bad</b>\\,7")
+    with pytest.raises(DataError, match=r"Full report: .*validation\.html"):
+        run(tmp_path)
+    page = (tmp_path / "reports/validation.html").read_text(encoding="utf-8")
+    report = read_report(tmp_path)
+    failed = [one for one in report["expectations"] if not one["success"]]
+    assert f"{len(failed)} of {len(report['expectations'])} expectations do not hold" in page
+    assert page.count("✗") == len(failed)
+    assert page.count("✓") == len(report["expectations"]) - len(failed)
+    assert "&lt;b&gt;bad&lt;/b&gt;" in page
+    assert "<b>bad" not in page
+    assert not re.findall(r"https?:|src=|href=|url\(|@import", page)
 
 
 def test_the_report_holds_no_times(tmp_path: Path) -> None:
