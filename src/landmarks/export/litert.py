@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from landmarks.export.parity import measure_parity
 from landmarks.export.predict import refuse_difference
 from landmarks.files.writing import replace_folder
@@ -22,12 +20,6 @@ from landmarks.schema.network_format import EMBEDDING, KERAS_MODEL_FILE
 from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary, write_vocabulary
 from landmarks.shards.format import read_manifest
 
-# Options of the converter. Without a representative data set, `DEFAULT` is dynamic-range quantisation: 8-bit weights,
-# activations in float32.
-_SETTINGS: dict[ExportPrecision, dict[str, Any]] = {
-    "float32": {},
-    "int8": {"optimizations": [tf.lite.Optimize.DEFAULT]},
-}
 log = logging.getLogger(__name__)
 
 
@@ -88,7 +80,7 @@ def export_bundle(
         # the converter prints progress to stdout and through TensorFlow's logger, whatever `verbose` is
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
         with contextlib.redirect_stdout(io.StringIO()):
-            model.export(temporary / SERVING_MODEL_FILE, format="litert", verbose=False, **_SETTINGS[precision])
+            model.export(temporary / SERVING_MODEL_FILE, format="litert", verbose=False, **_build_options(precision))
         write_vocabulary(temporary / VOCABULARY_FILE, landmarks)
         write_bundle_file(
             temporary,
@@ -102,3 +94,13 @@ def export_bundle(
             training_precision=training.precision,
         )
     return bundle
+
+
+def _build_options(precision: ExportPrecision) -> dict[str, Any]:
+    """Build the options of the converter.
+
+    Without a representative data set, `DEFAULT` is dynamic-range quantisation: 8-bit weights, activations in float32.
+    """
+    import tensorflow as tf  # loaded by landmarks.network, which keeps it quiet
+
+    return {"optimizations": [tf.lite.Optimize.DEFAULT]} if precision == "int8" else {}

@@ -43,8 +43,9 @@ class ServingNetwork:
         path = folder / SERVING_MODEL_FILE
         try:
             with hold_stderr():  # LiteRT tells how it runs a network
-                runner = Interpreter(str(path), num_threads=threads or count_processors()).get_signature_runner()
-            return cls(runner, bundle)
+                interpreter = Interpreter(str(path), num_threads=threads or count_processors())
+                interpreter.allocate_tensors()
+            return cls(interpreter.get_signature_runner(), bundle)
         except (KeyError, ValueError, RuntimeError) as error:
             raise ArtifactError(f"{path} is not a network this version can run ({error}). {REBUILD}") from error
 
