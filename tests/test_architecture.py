@@ -42,7 +42,7 @@ STAGES = ("acquire", "validate", "select", "prepare", "train", "index", "evaluat
 TOOLS = {
     "great_expectations": {"tables/expectations.py"},
     "mlflow": {"tracking/store.py", "tracking/registry.py"},
-    "bentoml": {"serving/metrics.py", "serving/packaging.py", "serving/service.py"},
+    "bentoml": {"serving/metrics.py", "serving/model_metrics.py", "serving/packaging.py", "serving/service.py"},
     "dvc": set(),
     "keras": {"network/", "schema/library_settings.py"},
     "tensorflow": {"network/", "export/litert.py"},

@@ -22,7 +22,16 @@ class ScoringError(DataError, ValueError):
 
 
 class ImageError(LandmarksError):
-    """An image cannot be decoded within the limits."""
+    """An image cannot be decoded within the limits.
+
+    Attributes:
+        reason: one of a few words, to count errors by: `damaged`, `unsupported`, `too_large`, `unreadable` (the file),
+            or `empty_embedding` (the network finds nothing).
+    """
+
+    def __init__(self, message: str, reason: str = "damaged") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ArtifactError(LandmarksError):

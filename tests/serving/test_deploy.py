@@ -225,10 +225,10 @@ def test_prometheus_asks_the_service_and_grafana_asks_prometheus(address: str) -
 def test_every_query_names_what_the_service_tells(address: str, panel: dict[str, Any]) -> None:
     samples = httpx.get(f"{address}/metrics").text
     for target in panel["targets"]:
-        names = set(re.findall(r"bentoml_\w+", target["expr"]))
+        names = set(re.findall(r"(?:bentoml|landmarks)_\w+", target["expr"]))
         assert names
         for name in names:
-            told = re.findall(rf"^{name}\{{(.*)\}} ", samples, re.MULTILINE)
+            told = re.findall(rf"^{name}(?:\{{(.*)\}})? ", samples, re.MULTILINE)
             assert told, name
             known = set(re.findall(r'(\w+)="', told[0]))
             wanted = re.findall(r"by \(([^)]*)\)", target["expr"]) + re.findall(r"(\w+)=~?\"", target["expr"])
@@ -248,6 +248,7 @@ def prometheus(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder, port = tmp_path_factory.mktemp("prometheus"), find_free_port()
     config = (DEPLOY / "prometheus.yaml").read_text().replace("service:3000", address.removeprefix("http://"))
     (folder / "prometheus.yaml").write_text(config.replace("15s", "500ms"))
+    shutil.copy2(DEPLOY / "alerts.yaml", folder)
     command = [program, f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}"]
     with (
         (folder / "log").open("wb") as log,
@@ -272,18 +273,41 @@ def query(prometheus: str, expression: str) -> list[dict[str, Any]]:
 def test_prometheus_finds_figures_for_every_panel(address: str, prometheus: str) -> None:
     end = time.monotonic() + 30
     # rates need requests between two visits
-    while time.monotonic() < end and not query(prometheus, "rate(bentoml_service_request_total[30s]) > 0"):
-        httpx.post(f"{address}/classify", files={"image": make_photo((255, 0, 0))})
+    rising = 'rate(landmarks_refused_photos_total{reason="unsupported"}[30s]) > 0'
+    while time.monotonic() < end and not query(prometheus, rising):
+        for colour in ((255, 0, 0), (128, 128, 128)):
+            httpx.post(f"{address}/classify", files={"image": make_photo(colour)})
+        httpx.post(f"{address}/classify", files={"image": b"no photo"})
         time.sleep(0.1)
     found = {
         panel["title"]: [query(prometheus, target["expr"]) for target in panel["targets"]]
         for panel in DASHBOARD["panels"]
     }
     assert [title for title, results in found.items() if not all(results)] == []
+    answers = {one["metric"]["answer"]: float(one["value"][1]) for one in found["Landmark or not"][0]}
+    assert answers["landmark"] > 0
+    refused = {one["metric"]["reason"]: float(one["value"][1]) for one in found["Photos refused"][0]}
+    assert refused["unsupported"] > 0
+    assert refused["too_large"] == 0
     [[requests]] = found["Requests a second"]
     assert float(requests["value"][1]) > 0
     [[faults]] = found["Faults"]
     assert float(faults["value"][1]) == 0
+
+
+def test_each_alert_fires_on_what_it_is_for_and_not_before(tmp_path: Path) -> None:
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is not installed: apt-get install prometheus")
+    for file in (DEPLOY / "alerts.yaml", Path(__file__).with_name("test_alerts.yaml")):
+        shutil.copy2(file, tmp_path)
+    done = subprocess.run(
+        [program, "test", "rules", "test_alerts.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rules = YAML(typ="safe").load((DEPLOY / "alerts.yaml").read_text())["groups"][0]["rules"]
+    tried = (tmp_path / "test_alerts.yaml").read_text()
+    assert all(f"alertname: {rule['alert']}" in tried for rule in rules)
 
 
 def test_the_container_runs_without_root_on_the_python_it_was_packed_for(receipt: PackageReceipt) -> None:

@@ -110,12 +110,15 @@ def _check_size(photo: PhotoFile, max_pixels: int) -> None:
         raise ImageError(f"The photo is damaged: its size is {photo.width} x {photo.height}.")
     if photo.width * photo.height > max_pixels:
         raise ImageError(
-            f"The photo has {photo.width} x {photo.height} pixels, more than the {max_pixels} allowed. Reduce it first."
+            f"The photo has {photo.width} x {photo.height} pixels, more than the {max_pixels} allowed. "
+            "Reduce it first.",
+            "too_large",
         )
     if photo.width * photo.height * photo.decoder_bytes > _MAX_DECODER_BYTES:
         raise ImageError(
             f"The photo has {photo.width} x {photo.height} pixels; of a {photo.kind} photo of this kind, at most "
-            f"{_MAX_DECODER_BYTES // photo.decoder_bytes} can be decoded. Save it as a baseline JPEG."
+            f"{_MAX_DECODER_BYTES // photo.decoder_bytes} can be decoded. Save it as a baseline JPEG.",
+            "too_large",
         )
 
 

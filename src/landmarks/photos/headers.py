@@ -84,7 +84,7 @@ def read_photo_file(data: bytes) -> PhotoFile:
     """
     kind = identify(data)
     if kind not in _READERS:
-        raise ImageError(_describe_unknown(data, kind))
+        raise ImageError(_describe_unknown(data, kind), "unsupported" if data else "damaged")
     try:
         return _READERS[kind](data)
     except (struct.error, IndexError):
@@ -115,7 +115,9 @@ def _describe_unknown(data: bytes, kind: str | None) -> str:
 def _allow_blocks(most: int) -> Iterator[int]:
     """Count the blocks of a photo, and refuse it when there are more."""
     yield from range(most)
-    raise ImageError(f"The photo is split into more than {most} blocks. Save it again with another program.")
+    raise ImageError(
+        f"The photo is split into more than {most} blocks. Save it again with another program.", "too_large"
+    )
 
 
 def _read_jpeg(data: bytes) -> PhotoFile:
@@ -168,7 +170,9 @@ def _find_jpeg_end(data: bytes, position: int) -> int:
             return position
         scans += marker == _JPEG_SCAN
         if scans > _MAX_JPEG_SCANS:
-            raise ImageError(f"The photo has more than {_MAX_JPEG_SCANS} scans. Save it again as a baseline JPEG.")
+            raise ImageError(
+                f"The photo has more than {_MAX_JPEG_SCANS} scans. Save it again as a baseline JPEG.", "too_large"
+            )
         # After lost data, a decoder searches markers below C0 without skipping a segment.
         if marker >= 0xC0 and marker not in _JPEG_STANDALONE:
             position += _read_length(data, position)

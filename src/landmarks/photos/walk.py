@@ -129,9 +129,11 @@ def read_photo(path: Path, max_bytes: int = MAX_PHOTO_BYTES) -> bytes:
             size = os.fstat(stream.fileno()).st_size
             data = stream.read(max_bytes + 1) if size <= max_bytes else b""  # a pipe or device has no size
     except OSError as error:
-        raise ImageError(f"The file cannot be read: {error.strerror}.") from None
+        raise ImageError(f"The file cannot be read: {error.strerror}.", "unreadable") from None
     if max(size, len(data)) > max_bytes:
-        raise ImageError(f"The file has {max(size, len(data))} bytes or more, above the {max_bytes} allowed.")
+        raise ImageError(
+            f"The file has {max(size, len(data))} bytes or more, above the {max_bytes} allowed.", "too_large"
+        )
     return data
 
 

@@ -20,6 +20,7 @@ from landmarks.recognizer.serving_network import BATCH, ServingNetwork
 from landmarks.schema.network_format import Floats, ImageFormat, Pixels
 from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 
+NOTHING_FOUND = "The network finds nothing in this photo, so no photo is similar. Send another one."
 Photo = str | Path | bytes | Image.Image
 
 
@@ -148,7 +149,7 @@ class Recognizer:
         """Search for embeddings from `ServingNetwork.run`."""
         _check_k(k)
         if not embeddings.any(axis=1).all():
-            raise ImageError("The network finds nothing in this photo, so no photo is similar. Send another one.")
+            raise ImageError(NOTHING_FOUND, "empty_embedding")
         similarities, rows = self.gallery.index.search(embeddings, k)
         return [
             [self._neighbour(int(row), float(similarity)) for row, similarity in zip(*pair, strict=True)]

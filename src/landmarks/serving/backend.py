@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,10 +15,11 @@ from landmarks.params import ServiceParams
 from landmarks.photos.decoding import decode_photo
 from landmarks.photos.headers import PhotoFile
 from landmarks.processors import count_processors
-from landmarks.recognizer.recognizer import Neighbour, Recognition, Recognizer
+from landmarks.recognizer.recognizer import NOTHING_FOUND, Neighbour, Recognition, Recognizer
 from landmarks.recognizer.serving_network import BATCH
 from landmarks.schema.network_format import Floats, Pixels
 from landmarks.serving.batching import Batcher
+from landmarks.serving.model_metrics import ModelMetrics
 from landmarks.serving.receipt import PackageReceipt
 from landmarks.serving.request_log import RequestLog
 from landmarks.serving.schemas import API_VERSION, KnownLandmark, LandmarksAnswer, ModelAnswer
@@ -67,11 +69,20 @@ class QueryResult:
 class Backend:
     """A recognizer shared by concurrent requests. Use it in the event loop."""
 
-    def __init__(self, recognizer: Recognizer, limits: ServiceParams, log: RequestLog | None = None) -> None:
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        limits: ServiceParams,
+        log: RequestLog | None = None,
+        metrics: ModelMetrics | None = None,
+    ) -> None:
         self.recognizer = recognizer
         self.log = log
+        self._metrics = metrics
         self._format = dataclasses.replace(recognizer.network.image_format, max_pixels=limits.max_pixels)
-        self._batches: Batcher[Query, QueryResult | ImageError] = Batcher(partial(run_queries, recognizer), BATCH)
+        self._batches: Batcher[Query, QueryResult | ImageError] = Batcher(
+            partial(run_queries, recognizer, metrics=metrics), BATCH
+        )
         # a large photo takes hundreds of megabytes while it is decoded: one at a time, and in a thread of their own, so
         # that small photos do not wait
         self._threads = ThreadPoolExecutor(count_processors(), "photos")
@@ -90,9 +101,16 @@ class Backend:
         """
         found: Future[QueryResult | ImageError] = Future()
         (self._large_thread if is_large else self._threads).submit(self._decode, ask, found, is_large)
-        result = await asyncio.wrap_future(found)
-        if isinstance(result, ImageError):
-            raise result
+        try:
+            result = await asyncio.wrap_future(found)
+            if isinstance(result, ImageError):
+                raise result
+        except ImageError as error:
+            if self._metrics:
+                self._metrics.count_refused(error.reason)
+            raise
+        if self._metrics and result.recognition:
+            self._metrics.count_answer(result.recognition)
         if self.log and result.recognition:
             self.log.add(endpoint, result.recognition, result.embedding)
         return result
@@ -106,7 +124,8 @@ class Backend:
             if not is_large and question.photo.width * question.photo.height > _LARGE_PIXELS:
                 self._large_thread.submit(self._decode, lambda: question, found, True)
                 return
-            pixels = decode_photo(question.photo, self._format)
+            with _measure(self._metrics, "decode"):
+                pixels = decode_photo(question.photo, self._format)
             # the request log holds the first prediction, whatever the endpoint
             landmarks = max(question.landmarks, 1) if self.log else question.landmarks
             self._batches.submit(Query(pixels, landmarks, question.neighbours), found)
@@ -154,20 +173,30 @@ class Backend:
             self.log.close()
 
 
-def run_queries(recognizer: Recognizer, queries: Sequence[Query]) -> list[QueryResult | ImageError]:
+def run_queries(
+    recognizer: Recognizer, queries: Sequence[Query], metrics: ModelMetrics | None = None
+) -> list[QueryResult | ImageError]:
     """Answer a batch of queries with one run of the network and one search.
 
     The result of a query does not depend on the other queries. An error of one photo is returned as its result.
     """
-    probabilities, embeddings = recognizer.network.run(np.stack([query.pixels for query in queries]))
-    recognitions = _recognize(recognizer, queries, probabilities, embeddings)
-    neighbours = _search(recognizer, queries, embeddings)
+    with _measure(metrics, "network"):
+        probabilities, embeddings = recognizer.network.run(np.stack([query.pixels for query in queries]))
+    with _measure(metrics, "search"):
+        recognitions = _recognize(recognizer, queries, probabilities, embeddings)
+        neighbours = _search(recognizer, queries, embeddings)
+    if metrics:
+        metrics.count_batch(len(queries))
     return [
-        ImageError("The network finds nothing in this photo, so no photo is similar. Send another one.")
+        ImageError(NOTHING_FOUND, "empty_embedding")
         if query.neighbours and row not in neighbours
         else QueryResult(embeddings[row], recognitions.get(row), neighbours.get(row, ()))
         for row, query in enumerate(queries)
     ]
+
+
+def _measure(metrics: ModelMetrics | None, step: str) -> AbstractContextManager[None]:
+    return metrics.time(step) if metrics else nullcontext()
 
 
 def _recognize(
