@@ -168,6 +168,7 @@ ARRAYS = (np.array([0.5, 0.4]), np.array([True, False]), 2, ["a", "b"])
     ("changes", "words"),
     [
         ({0: np.array([0.5, np.nan])}, "1 scores are NaN, the first that of photo 'b'"),
+        ({0: np.array([np.nan, np.nan])}, "2 scores are NaN, the first that of photo 'a'"),
         ({2: 0}, "photos that show a landmark, received 0"),
         ({2: -1}, "photos that show a landmark, received -1"),
         ({3: ["a", "a"]}, "2 predictions for 1 photos"),

@@ -385,6 +385,14 @@ def test_aliases_are_counted_in_full_before_they_are_followed(kind: str) -> None
         parse_yaml(bomb, YAML(typ=kind))
 
 
+def test_an_alias_at_the_end_of_a_long_text_counts_for_what_it_stands_for() -> None:
+    # 4 for the mapping and its keys, 1 for the list a, and 2 each for b and c
+    longest = "a: [" + "1, " * 4991 + "]\nb: &b [1]\nc: *b\n"
+    assert parse_yaml(longest, YAML(typ="safe"))["c"] == [1]
+    with pytest.raises(ValueError, match="with every alias in full"):
+        parse_yaml(longest.replace("&b [1]", "&b [1, 1]"), YAML(typ="safe"))
+
+
 @pytest.mark.parametrize("text", ["1", "-20", "007", "9" * 18])
 def test_whole_numbers_are_parsed(text: str) -> None:
     assert parse_integer(text) == int(text)

@@ -235,6 +235,39 @@ def test_the_limit_of_blocks_is_inclusive(fill: Callable[[int], bytes], most: in
         decode_image(fill(most + 1), SQUARE)
 
 
+FILLED: dict[str, Callable[[int], bytes]] = {
+    "PNG": lambda count: in_png(chunk(b"tEXt", bytes(count)), chunk(b"tEXt", b"") * 5000),
+    "GIF": lambda count: in_gif(bytes(count)),
+    "WebP": lambda count: in_webp(webp_chunk(b"abcd", bytes(count)), webp_chunk(b"abcd", b"") * 5000),
+}
+
+
+@pytest.mark.parametrize(("size", "most"), [(50 * 2048, 4096 + 50), (50 * 2048 - 2, 4096 + 49)])
+@pytest.mark.parametrize("kind", FILLED)
+def test_every_2048_bytes_allow_one_more_block(kind: str, size: int, most: int) -> None:
+    data = FILLED[kind](size - len(FILLED[kind](0)))
+    assert len(data) == size
+    with pytest.raises(ImageError, match=f"split into more than {most} blocks"):
+        read_photo_file(data)
+
+
+NO_ORIENTATION = EXIF + make_exif(0)
+SIXTEEN: dict[str, Callable[[int], bytes]] = {
+    "Exif": lambda before: in_jpeg(segment(NO_ORIENTATION) * before, segment(EXIF + make_exif())),
+    "XMP": lambda before: in_jpeg(segment(XMP + make_xmp(0)) * before, segment(XMP + make_xmp(TURNED))),
+    "raw Exif": lambda before: in_png(
+        chunk(b"tEXt", b"Raw profile type exif\0" + make_raw_profile(NO_ORIENTATION)) * before,
+        chunk(b"tEXt", b"Raw profile type exif\0" + make_raw_profile(EXIF + make_exif())),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SIXTEEN)
+def test_an_orientation_is_looked_for_in_sixteen_blocks(kind: str) -> None:
+    assert read_photo_file(SIXTEEN[kind](15)).orientation == TURNED
+    assert read_photo_file(SIXTEEN[kind](16)).orientation == 1
+
+
 def test_a_gif_with_zeros_between_its_blocks_is_read() -> None:
     padded = in_gif(b"\0\0\x21\xfe\x02hi\0\0")
     assert (decode_image(padded, SQUARE) == decode_image(make("GIF"), SQUARE)).all()

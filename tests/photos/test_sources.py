@@ -288,6 +288,20 @@ def test_zip64_members_are_read(tmp_path: Path) -> None:
     assert read_all({"kind": "archive", "path": str(path)}, list(photos)) == photos
 
 
+def test_other_fields_before_that_of_zip64_are_passed_over(tmp_path: Path) -> None:
+    image_id, path = make_ids(1)[0], tmp_path / "p.zip"
+    info = zipfile.ZipInfo(str(build_photo_path(image_id)))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", b"")
+        time_of_change = struct.pack("<2sHBI", b"UT", 5, 1, 0)
+        info.extra = time_of_change + struct.pack("<HHQ", 1, 8, archive.start_dir)
+        archive.writestr(info, b"photo")
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.rindex(b"PK\1\2") + 42, 0xFFFFFFFF)  # its offset is in the field of zip64
+    path.write_bytes(data)
+    assert read_one({"kind": "archive", "path": str(path)}, image_id) == b"photo"
+
+
 def test_members_beyond_4_gb_are_read(tmp_path: Path) -> None:
     """A sparse file of 5 GB, which takes no disk space, moves the photos to offsets that need 64 bits."""
     photos, path = make_photos(3), tmp_path / "p.zip"

@@ -191,6 +191,7 @@ def spread_evenly(total: int, parts: int) -> list[int]:
         ({1: 5, 2: 6}, {"fraction": 1e-9}, "The rule fraction=1e-09 removed the rest"),
         ({1: 5}, {"min_images": 2}, "acquire other data"),
         ({1: 5, 2: 6}, {"landmark_ids": (1, 2, 77, 70)}, "2 landmarks that have no photos, for example 70, 77"),
+        ({1: 5, 2: 6}, {"landmark_ids": tuple(range(1, 9))}, r"6 landmarks .*, for example 3, 4, 5, 6, 7\. Remove"),
     ],
 )
 def test_a_selection_that_is_too_small_names_the_rule(
