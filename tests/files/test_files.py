@@ -300,6 +300,7 @@ def test_a_lock_has_one_holder_and_ends_with_it(tmp_path: Path) -> None:
         ('{"a": "\\ud800"}', "surrogates"),
         ('{"\\ud800": 1}', "surrogates"),
         ('["a\\u0000"]', "zero character"),
+        (f'["{"a" * 50}\\u0000"]', "the text 'a{40}' has a zero character"),
         ("\ufeff{}", "BOM"),
     ],
 )
@@ -312,6 +313,11 @@ def test_json_that_cannot_be_worked_with_is_refused(tmp_path: Path, text: str, m
 def test_integers_of_64_bits_and_all_finite_numbers_are_read(tmp_path: Path) -> None:
     values = [2**64 - 1, -(2**64) + 1, 1.7e308, -0.0, True, None, "\U0010ffff"]
     assert read_json(write_json(tmp_path / "a.json", values)) == values
+
+
+def test_a_json_file_of_64_mebibytes_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("1".ljust(64 << 20))
+    assert read_json(tmp_path / "a.json") == 1
 
 
 def test_a_json_file_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
@@ -333,6 +339,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     [
         ({}, "name: Field required"),
         ({"name": 1}, "name: Input should be a valid string .received 1"),
+        ({"name": 1, "counts": 1}, "name: Input should be a valid string .received 1"),
         ({"name": "a", "counts": [True]}, r"counts\.0: Input should be a valid integer"),
         ([], "the whole file: "),
     ],
@@ -374,6 +381,17 @@ def test_a_record_is_read_into_its_class(tmp_path: Path) -> None:
 def test_yaml_that_cannot_be_worked_with_is_refused(text: str, message: str, kind: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_yaml(text, YAML(typ=kind))
+
+
+@pytest.mark.parametrize("kind", ["rt", "safe"])
+def test_the_limits_of_yaml_are_inclusive(kind: str) -> None:
+    assert parse_yaml("a: 1 #".ljust(64 << 10, "x"), YAML(typ=kind))["a"] == 1
+    value = parse_yaml("[" * 64 + "]" * 64, YAML(typ=kind))
+    for _ in range(63):
+        [value] = value
+    assert value == []
+    with pytest.raises(ValueError, match="nested more than 64 deep"):
+        parse_yaml("[" * 65 + "]" * 65, YAML(typ=kind))
 
 
 @pytest.mark.parametrize("kind", ["rt", "safe"])
@@ -423,3 +441,8 @@ def test_other_tables_are_refused(tmp_path: Path, text: str, message: str) -> No
     with pytest.raises(ArtifactError, match=rf"a\.csv is not a table of a .*{message}"):
         list(read_rows(tmp_path / "a.csv", ("a",)))
     assert csv.field_size_limit() == before
+
+
+def test_a_cell_of_a_mebibyte_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"a\n{'x' * (1 << 20)}\n")
+    assert list(read_rows(tmp_path / "a.csv", ("a",))) == [{"a": "x" * (1 << 20)}]

@@ -175,12 +175,12 @@ MALFORMED: dict[str, tuple[Callable[[Path], Any], str | bytes, str]] = {
     "open quote": (
         lambda path: read_recognition_submission(path, SOLUTION),
         'id,landmarks\na,"1 0.5\nb,\n',
-        "is not CSV",
+        "is not CSV after line 1: unexpected end of data",
     ),
     "no text": (
         lambda path: read_recognition_submission(path, SOLUTION),
         b"id,landmarks\na,\n\xff,1 0.5\n",
-        "is not UTF-8 text",
+        "is not UTF-8 text after line 0: invalid start byte",
     ),
     "unknown query": (
         lambda path: read_retrieval_submission(path, RETRIEVAL_SOLUTION),

@@ -141,6 +141,13 @@ def test_refuses_queries_of_another_dimension_with_both_numbers() -> None:
         SimilarityIndex.from_embeddings(make_unit_rows(5, 4, 0)).search(make_unit_rows(1, 3, 0), 1)
 
 
+def test_a_row_far_down_is_named_by_its_number_in_the_gallery() -> None:
+    rows = make_unit_rows(5000, 3, 0)
+    rows[4500:4502] = 0
+    with pytest.raises(ValueError, match="the first is row 4500 of length 0"):
+        SimilarityIndex.from_embeddings(rows)
+
+
 @pytest.mark.parametrize("k", [0, -1])
 def test_refuses_k_below_one(k: int) -> None:
     with pytest.raises(ValueError, match=f"at least 1, received {k}"):

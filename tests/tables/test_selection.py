@@ -113,6 +113,9 @@ def test_hashes_and_splits_agree_with_the_oracle() -> None:
     params = make_params(seed=4, val_fraction=0.3, test_fraction=0.3)
     hashes = compute_hashes("4", images["image_id"])
     np.testing.assert_allclose(hashes, [hash_slowly(image_id, 4) for image_id in images["image_id"]], atol=1e-15)
+    assert (hashes * 2**53 % 1 == 0).all()  # multiples of 2**-53, cut off and not rounded
+    assert (hashes <= [hash_slowly(image_id, 4) for image_id in images["image_id"]]).all()
+    assert (hashes * 2**52 % 1 > 0).any()
     selection = select_images(images, NO_NAMES, params)
     expected = split_slowly(dict(zip(images["image_id"], images["landmark_id"], strict=True)), params)
     assert dict(zip(selection.images["image_id"], selection.images["split"], strict=True)) == expected
