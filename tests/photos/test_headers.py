@@ -113,6 +113,8 @@ def test_the_orientation_may_be_of_every_integer_type_and_byte_order(kind: int, 
         make_exif(0),
         make_exif(9),
         make_exif(-6, kind=8),
+        make_exif().replace(b"\x01\x12", b"\x01\x11"),  # the numbers before and after that of an orientation
+        make_exif().replace(b"\x01\x12", b"\x01\x13"),
         make_exif().replace(struct.pack(">IH", 8, 1), struct.pack(">IH", 8, 0)),  # no field is announced
         make_exif()[:16],
         make_exif()[:7],

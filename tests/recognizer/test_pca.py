@@ -94,7 +94,9 @@ def test_is_read_as_it_was_written(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (np.eye(4, 2), r"orthonormal columns, received float64 \(4, 2\)"),
+        (np.eye(4, 2, dtype=np.float16), r"orthonormal columns, received float16 \(4, 2\)"),
         (np.eye(4, dtype=np.float32)[0], r"orthonormal columns, received float32 \(4,\)"),
+        (np.eye(4, 2, dtype=np.float32)[None], r"orthonormal columns, received float32 \(1, 4, 2\)"),
         (np.ones((4, 2), np.float32), r"orthonormal columns, received float32 \(4, 2\)"),
         (1.1 * np.eye(4, 2, dtype=np.float32), r"orthonormal columns, received float32 \(4, 2\)"),
         (np.full((4, 2), np.nan, np.float32), r"orthonormal columns, received float32 \(4, 2\)"),
