@@ -411,6 +411,13 @@ def test_an_alias_at_the_end_of_a_long_text_counts_for_what_it_stands_for() -> N
         parse_yaml(longest.replace("&b [1]", "&b [1, 1]"), YAML(typ="safe"))
 
 
+def test_an_alias_of_a_text_counts_as_one_value() -> None:
+    longest = "a: &a x\nb: [" + "*a, " * 4995 + "]\n"  # 5 for the mapping, its keys, the text and the list
+    assert parse_yaml(longest, YAML(typ="safe"))["b"] == ["x"] * 4995
+    with pytest.raises(ValueError, match="with every alias in full"):
+        parse_yaml(longest.replace("[", "[*a, "), YAML(typ="safe"))
+
+
 @pytest.mark.parametrize("text", ["1", "-20", "007", "9" * 18])
 def test_whole_numbers_are_parsed(text: str) -> None:
     assert parse_integer(text) == int(text)
