@@ -134,6 +134,11 @@ def test_an_orientation_may_be_the_last_of_all_bytes(exif: bytes) -> None:
         assert read_photo_file(data).orientation == TURNED
 
 
+@pytest.mark.parametrize("length", range(1, 8))
+def test_what_is_too_short_for_a_chunk_hides_none_before_it(length: int) -> None:
+    assert read_photo_file(in_webp(webp_chunk(b"EXIF", make_exif()), b"X" * length)).orientation == TURNED
+
+
 def test_a_field_that_is_cut_off_hides_none_before_it() -> None:
     two_fields = make_exif().replace(struct.pack(">IH", 8, 1), struct.pack(">IH", 8, 2))
     assert read_photo_file(in_jpeg(segment(EXIF + two_fields[:22] + bytes(11)))).orientation == TURNED
@@ -217,6 +222,12 @@ def test_the_frames_of_a_jpeg_give_its_size_and_the_memory_of_its_decoder(marker
         photo = read_photo_file(data)
         assert (photo.width, photo.height) == (48, 32)
         assert photo.decoder_bytes == (6 if marker in (0xC2, 0xC6, 0xCA, 0xCE) else 0)  # progressive ones
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_photo_needs_memory_by_its_kind_and_is_upright_unless_it_says_otherwise(kind: str) -> None:
+    photo = read_photo_file(make(kind))
+    assert (photo.orientation, photo.decoder_bytes) == (1, 16 if kind == "WEBP" else 0)
 
 
 @pytest.mark.parametrize("junk", [b"ab", b"\xff\0ab", b"a\xff\xff\0"])
@@ -382,6 +393,7 @@ def test_a_header_takes_no_longer_than_its_size_explains(name: str) -> None:
         (lambda count: in_scan(segment(b"", 0xC4) * (count - 1)), 1024),  # and its end
         (lambda count: in_png(chunk(b"tEXt", b"") * (count - 3)), 4096 + 24),  # for its 49 KB
         (lambda count: in_gif(b"\0" * count), 4096 + 2),
+        (lambda count: in_webp(webp_chunk(b"abcd", b"") * (count - 1)), 4096 + 16),  # for its 33 KB
     ],
 )
 def test_the_limit_of_blocks_is_inclusive(fill: Callable[[int], bytes], most: int) -> None:
