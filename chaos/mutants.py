@@ -49,7 +49,7 @@ _MODULES = {
     "recognizer/logistic.py": ("recognizer/test_logistic.py",),
     "recognizer/pca.py": ("recognizer/test_pca.py",),
     "recognizer/scorer.py": ("recognizer/test_scorer.py",),
-    "recognizer/similarity_index.py": ("recognizer/test_similarity_index.py",),
+    "recognizer/similarity_index.py": ("recognizer/test_similarity_index.py", "recognizer/test_pca.py"),
     "schema/vocabulary.py": ("schema/test_vocabulary.py",),
     "shards/format.py": ("shards/test_format.py",),
     "shards/plan.py": ("shards/test_plan.py",),

@@ -168,10 +168,13 @@ ARRAYS = (np.array([0.5, 0.4]), np.array([True, False]), 2, ["a", "b"])
     ("changes", "words"),
     [
         ({0: np.array([0.5, np.nan])}, "1 scores are NaN, the first that of photo 'b'"),
+        ({0: np.array([np.nan, np.nan])}, "2 scores are NaN, the first that of photo 'a'"),
         ({2: 0}, "photos that show a landmark, received 0"),
         ({2: -1}, "photos that show a landmark, received -1"),
         ({3: ["a", "a"]}, "2 predictions for 1 photos"),
         ({0: np.array([0.5])}, "1 scores, 2 values of `correct` and 2 ids"),
+        ({0: np.array([0.5, 0.4, 0.3])}, "3 scores, 2 values of `correct` and 2 ids"),
+        ({3: ["a", "b", "c"]}, "2 scores, 2 values of `correct` and 3 ids"),
         ({3: ["a"]}, "2 scores, 2 values of `correct` and 1 ids"),
         ({1: np.array([True, True]), 2: 1}, "2 correct predictions, but only 1 photos show a landmark"),
     ],

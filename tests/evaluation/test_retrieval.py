@@ -138,6 +138,9 @@ def test_unknown_queries_and_no_queries_are_refused() -> None:
         score_retrieval({}, {})
     with pytest.raises(ScoringError, match="2 hits, but only 1 photos are relevant: count each once"):
         score_hits([(np.array([[True, True]]), np.array([1]))])
+    three = np.array([[True, False, False], [True, True, False], [True, True, True]])
+    with pytest.raises(ScoringError, match="2 hits, but only 1 photos are relevant: count each once"):
+        score_hits([(three, np.array([1, 1, 2]))])
 
 
 def make_embeddings(seed: int, count: int, dimension: int = 8) -> npt.NDArray[np.float32]:
@@ -187,6 +190,8 @@ def test_a_query_without_anything_similar_or_relevant_finds_nothing() -> None:
     assert scores.queries == 4
     blank = score_search(search, np.array([0, 0, 1, 1]), [(np.zeros((2, 8), np.float32), np.array([0, 1]))])
     assert (blank.mean_average_precision, blank.mean_first_hit) == (0.0, 101)
+    of_one_landmark = score_search(search, np.zeros(4, np.int64), [(gallery[:2], np.array([0, 3]))])
+    assert (of_one_landmark.mean_average_precision, of_one_landmark.recall_at(1)) == (0.5, 0.5)
 
 
 def test_memory_does_not_grow_with_the_gallery_times_the_queries() -> None:

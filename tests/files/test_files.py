@@ -300,6 +300,7 @@ def test_a_lock_has_one_holder_and_ends_with_it(tmp_path: Path) -> None:
         ('{"a": "\\ud800"}', "surrogates"),
         ('{"\\ud800": 1}', "surrogates"),
         ('["a\\u0000"]', "zero character"),
+        (f'["{"a" * 50}\\u0000"]', "the text 'a{40}' has a zero character"),
         ("\ufeff{}", "BOM"),
     ],
 )
@@ -312,6 +313,11 @@ def test_json_that_cannot_be_worked_with_is_refused(tmp_path: Path, text: str, m
 def test_integers_of_64_bits_and_all_finite_numbers_are_read(tmp_path: Path) -> None:
     values = [2**64 - 1, -(2**64) + 1, 1.7e308, -0.0, True, None, "\U0010ffff"]
     assert read_json(write_json(tmp_path / "a.json", values)) == values
+
+
+def test_a_json_file_of_64_mebibytes_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("1".ljust(64 << 20))
+    assert read_json(tmp_path / "a.json") == 1
 
 
 def test_a_json_file_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
@@ -333,6 +339,7 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     [
         ({}, "name: Field required"),
         ({"name": 1}, "name: Input should be a valid string .received 1"),
+        ({"name": 1, "counts": 1}, "name: Input should be a valid string .received 1"),
         ({"name": "a", "counts": [True]}, r"counts\.0: Input should be a valid integer"),
         ([], "the whole file: "),
     ],
@@ -377,12 +384,38 @@ def test_yaml_that_cannot_be_worked_with_is_refused(text: str, message: str, kin
 
 
 @pytest.mark.parametrize("kind", ["rt", "safe"])
+def test_the_limits_of_yaml_are_inclusive(kind: str) -> None:
+    assert parse_yaml("a: 1 #".ljust(64 << 10, "x"), YAML(typ=kind))["a"] == 1
+    value = parse_yaml("[" * 64 + "]" * 64, YAML(typ=kind))
+    for _ in range(63):
+        [value] = value
+    assert value == []
+    with pytest.raises(ValueError, match="nested more than 64 deep"):
+        parse_yaml("[" * 65 + "]" * 65, YAML(typ=kind))
+
+
+@pytest.mark.parametrize("kind", ["rt", "safe"])
 def test_aliases_are_counted_in_full_before_they_are_followed(kind: str) -> None:
     few = "a: &a [1, 2]\nb: &b {x: *a, y: *a}\nc: [*b, *b]\n"
     assert parse_yaml(few, YAML(typ=kind))["c"][1]["y"] == [1, 2]
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
     with pytest.raises(ValueError, match="with every alias in full"):
         parse_yaml(bomb, YAML(typ=kind))
+
+
+def test_an_alias_at_the_end_of_a_long_text_counts_for_what_it_stands_for() -> None:
+    # 4 for the mapping and its keys, 1 for the list a, and 2 each for b and c
+    longest = "a: [" + "1, " * 4991 + "]\nb: &b [1]\nc: *b\n"
+    assert parse_yaml(longest, YAML(typ="safe"))["c"] == [1]
+    with pytest.raises(ValueError, match="with every alias in full"):
+        parse_yaml(longest.replace("&b [1]", "&b [1, 1]"), YAML(typ="safe"))
+
+
+def test_an_alias_of_a_text_counts_as_one_value() -> None:
+    longest = "a: &a x\nb: [" + "*a, " * 4995 + "]\n"  # 5 for the mapping, its keys, the text and the list
+    assert parse_yaml(longest, YAML(typ="safe"))["b"] == ["x"] * 4995
+    with pytest.raises(ValueError, match="with every alias in full"):
+        parse_yaml(longest.replace("[", "[*a, "), YAML(typ="safe"))
 
 
 @pytest.mark.parametrize("text", ["1", "-20", "007", "9" * 18])
@@ -415,3 +448,8 @@ def test_other_tables_are_refused(tmp_path: Path, text: str, message: str) -> No
     with pytest.raises(ArtifactError, match=rf"a\.csv is not a table of a .*{message}"):
         list(read_rows(tmp_path / "a.csv", ("a",)))
     assert csv.field_size_limit() == before
+
+
+def test_a_cell_of_a_mebibyte_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"a\n{'x' * (1 << 20)}\n")
+    assert list(read_rows(tmp_path / "a.csv", ("a",))) == [{"a": "x" * (1 << 20)}]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from landmarks.errors import DataError, ScoringError
 from landmarks.evaluation.gap import Guess
+from landmarks.kaggle import files
 from landmarks.kaggle.files import (
     Solution,
     Task,
@@ -175,12 +176,12 @@ MALFORMED: dict[str, tuple[Callable[[Path], Any], str | bytes, str]] = {
     "open quote": (
         lambda path: read_recognition_submission(path, SOLUTION),
         'id,landmarks\na,"1 0.5\nb,\n',
-        "is not CSV",
+        "is not CSV after line 1: unexpected end of data",
     ),
     "no text": (
         lambda path: read_recognition_submission(path, SOLUTION),
         b"id,landmarks\na,\n\xff,1 0.5\n",
-        "is not UTF-8 text",
+        "is not UTF-8 text after line 0: invalid start byte",
     ),
     "unknown query": (
         lambda path: read_retrieval_submission(path, RETRIEVAL_SOLUTION),
@@ -250,6 +251,20 @@ def test_ignored_rows_are_dropped_from_both_files_even_if_malformed(path: Path) 
 def test_a_query_without_relevant_images_has_an_empty_truth(path: Path) -> None:
     put(path, "id,images,Usage\nq1,None,Public\nq2,x y ,Private\n")
     assert read_retrieval_solution(path).truth == {"q1": frozenset(), "q2": frozenset({"x", "y"})}
+
+
+def test_ids_before_and_after_none_in_the_alphabet_are_relevant_images(path: Path) -> None:
+    put(path, "id,images,Usage\nq1,0a,Public\nq2,Zz,Private\nq3,None ,Private\n")
+    assert [set(images) for images in read_retrieval_solution(path).truth.values()] == [{"0a"}, {"Zz"}, {"None"}]
+
+
+def test_a_cell_may_have_256_mebibytes(path: Path) -> None:
+    limit = csv.field_size_limit()
+    rows = files._iterate_rows(put(path, RECOGNITION))
+    next(rows)
+    assert csv.field_size_limit() == 256 << 20
+    assert len(list(rows)) == 4
+    assert csv.field_size_limit() == limit
 
 
 def test_long_cells_are_read_and_the_limit_of_the_csv_module_is_restored(path: Path) -> None:

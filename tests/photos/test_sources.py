@@ -5,6 +5,7 @@ import resource
 import struct
 import tracemalloc
 import zipfile
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from landmarks.errors import DataError
 from landmarks.photos.locating import locate_files, locate_photos
 from landmarks.photos.places import Place, build_photo_path
 from landmarks.photos.sources import open_source
-from landmarks.photos.walk import MAX_PHOTO_BYTES
-from landmarks.photos.zip_members import read_member
+from landmarks.photos.walk import MAX_PHOTO_BYTES, PHOTO_SUFFIXES
+from landmarks.photos.zip_members import hash_path, iterate_names, read_directory, read_member
 
 
 def make_ids(count: int, seed: int = 0) -> list[str]:
@@ -179,14 +180,51 @@ def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2.5 * MAX_PHOTO_BYTES / 1024
 
 
-def test_the_size_limit_is_inclusive(tmp_path: Path) -> None:
+@pytest.mark.parametrize("deflated", [True, False])
+def test_the_size_limit_is_inclusive(tmp_path: Path, deflated: bool) -> None:
     image_id = make_ids(1)[0]
-    spec = make_archive(tmp_path / "p.zip", {image_id: b"abc" * 1000})
+    spec = make_archive(tmp_path / "p.zip", {image_id: b"abc" * 1000}, deflated=deflated)
     [place] = find_places(spec, [image_id])
     name = str(build_photo_path(image_id))
     assert read_member(tmp_path / "p.zip", name, place, 3000) == b"abc" * 1000
-    with pytest.raises(DataError, match="decompresses to more than the 2999 bytes"):
+    problem = "decompresses to more than the 2999 bytes" if deflated else "3000 compressed bytes, more than the 2999"
+    with pytest.raises(DataError, match=problem):
         read_member(tmp_path / "p.zip", name, place, 2999)
+
+
+def test_a_zip_bomb_is_not_inflated_beyond_the_limit(tmp_path: Path) -> None:
+    image_id = make_ids(1)[0]
+    spec = make_archive(tmp_path / "p.zip", {image_id: bytes(10_000_000)})
+    [place] = find_places(spec, [image_id])
+    tracemalloc.start()
+    with pytest.raises(DataError, match="decompresses to more than the 20000 bytes"):
+        read_member(tmp_path / "p.zip", str(build_photo_path(image_id)), place, 20_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
+    image_id, path = make_ids(1)[0], tmp_path / "p.zip"
+    spec = make_archive(path, {image_id: b"photo"})
+    [place] = find_places(spec, [image_id])
+    data = bytearray(path.read_bytes())
+    data[place.offset + 6] |= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="is encrypted"):
+        open_source(spec).read(place)
+
+
+def test_a_method_of_a_number_too_large_for_the_table_is_refused(tmp_path: Path) -> None:
+    image_id, path = make_ids(1)[0], tmp_path / "p.zip"
+    spec = make_archive(path, {image_id: b"photo"})
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<H", data, data.rindex(b"PK\1\2") + 10, 300)
+    struct.pack_into("<H", data, data.rindex(b"PK\3\4") + 8, 300)
+    path.write_bytes(data)
+    assert locate_photos(spec, [image_id]).method.tolist() == [127]
+    with pytest.raises(DataError, match="method other than store and deflate"):
+        read_one(spec, image_id)
 
 
 @pytest.mark.parametrize("deflated", [True, False])
@@ -210,6 +248,33 @@ def test_a_replaced_archive_is_detected(tmp_path: Path) -> None:
     make_archive(tmp_path / "p.zip", {i: photos[i] for i in list(photos)[1:]})
     with pytest.raises(DataError, match="has changed since it was indexed"):
         open_source(spec).read(place)
+
+
+@pytest.mark.parametrize(("place", "change"), [(2, -1), (2, 1), (30, -1), (30, 1), (79, -1), (79, 1)])
+def test_another_header_or_name_at_the_place_of_a_photo_is_detected(tmp_path: Path, place: int, change: int) -> None:
+    image_id, path = "0123456789abcdef", tmp_path / "p.zip"
+    spec = make_archive(path, {image_id: b"photo"})
+    [found] = find_places(spec, [image_id])
+    data = bytearray(path.read_bytes())
+    data[found.offset + min(place, 29 + len(found.path))] += change
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="has changed since it was indexed"):
+        open_source(spec).read(found)
+
+
+def test_two_hundred_and_one_writings_of_the_suffixes_are_told_apart(tmp_path: Path) -> None:
+    writings = {
+        "".join(letters)
+        for suffix in PHOTO_SUFFIXES
+        for letters in product(*({letter, letter.upper()} for letter in suffix))
+    }
+    assert len(writings) > 201
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for writing in sorted(writings):
+            archive.writestr(f"photo{writing}", b"")
+    members = read_directory(tmp_path / "p.zip")
+    assert members.suffixes == tuple(sorted(writings)[:201])
+    assert members.suffix.tolist() == list(range(201))
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -254,8 +319,44 @@ def test_an_archive_with_a_comment_is_read(tmp_path: Path) -> None:
     photos = make_photos(3)
     spec = make_archive(tmp_path / "p.zip", photos)
     with zipfile.ZipFile(tmp_path / "p.zip", "a") as archive:
-        archive.comment = b"c" * 65_000
+        archive.comment = b"c" * 65_535
     assert read_all(spec, list(photos)) == photos
+
+
+def test_members_with_comments_are_read(tmp_path: Path) -> None:
+    photos, path = make_photos(3), tmp_path / "p.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for image_id, data in photos.items():
+            info = zipfile.ZipInfo(str(build_photo_path(image_id)))
+            info.comment = b"taken in spring"
+            archive.writestr(info, data)
+    assert read_all({"kind": "archive", "path": str(path)}, list(photos)) == photos
+
+
+def test_entries_of_the_largest_size_are_read_where_a_block_of_the_directory_ends(tmp_path: Path) -> None:
+    """The fourth of them ends a byte behind the first mebibyte, the size of a block."""
+    photos, path = make_photos(1), tmp_path / "p.zip"
+    longest, entry = 0xFFFF, 46
+    first = zipfile.ZipInfo("first")
+    first.comment = b"c" * ((1 << 20) + 1 - 5 * (entry + 3 * longest) - entry - len("first"))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(first, b"")
+        for number in range(6):
+            info = zipfile.ZipInfo(f"{number}".ljust(longest, "n"))
+            info.extra = struct.pack("<HH", 0x9999, longest - 4) + bytes(longest - 4)
+            info.comment = b"c" * longest
+            archive.writestr(info, b"")
+        for image_id, data in photos.items():
+            archive.writestr(str(build_photo_path(image_id)), data)
+    assert read_all({"kind": "archive", "path": str(path)}, list(photos)) == photos
+
+
+def test_the_names_of_all_members_are_listed(tmp_path: Path) -> None:
+    make_archive(tmp_path / "p.zip", make_photos(3))
+    with zipfile.ZipFile(tmp_path / "p.zip", "a") as archive:
+        archive.writestr("Zürich/été 1.txt", "no photo")
+        names = archive.namelist()
+    assert list(iterate_names(tmp_path / "p.zip")) == names
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
@@ -286,6 +387,45 @@ def test_zip64_members_are_read(tmp_path: Path) -> None:
             with archive.open(str(build_photo_path(image_id)), "w", force_zip64=True) as member:
                 member.write(data)
     assert read_all({"kind": "archive", "path": str(path)}, list(photos)) == photos
+
+
+@pytest.mark.parametrize("kind", [b"UT", b"\0\0"])
+def test_other_fields_before_that_of_zip64_are_passed_over(tmp_path: Path, kind: bytes) -> None:
+    image_id, path = make_ids(1)[0], tmp_path / "p.zip"
+    info = zipfile.ZipInfo(str(build_photo_path(image_id)))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", b"")
+        info.extra = struct.pack("<2sHBI", kind, 5, 1, 0) + struct.pack("<HHQ", 1, 8, archive.start_dir)
+        archive.writestr(info, b"photo")
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.rindex(b"PK\1\2") + 42, 0xFFFFFFFF)  # its offset is in the field of zip64
+    path.write_bytes(data)
+    assert read_one({"kind": "archive", "path": str(path)}, image_id) == b"photo"
+
+
+def test_an_empty_archive_has_no_photos(tmp_path: Path) -> None:
+    zipfile.ZipFile(tmp_path / "p.zip", "w").close()
+    places = locate_photos({"kind": "archive", "path": str(tmp_path / "p.zip")}, make_ids(2))
+    assert places.compressed_bytes.tolist() == [-1, -1]
+
+
+def test_hashes_of_paths_have_64_bits() -> None:
+    hashes = [hash_path(image_id.encode()) for image_id in make_ids(1000)]
+    assert len(set(hashes)) == 1000
+    assert max(hashes) >> 63 == 1
+
+
+def test_an_empty_archive_of_zip64_has_no_photos(tmp_path: Path) -> None:
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 0, 0, 0, 0)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, 0, 1)
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", *[0xFFFF] * 4, *[0xFFFFFFFF] * 2, 0)
+    (tmp_path / "p.zip").write_bytes(record + locator + end)
+    spec = {"kind": "archive", "path": str(tmp_path / "p.zip")}
+    assert locate_photos(spec, make_ids(2)).compressed_bytes.tolist() == [-1, -1]
+    for other in (b"PK\5\6", b"PK\7\6"):
+        (tmp_path / "p.zip").write_bytes(other + record[4:] + locator + end)
+        with pytest.raises(DataError, match="its zip64 record is missing"):
+            locate_photos(spec, make_ids(2))
 
 
 def test_members_beyond_4_gb_are_read(tmp_path: Path) -> None:
@@ -335,10 +475,12 @@ def test_an_archive_of_200_000_photos(tmp_path: Path) -> None:
         lambda data: data[: len(data) // 2],
         lambda data: data[: -len(data) // 3] + data[-22:],
         lambda data: data.replace(b"PK\1\2", b"PK\0\0"),
+        lambda data: data.replace(b"PK\1\2", b"PK\7\7"),
         lambda data: data[:-6] + b"\xff\xff\xff\x7f\0\0",
         lambda data: data[:-10] + b"\xff\xff\xff\x7f" + data[-6:],
         lambda data: data[:-18] + b"\1\0" + data[-16:],
         lambda data: data[-22:],
+        lambda _: b"PK\6\7" + bytes(16) + b"PK\5\6" + bytes(18),  # no record where zip64 has one
     ],
 )
 def test_a_damaged_archive_is_an_error(tmp_path: Path, damage: object) -> None:

@@ -51,6 +51,7 @@ def test_a_lossy_header_has_sides_of_14_bits_and_a_scale(width: int, height: int
     [
         make_webp(make_extended(8, 8), kind=b"WAVE"),
         make_webp(make_chunk(b"VP9 ", bytes(20))),
+        make_webp(make_chunk(b"ALPH", bytes(20))),
         make_webp(make_chunk(b"fmt ", bytes(20)), kind=b"WAVE"),
     ],
 )

@@ -43,6 +43,7 @@ def test_all_components_change_no_similarity() -> None:
 def test_there_are_no_more_components_than_the_gallery_has() -> None:
     assert PCA.fit([make_gallery(rank=3)], 8).components.shape == (12, 3)
     assert PCA.fit([np.ones((1, 12), np.float32)], 8).components.shape == (12, 1)
+    assert PCA.fit([np.zeros((1, 12), np.float32)], 8).components.shape == (12, 1)  # there is always one
 
 
 def test_projected_rows_have_unit_length_or_none() -> None:
@@ -78,8 +79,9 @@ def test_an_index_projects_its_queries() -> None:
 def test_refuses_a_projection_to_other_dimensions() -> None:
     gallery = make_gallery()
     pca = PCA.fit([gallery], 5)
-    with pytest.raises(ValueError, match="PCA is to 5 dimensions, the gallery has 12"):
-        SimilarityIndex.from_embeddings(gallery, pca)
+    for dimension in (4, 6, 12):
+        with pytest.raises(ValueError, match=f"PCA is to 5 dimensions, the gallery has {dimension}"):
+            SimilarityIndex.from_embeddings(unit(gallery[:, :dimension]), pca)
 
 
 def test_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -92,7 +94,9 @@ def test_is_read_as_it_was_written(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (np.eye(4, 2), r"orthonormal columns, received float64 \(4, 2\)"),
+        (np.eye(4, 2, dtype=np.float16), r"orthonormal columns, received float16 \(4, 2\)"),
         (np.eye(4, dtype=np.float32)[0], r"orthonormal columns, received float32 \(4,\)"),
+        (np.eye(4, 2, dtype=np.float32)[None], r"orthonormal columns, received float32 \(1, 4, 2\)"),
         (np.ones((4, 2), np.float32), r"orthonormal columns, received float32 \(4, 2\)"),
         (1.1 * np.eye(4, 2, dtype=np.float32), r"orthonormal columns, received float32 \(4, 2\)"),
         (np.full((4, 2), np.nan, np.float32), r"orthonormal columns, received float32 \(4, 2\)"),

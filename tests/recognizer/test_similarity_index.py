@@ -126,6 +126,7 @@ def with_value(value: float) -> Floats:
         (make_unit_rows(5, 4, 0) * np.float32(1.01), r"5 of 5 rows have not, the first is row 0 of length 1.01"),
         (make_unit_rows(5, 4, 0).astype(np.float64), r"received float64 \(5, 4\)"),
         (make_unit_rows(5, 4, 0)[0], r"received float32 \(4,\)"),
+        (make_unit_rows(5, 4, 0)[None], r"received float32 \(1, 5, 4\)"),
         (np.empty((5, 0), np.float32), r"received float32 \(5, 0\)"),
     ],
 )
@@ -136,9 +137,17 @@ def test_refuses_what_are_no_unit_embeddings(embeddings: Floats, message: str) -
         SimilarityIndex.from_embeddings(make_unit_rows(5, 4, 0)).search(embeddings, 1)
 
 
-def test_refuses_queries_of_another_dimension_with_both_numbers() -> None:
-    with pytest.raises(ValueError, match="queries have 3 dimensions, the gallery has 4"):
-        SimilarityIndex.from_embeddings(make_unit_rows(5, 4, 0)).search(make_unit_rows(1, 3, 0), 1)
+@pytest.mark.parametrize("dimension", [3, 5])
+def test_refuses_queries_of_another_dimension_with_both_numbers(dimension: int) -> None:
+    with pytest.raises(ValueError, match=f"queries have {dimension} dimensions, the gallery has 4"):
+        SimilarityIndex.from_embeddings(make_unit_rows(5, 4, 0)).search(make_unit_rows(1, dimension, 0), 1)
+
+
+def test_a_row_far_down_is_named_by_its_number_in_the_gallery() -> None:
+    rows = make_unit_rows(5000, 3, 0)
+    rows[4500:4502] = 0
+    with pytest.raises(ValueError, match="the first is row 4500 of length 0"):
+        SimilarityIndex.from_embeddings(rows)
 
 
 @pytest.mark.parametrize("k", [0, -1])

@@ -23,8 +23,10 @@ COUNTS = {Split.TRAIN: 9, Split.VAL: 4, Split.TEST: 5}
 
 def make_rows(prefix: str, splits: list[str], **columns: Any) -> pd.DataFrame:
     count = len(splits)
-    places = {"offset": -1, "compressed_bytes": range(count), "method": 0, "stamp": 7}
-    return pd.DataFrame({"image_id": [f"{prefix}{i:03d}" for i in range(count)], **columns, "split": splits, **places})
+    image_ids = [f"{prefix}{i:03d}" for i in range(count)]
+    paths = [f"{image_id}.jpg" for image_id in image_ids]
+    places = {"path": paths, "offset": -1, "compressed_bytes": range(count), "method": 0, "stamp": 7}
+    return pd.DataFrame({"image_id": image_ids, **columns, "split": splits, **places})
 
 
 def write_selected(folder: Path, counts: dict[Split, int] = COUNTS) -> Path:
@@ -97,6 +99,7 @@ def test_a_task_has_the_photos_of_its_shard(tmp_path: Path) -> None:
         rows = table[shard.start : shard.stop]
         assert (task.folder, task.file) == (tmp_path / "out", shard.file)
         assert [place.image_id for place in task.places] == rows["image_id"].tolist()
+        assert [place.path for place in task.places] == [f"{image_id}.jpg" for image_id in rows["image_id"]]
         assert [place.compressed_bytes for place in task.places] == rows["compressed_bytes"].tolist()
         assert list(task.labels) == rows["label"].tolist()
         kind = "photos" if shard.split in COUNTS else "distractors"

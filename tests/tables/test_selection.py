@@ -113,6 +113,9 @@ def test_hashes_and_splits_agree_with_the_oracle() -> None:
     params = make_params(seed=4, val_fraction=0.3, test_fraction=0.3)
     hashes = compute_hashes("4", images["image_id"])
     np.testing.assert_allclose(hashes, [hash_slowly(image_id, 4) for image_id in images["image_id"]], atol=1e-15)
+    assert (hashes * 2**53 % 1 == 0).all()  # multiples of 2**-53, cut off and not rounded
+    assert (hashes <= [hash_slowly(image_id, 4) for image_id in images["image_id"]]).all()
+    assert (hashes * 2**52 % 1 > 0).any()
     selection = select_images(images, NO_NAMES, params)
     expected = split_slowly(dict(zip(images["image_id"], images["landmark_id"], strict=True)), params)
     assert dict(zip(selection.images["image_id"], selection.images["split"], strict=True)) == expected
@@ -191,6 +194,7 @@ def spread_evenly(total: int, parts: int) -> list[int]:
         ({1: 5, 2: 6}, {"fraction": 1e-9}, "The rule fraction=1e-09 removed the rest"),
         ({1: 5}, {"min_images": 2}, "acquire other data"),
         ({1: 5, 2: 6}, {"landmark_ids": (1, 2, 77, 70)}, "2 landmarks that have no photos, for example 70, 77"),
+        ({1: 5, 2: 6}, {"landmark_ids": tuple(range(1, 9))}, r"6 landmarks .*, for example 3, 4, 5, 6, 7\. Remove"),
     ],
 )
 def test_a_selection_that_is_too_small_names_the_rule(
