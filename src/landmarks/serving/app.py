@@ -223,11 +223,14 @@ class PhotoEndpoints:
                 except TimeoutError:
                     raise RequestError(f"No answer within {limits.answer_seconds:g} seconds. Try again.", 503) from None
 
-    async def _try_to_recognize(self, photo: PhotoFile | PhotoError, k: int) -> Recognition | PhotoError:
-        if isinstance(photo, PhotoError):
-            return photo
+    async def _try_to_recognize(self, photo: PhotoFile | ImageError, k: int) -> Recognition | PhotoError:
+        def ask() -> Question:
+            if isinstance(photo, ImageError):
+                raise photo
+            return Question(photo, landmarks=k)
+
         try:
-            found = await self._get_backend().answer(lambda: Question(photo, landmarks=k), "/classify_batch")
+            found = await self._get_backend().answer(ask, "/classify_batch")
         except ImageError as error:
             return PhotoError(str(error))
         return _get_recognition(found)

@@ -26,7 +26,7 @@ from landmarks.params import ServiceParams
 from landmarks.photos.headers import PhotoFile, read_photo_file
 from landmarks.serving.admission import Upload
 from landmarks.serving.problems import RequestError, shorten
-from landmarks.serving.schemas import JSON, MULTIPART, PhotoError, PhotoField
+from landmarks.serving.schemas import JSON, MULTIPART, PhotoField
 
 _RAW = re.compile(r"image/[^/]+|application/octet-stream")
 _LARGE_BODY = 2_000_000  # bytes
@@ -39,7 +39,7 @@ _JSON_MARKS = (b"[", b"{", b":", b",")
 class PhotoRequest:
     """The photos of a request, not decoded yet, errors in place of unreadable ones, and the number of answers each."""
 
-    photos: tuple[PhotoFile | PhotoError, ...]
+    photos: tuple[PhotoFile | ImageError, ...]
     k: int
 
     @property
@@ -69,7 +69,7 @@ class ReceivedRequest:
         """Parse it, once: the body is given up, since the photos are copies. It belongs in a thread.
 
         Raises:
-            RequestError: as `parse_request`.
+            RequestError, ImageError: as `parse_request`.
         """
         body, self._body = self._body, b""
         return self._parse(body)
@@ -123,7 +123,8 @@ def parse_request(
 
     Raises:
         RequestError: the content type or encoding is not supported, the body is damaged, or a field is missing or
-            invalid, or the only photo is not in a supported format.
+            invalid.
+        ImageError: the only photo is not in a supported format.
     """
     if coding := headers.get("content-encoding", "").strip().lower().removeprefix("identity"):
         raise RequestError(f"The body has the content encoding {shorten(coding)}. Send it uncompressed.", 415)
@@ -139,17 +140,17 @@ def parse_request(
     if len(photos) > field.most:
         raise RequestError(f"The field {field.name!r} takes at most {field.most} photo(s); received {len(photos)}.")
     k = read_k([*sent_k, *(value for name, value in sent if name == "k")], limits)
-    read = tuple(photo if isinstance(photo, PhotoError) else _read_photo(photo) for photo in photos)
-    if field.most == 1 and isinstance(read[0], PhotoError):
-        raise RequestError(read[0].error)
+    read = tuple(photo if isinstance(photo, ImageError) else _read_photo(photo) for photo in photos)
+    if field.most == 1 and isinstance(read[0], ImageError):
+        raise read[0]
     return PhotoRequest(read, k)
 
 
-def _read_photo(photo: bytes) -> PhotoFile | PhotoError:
+def _read_photo(photo: bytes) -> PhotoFile | ImageError:
     try:
         return read_photo_file(photo)
     except ImageError as error:
-        return PhotoError(str(error))
+        return error
 
 
 def read_k(values: Sequence[Any], limits: ServiceParams) -> int:
@@ -271,15 +272,15 @@ def parse_json(body: bytes, field: PhotoField) -> list[tuple[str, Any]]:
     return [*value.items(), *((field.name, _decode_photo(photo, field)) for photo in photos)]
 
 
-def _decode_photo(value: Any, field: PhotoField) -> bytes | PhotoError:
+def _decode_photo(value: Any, field: PhotoField) -> bytes | ImageError:
     """Decode base64 as in RFC 4648, section 4; it may be broken into lines, and lack its padding."""
     if not isinstance(value, str):
-        return PhotoError(f"The field {field.name!r} must hold photos as base64 strings.")
+        return ImageError(f"The field {field.name!r} must hold photos as base64 strings.")
     try:
         data = value.encode("ascii").translate(None, _BASE64_WHITESPACE).rstrip(b"=")
         return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError):
-        return PhotoError(
+        return ImageError(
             f"The field {field.name!r} is not base64: {shorten(value)}. URLs are not fetched, including `data:` URLs."
         )
 

@@ -5,10 +5,11 @@ They are in the same files as BentoML's own, so `/metrics` sums them over all wo
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from time import perf_counter
 from typing import Any
 
-from bentoml import metrics
+from bentoml._internal.configuration.containers import BentoMLContainer
 
 from landmarks.recognizer.recognizer import Recognition
 
@@ -22,7 +23,8 @@ class ModelMetrics:
     """Counts answers. It is safe to call from several threads."""
 
     def __init__(self) -> None:
-        """Register the metrics; BentoML must have set up its own already."""
+        """Register the metrics with those of BentoML, whose client knows the folder that the workers share."""
+        metrics = BentoMLContainer.metrics_client.get()
         self._answers = metrics.Counter(
             name="landmarks_answers_total",
             documentation="Answers about photos, by what they say: landmark or no_landmark.",
@@ -83,3 +85,9 @@ class ModelMetrics:
         finally:
             histogram: Any = self._seconds.labels(step=step)
             histogram.observe(perf_counter() - started)
+
+
+@cache
+def get_model_metrics() -> ModelMetrics:
+    """Return the metrics of this process, which can be registered only once."""
+    return ModelMetrics()

@@ -26,7 +26,7 @@ from landmarks.serving.access import read_origins
 from landmarks.serving.app import DESCRIPTION, TITLE, build_app
 from landmarks.serving.backend import Backend
 from landmarks.serving.metrics import RouteMetrics, keep_folder, lock_folder, use_own_folder
-from landmarks.serving.model_metrics import ModelMetrics
+from landmarks.serving.model_metrics import get_model_metrics
 from landmarks.serving.problems import HANDLERS, REQUEST_ID, RequestIds
 from landmarks.serving.receipt import PackageReceipt, read_receipt
 from landmarks.serving.request_log import PATH_VARIABLE, RequestLog
@@ -103,7 +103,7 @@ def build_service(receipt: PackageReceipt) -> DescribedService:
             # BentoML shows only warnings of other loggers, but refused requests are logged at a lower level
             logging.getLogger("landmarks").setLevel(logging.getLogger("bentoml").getEffectiveLevel())
             recognizer = Recognizer.load(Path(self.model.path), verify=False)  # `check` did
-            self.backend = Backend(recognizer, receipt.service, _open_log(receipt), ModelMetrics())
+            self.backend = Backend(recognizer, receipt.service, _open_log(receipt), get_model_metrics())
 
         @bentoml.on_deployment  # type: ignore[untyped-decorator]
         @staticmethod
