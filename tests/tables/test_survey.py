@@ -164,6 +164,15 @@ def test_acquire_says_when_photos_changed_since_they_were_listed(
     assert "Run `landmarks init` again to renew experiments/castles.csv" in caplog.text
 
 
+def test_a_listing_that_is_gone_is_explained(project: Path, castles: Path) -> None:
+    init(castles)
+    (project / "experiments/castles.csv").unlink()
+    done = CliRunner().invoke(main, ["acquire"])
+    assert done.exit_code == 1
+    assert "The listing experiments/castles.csv cannot be read" in done.stderr
+    assert not (project / "data/raw").exists()
+
+
 def test_a_kaggle_table_of_texts_is_explained(project: Path, tmp_path: Path) -> None:
     make_folder(tmp_path / "kaggle", {7: 2, 9: 2})
     photos = tmp_path / "kaggle/photos"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from landmarks.demo.album import ARCHIVE_FILE, DISTRACTORS_ROOT, DemoDistractor, DemoName, DemoPhoto, draw_demo
+from landmarks.errors import DataError
 from landmarks.files.writing import replace_folder
 from landmarks.params import AcquireParams
 from landmarks.tables.collection import collect_photo_set, locate
@@ -30,13 +31,20 @@ def acquire(out: Path, params: AcquireParams) -> Path:
     with replace_folder(out) as folder:
         photo_set = _draw(folder, out, params) if params.source == "demo" else collect_photo_set(params)
         write_photo_set(folder, photo_set)
-        _compare_listing(Path(params.listing), photo_set)
+        if params.source != "demo":
+            _compare_listing(Path(params.listing), photo_set)
     return out
 
 
 def _compare_listing(path: Path, photo_set: PhotoSet) -> None:
     """Warn if photos changed since they were listed: DVC sees changes of the listing alone."""
-    listing = path.read_text(encoding="utf-8")
+    try:
+        listing = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The listing {path} cannot be read: {error}. Run `landmarks init` again, or set acquire.listing to "
+            "experiments/none.csv."
+        ) from None
     if listing.strip() and (changes := describe_changes(listing, photo_set)):
         log.warning("%s They are taken as they are now. Run `landmarks init` again to renew %s.", changes, path)
 
