@@ -73,10 +73,11 @@ def test_metrics_counted_by_hand() -> None:
     own = [0.9, 0.2, 0.1, 0.3, 0.8, 0.2]
     assert metrics["nll"] == pytest.approx(-np.log(own).mean(), rel=1e-6)
     # five bins, two wrong answers in each of the third and fourth and two right ones in the last
-    assert metrics["ece"] == metrics["softmax_ece"]  # these answers have the softmax as their confidence
+    # these answers have the softmax as their confidence
+    assert metrics["ece_without_distractors"] == metrics["softmax_ece"]
     assert metrics["ece_if_calibrated_low"] < metrics["ece_if_calibrated_high"]
     # with three times the weight, the two distractors, of 0.3 and 0.9, stand beside six photos
-    assert metrics["ece_with_distractors"] == pytest.approx((3 * 0.3 + 2 * 0.45 + 2 * 0.65 + (4.4 - 2)) / 12)
+    assert metrics["ece"] == pytest.approx((3 * 0.3 + 2 * 0.45 + 2 * 0.65 + (4.4 - 2)) / 12)
     assert metrics["softmax_ece"] == pytest.approx((0.45 + 0.65 + 0.15) / 3)
     assert metrics["auroc"] == pytest.approx((6 + 0.5) / 12)
     assert metrics["fpr_at_95_tpr"] == 1 / 2
@@ -133,7 +134,7 @@ def test_a_score_equal_to_the_threshold_is_answered() -> None:
 def test_undefined_metrics_are_absent_and_the_rest_is_json() -> None:
     metrics = evaluate_all(distractors=NO_DISTRACTORS, near_duplicates=np.ones(6, bool), threshold=0.95).metrics
     absent = {"auroc", "gap", "fpr_at_95_tpr", "answered_distractors_fraction"}
-    absent |= {"answer_precision", "landmark_precision", "ece_with_distractors"}
+    absent |= {"answer_precision", "landmark_precision"}
     assert not {*absent, "top1_without_near_duplicates"} & set(metrics)
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     assert set(evaluate_all().metrics) - set(metrics) == {*absent, "top1_without_near_duplicates"}
@@ -173,7 +174,7 @@ def test_all_right_leaves_no_confusions() -> None:
     assert evaluation.confusions.empty
     assert evaluation.per_landmark["most_frequent_wrong_answer"].isna().all()
     assert [evaluation.metrics[name] for name in ("top1", "top1_low", "top1_high", "macro_recall")] == [1, 1, 1, 1]
-    assert evaluation.metrics["ece"] == 0
+    assert evaluation.metrics["ece_without_distractors"] == 0
 
 
 def test_one_photo_of_one_label() -> None:

@@ -150,14 +150,16 @@ def test_a_photo_gets_its_answer(browser: Browser, page: str, service: str, tmp_
     browser.upload(tmp_path, tower=ORANGE)
     browser.wait_for(".lm-card")
     browser.wait_for(".lm-foot")
-    best, *others = classify(service, ORANGE)["predictions"]
+    answer = classify(service, ORANGE)
+    best, *others = answer["predictions"]
     assert browser.read(".lm-card h3") == best["name"] == "Red Tower"
     bars = [bar.text.split("\n") for bar in browser.find(".lm-bar")]
-    assert bars == [[each["name"], f"{each['score']:.1%}"] for each in (best, *others)]
+    assert bars == [["Chance that this name is right", f"{answer['confidence']:.0%}"]]
+    assert [guess.text for guess in browser.find(".lm-guesses li")] == [each["name"] for each in others]
     widths = browser.ask(
         "return [...document.querySelectorAll('.lm-fill')].map(bar => bar.offsetWidth / bar.parentElement.offsetWidth)"
     )
-    assert widths == pytest.approx([each["score"] for each in (best, *others)], abs=0.01)
+    assert widths == pytest.approx([answer["confidence"]], abs=0.01)
     neighbours = httpx.post(f"{service}/search", files={"image": ORANGE}, data={"k": "6"}).json()["neighbours"]
     tiles = [tile.text.split("\n")[:2] for tile in browser.find(".lm-tile")]
     assert tiles == [[each["name"], f"similarity {each['similarity']:.2f}"] for each in neighbours]
@@ -198,7 +200,7 @@ def test_many_photos_and_their_table(browser: Browser, page: str, service: str, 
     for row, answer in zip(rows, expected.values(), strict=False):
         best = answer["predictions"][0]
         assert (row["landmark_id"], row["name"]) == (str(best["landmark_id"]), best["name"])
-        assert float(row["score"]) == pytest.approx(best["score"], abs=1e-4)
+        assert float(row["confidence"]) == pytest.approx(answer["confidence"], abs=1e-4)
     assert [row["answer"] for row in rows] == ["Red Tower", "Grüne Brücke", "no landmark", ""]
     assert [row["error"] for row in rows] == ["", "", "", problem]
 

@@ -13,25 +13,22 @@ import numpy.typing as npt
 import pandas as pd
 
 from landmarks.evaluation.gap import compute_gap
-from landmarks.evaluation.metrics import Bools, Floats, compute_auroc, compute_fpr_at_tpr, compute_reliability
+from landmarks.evaluation.metrics import Bools, Floats, compute_auroc, compute_fpr_at_tpr
 from landmarks.evaluation.predictions import Predictions
 
 
-def measure_ood(test: Predictions, distractors: Predictions, threshold: float, bins: int) -> dict[str, float]:
-    """Compute GAP and calibration error with distractors, AUROC, FPR at 95 % TPR, and what the threshold leaves.
+def measure_ood(test: Predictions, distractors: Predictions, threshold: float) -> dict[str, float]:
+    """Compute GAP with and without distractors, AUROC, FPR at 95 % TPR, and the metrics at the operating point.
 
     Args:
         test: landmark photos.
         distractors: distractors; without any, metrics that need them are absent.
         threshold: the operating point, calibrated on val.
-        bins: of confidence, for the calibration error.
     """
-    mixture, photos = _mix(test, distractors), len(test.labels)
+    mixture, photos = mix(test, distractors), len(test.labels)
     metrics = {"gap_without_distractors": compute_gap(test.confidences, test.correct, photos, test.image_ids)}
     if not mixture.is_landmark.all():
         metrics["gap"] = compute_gap(mixture.confidences, mixture.correct, photos, mixture.image_ids, mixture.weights)
-        bins_of_both = compute_reliability(mixture.confidences, mixture.correct, bins, mixture.weights)
-        metrics["ece_with_distractors"] = bins_of_both.error
     metrics |= _measure_operating_point(mixture, threshold)
     if len(distractors.labels):
         metrics |= {
@@ -48,7 +45,7 @@ def tabulate_precision(test: Predictions, distractors: Predictions) -> pd.DataFr
         `confidence`, a threshold; `coverage`, the fraction of landmark photos at or above it; `precision`, the fraction
         of answers at or above it that is correct. One row per confidence that occurs.
     """
-    mixture = _mix(test, distractors)
+    mixture = mix(test, distractors)
     order = np.argsort(-mixture.confidences, kind="stable")
     confidences, weights = mixture.confidences[order], mixture.weights[order]
     # photos with equal confidences are answered together or not at all
@@ -59,7 +56,7 @@ def tabulate_precision(test: Predictions, distractors: Predictions) -> pd.DataFr
 
 
 @dataclass(frozen=True)
-class _Mixture:
+class Mixture:
     """Landmark photos and distractors with the same total weight."""
 
     image_ids: tuple[str, ...]
@@ -70,12 +67,13 @@ class _Mixture:
     weights: npt.NDArray[np.float64]
 
 
-def _mix(test: Predictions, distractors: Predictions) -> _Mixture:
+def mix(test: Predictions, distractors: Predictions) -> Mixture:
+    """Put landmark photos and distractors together, with the same total weight."""
     # a hash draws the same sample on every machine, whatever the order of the shards
     hashes = [sha256(image_id.encode()).digest() for image_id in distractors.image_ids]
     chosen = sorted(range(len(hashes)), key=hashes.__getitem__)[: len(test.labels)]
     weight = len(test.labels) / len(chosen) if chosen else 1.0
-    return _Mixture(
+    return Mixture(
         image_ids=test.image_ids + tuple(distractors.image_ids[place] for place in chosen),
         scores=np.concatenate([test.scores, distractors.scores[chosen]]),
         confidences=np.concatenate([test.confidences, distractors.confidences[chosen]]),
@@ -85,7 +83,7 @@ def _mix(test: Predictions, distractors: Predictions) -> _Mixture:
     )
 
 
-def _measure_operating_point(mixture: _Mixture, threshold: float) -> dict[str, float]:
+def _measure_operating_point(mixture: Mixture, threshold: float) -> dict[str, float]:
     """Compute the fraction of photos at or above the threshold, and how many of them show a landmark or are correct."""
     # in float64, as in `Recognizer.classify`: in float32 a photo at the threshold could fall on the other side
     answered = mixture.scores.astype(np.float64) >= threshold

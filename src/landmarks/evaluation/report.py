@@ -17,7 +17,7 @@ from landmarks.evaluation.metrics import (
     compute_reliability,
     simulate_calibration_error,
 )
-from landmarks.evaluation.ood import measure_ood, tabulate_precision
+from landmarks.evaluation.ood import measure_ood, mix, tabulate_precision
 from landmarks.evaluation.predictions import Predictions
 from landmarks.params import EvaluateParams
 from landmarks.schema.vocabulary import Landmark
@@ -37,7 +37,8 @@ class Evaluation:
         per_landmark: one row per label: `photos`, `recall`, `precision`, `most_frequent_wrong_answer`, ….
         confusions: `actual`, `predicted`, `photos`; the most frequent first.
         predictions: one row per test photo.
-        reliability: one row per bin of the confidence that users see.
+        reliability: one row per bin of the confidence that users see, with the weights of photos as `photos`;
+            distractors count as much as landmark photos.
     """
 
     metrics: dict[str, float]
@@ -72,16 +73,20 @@ def evaluate(
     _check(test)
     _check(distractors, may_be_empty=True)
     bins = params.calibration_bins
-    reliability = compute_reliability(test.confidences, test.correct, bins)
-    low, high = simulate_calibration_error(test.confidences, bins, params.bootstrap_samples, params.seed)
+    shown = mix(test, distractors)  # the confidence is fitted to both
+    reliability = compute_reliability(shown.confidences, shown.correct, bins, shown.weights)
+    low, high = simulate_calibration_error(
+        shown.confidences, bins, params.bootstrap_samples, params.seed, shown.weights
+    )
     metrics = {
         **_measure_accuracy(test, near_duplicates, params),
         "ece": reliability.error,
         "ece_if_calibrated_low": low,
         "ece_if_calibrated_high": high,
+        "ece_without_distractors": compute_reliability(test.confidences, test.correct, bins).error,
         "softmax_ece": compute_reliability(test.probabilities.max(axis=1), test.correct, bins).error,
         "nll": compute_negative_log_likelihood(test.probabilities, test.labels),
-        **measure_ood(test, distractors, threshold, bins),
+        **measure_ood(test, distractors, threshold),
         "test_photos": float(len(test.labels)),
         "test_distractors": float(len(distractors.labels)),
     }

@@ -19,7 +19,7 @@ TITLES = {
     "ece": MetricTitle("Expected calibration error (ECE) of the confidence", "calibration error"),
     "ece_if_calibrated_low": MetricTitle("ECE of a perfectly calibrated model on as many photos, 95 % range, from"),
     "ece_if_calibrated_high": MetricTitle("ECE of a perfectly calibrated model on as many photos, 95 % range, to"),
-    "softmax_ece": MetricTitle("ECE of the softmax probability"),
+    "softmax_ece": MetricTitle("ECE of the softmax probability, on landmark photos"),
     "auroc": MetricTitle("AUROC, landmark photos against distractors (non-landmark photos)", "OOD detection, AUROC"),
     "shortcut_baseline_auroc": MetricTitle(
         "AUROC of the shortcut baseline: a linear model on file size, sharpness, colour and 6 x 6 pixels",

@@ -99,7 +99,7 @@ def draw_reliability(path: Path, bins: pd.DataFrame, metrics: Mapping[str, float
     low, high = metrics["ece_if_calibrated_low"], metrics["ece_if_calibrated_high"]
     upper.set_title(
         f"Reliability of the confidence: expected calibration error {metrics['ece']:.3f}\n"
-        f"perfectly calibrated: {low:.3f} to {high:.3f}; softmax: {metrics['softmax_ece']:.3f}",
+        f"perfectly calibrated: {low:.3f} to {high:.3f}; softmax, landmarks alone: {metrics['softmax_ece']:.3f}",
         fontsize=10,
     )
     upper.legend(frameon=False, fontsize=8, loc="upper left")

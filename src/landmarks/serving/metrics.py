@@ -55,7 +55,8 @@ def _list_routes(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tupl
             case Mount(app=Starlette() as app, path=path):
                 yield from _list_routes(app.routes, prefix + path)
             case Mount() | Route():
-                name = f"{prefix}{route.path}"
+                # without the convertors of its parameters, such as `:path`
+                name = f"{prefix}{getattr(route, 'path_format', route.path)}"
                 yield re.compile(re.escape(prefix) + route.path_regex.pattern.removeprefix("^")), name
 
 

@@ -57,7 +57,7 @@ def find_packaged_recognizer(tag: str) -> Path:
     """
     try:
         bento = bentoml.get(tag)
-        return Path(bentoml.models.get(bento.info.models[0].tag).path)
+        return Path(bentoml.models.get(bento.info.all_models[0].tag).path)
     except (BentoMLException, IndexError) as error:
         raise ArtifactError(
             f"There is no Bento {tag} with a model. `bentoml list` shows those of this machine."
