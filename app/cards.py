@@ -7,6 +7,7 @@ from typing import Any
 from app.client import Answer, Neighbour, Prediction
 from app.names import link_commons, read_name
 
+DEMO_AUTHOR = "landmarks demo"  # in the attribution of the demo's photos
 STYLE = """<style>
 .lm { --accent: #2a9d8f; --quiet: color-mix(in srgb, currentColor 70%, transparent);
   --line: color-mix(in srgb, currentColor 13%, transparent); --amber: #c9892b; line-height: 1.45; }
@@ -83,7 +84,9 @@ def _draw_photo(file_name: str, preview: str | None) -> str:
 
 def _draw_known(answer: Answer) -> str:
     best = answer.predictions[0]
-    link = link_commons(best.name)
+    # landmarks that are drawn are on no photo of anyone
+    is_invented = any(neighbour.author == DEMO_AUTHOR for neighbour in answer.neighbours)
+    link = None if is_invented else link_commons(best.name)
     more = f'<a href="{escape(link)}" target="_blank" rel="noopener">Photos on Wikimedia Commons</a>' if link else ""
     return (
         f"<div><h3>{escape(read_name(best.name, best.landmark_id))}</h3>"

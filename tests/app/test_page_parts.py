@@ -15,10 +15,11 @@ import pytest
 from PIL import Image
 
 from app import client as client_module
-from app.cards import draw_card, draw_footer
+from app.cards import DEMO_AUTHOR, draw_card, draw_footer
 from app.client import Answer, BusyError, Neighbour, Prediction, RefusedError, Service, ServiceError
 from app.previews import make_preview
 from app.tables import tabulate, write_csv
+from landmarks.stages import acquire
 
 RECOGNITION = {
     "predictions": [{"landmark_id": 7, "name": "Red_Tower", "score": 0.9}],
@@ -170,6 +171,14 @@ def test_texts_from_outside_stay_texts() -> None:
     card = draw_card(bad, None, answer) + draw_footer({"name": bad, "version": bad, "alias": bad, "created": bad})
     assert "<img" not in card
     assert "javascript:" not in card
+
+
+def test_invented_landmarks_have_no_link_to_commons() -> None:
+    for author, links in (("Ann", 1), (DEMO_AUTHOR, 0)):
+        neighbour = Neighbour("Red_Tower", 7, 0.8, "a1", author, "CC0", None, None)
+        card = draw_card("a.jpg", None, Answer((Prediction(7, "Red_Tower", 0.9),), True, 0.5, 0.8, 0.6, (neighbour,)))
+        assert card.count("commons.wikimedia.org") == links
+    assert acquire._DEMO_ATTRIBUTION["author"] == DEMO_AUTHOR
 
 
 def test_the_confidence_is_the_only_percentage_of_a_name() -> None:
