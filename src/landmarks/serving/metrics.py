@@ -56,7 +56,7 @@ def _list_routes(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tupl
                 yield from _list_routes(app.routes, prefix + path)
             case Mount() | Route():
                 # without the convertors of its parameters, such as `:path`
-                name = f"{prefix}{getattr(route, 'path_format', route.path)}"
+                name = prefix + (route.path_format if isinstance(route, Route) else route.path)
                 yield re.compile(re.escape(prefix) + route.path_regex.pattern.removeprefix("^")), name
 
 
