@@ -16,6 +16,7 @@ from PIL import Image
 
 from landmarks.export.litert import export_bundle
 from landmarks.files.digests import compute_sha256
+from landmarks.files.parsing import read_json
 from landmarks.files.seals import compute_digests, write_sealed
 from landmarks.network.trained import Training, write_network
 from landmarks.photos.decoding import decode_image
@@ -165,3 +166,13 @@ def _write_one(folder: Path, split: Split, photos: Sequence[Photo]) -> Shard:
     path = folder / f"{split}-00000-of-00001.tfrecord"
     write_shard(path, [Record(photo.image_id, photo.label, encode_png(photo.pixels), SIZE) for photo in photos])
     return Shard(path.name, len(photos), path.stat().st_size, compute_sha256(path))
+
+
+GALLERY = [photo for label, colour in enumerate(COLOURS) for photo in make_photos(label * 16, label, [colour] * 2)]
+
+
+def write_tiny_recognizer(folder: Path) -> Path:
+    """Write a recognizer of three colours with `GALLERY`, two photos of each, and a threshold of 0.5."""
+    bundle = write_tiny_bundle(folder / "bundle")
+    write_tiny_index(folder / "index", read_json(bundle / "bundle.json")["fingerprint"], GALLERY, threshold=0.5)
+    return folder

@@ -1,5 +1,6 @@
 """What the page is made of: the client against a real HTTP server with prepared answers, cards, tables and previews."""
 
+import ast
 import base64
 import csv
 import io
@@ -8,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar
 
@@ -19,6 +21,7 @@ from app.cards import DEMO_AUTHOR, draw_card, draw_footer
 from app.client import Answer, BusyError, Neighbour, Prediction, RefusedError, Service, ServiceError
 from app.previews import make_preview
 from app.tables import tabulate, write_csv
+from landmarks.photos.walk import DECODED_SUFFIXES
 from landmarks.stages import acquire
 
 RECOGNITION = {
@@ -190,6 +193,12 @@ def test_the_confidence_is_the_only_percentage_of_a_name() -> None:
     unknown = draw_card("a.jpg", None, Answer(guesses, False, 0.5, 0.25, 0.614, ()))
     assert not re.findall(r"\d%</span>", unknown)
     assert "0.25 of 0.50 needed" in unknown
+
+
+def test_the_page_takes_every_suffix_that_is_decoded() -> None:
+    page = (Path(__file__).parents[2] / "app/page.py").read_text()
+    [first, second] = re.findall(r"^KINDS \+?= (\[.*\])$", page, re.MULTILINE)
+    assert [f".{kind}" for kind in ast.literal_eval(first) + ast.literal_eval(second)] == list(DECODED_SUFFIXES)
 
 
 def test_the_table_as_a_file() -> None:

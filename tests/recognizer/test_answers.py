@@ -11,7 +11,6 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from landmarks.cli import main
-from landmarks.files.parsing import read_json
 from landmarks.recognizer.recognizer import Photo, Recognizer
 from tiny_recognizers import (
     BLUE,
@@ -21,22 +20,16 @@ from tiny_recognizers import (
     LANDMARKS,
     RED,
     encode_png,
-    make_photos,
     make_pixels,
-    write_tiny_bundle,
-    write_tiny_index,
+    write_tiny_recognizer,
 )
 
-GALLERY = [photo for label, colour in enumerate(COLOURS) for photo in make_photos(label * 16, label, [colour] * 2)]
 NAMES = {colour: landmark.name for colour, landmark in zip(COLOURS, LANDMARKS, strict=True)}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("recognizer")
-    bundle = write_tiny_bundle(folder / "bundle")
-    write_tiny_index(folder / "index", read_json(bundle / "bundle.json")["fingerprint"], GALLERY, threshold=0.5)
-    return folder
+    return write_tiny_recognizer(tmp_path_factory.mktemp("recognizer"))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from reseal import change_sealed, digest_anew, write_anew
 from tiny_recognizers import (
     BLUE,
     COLOURS,
+    GALLERY,
     GREEN,
     GREY,
     LANDMARKS,
@@ -32,22 +33,18 @@ from tiny_recognizers import (
     build_network,
     decode,
     encode_png,
-    make_photos,
     make_pixels,
     write_tiny_bundle,
     write_tiny_index,
+    write_tiny_recognizer,
 )
 
-GALLERY = [photo for label, colour in enumerate(COLOURS) for photo in make_photos(label * 16, label, [colour] * 2)]
 PHOTOS = [make_pixels(colour, seed) for seed, colour in enumerate([*COLOURS, GREY] * 20)]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("recognizer")
-    bundle = write_tiny_bundle(folder / "bundle")
-    write_tiny_index(folder / "index", read_json(bundle / "bundle.json")["fingerprint"], GALLERY, threshold=0.5)
-    return folder
+    return write_tiny_recognizer(tmp_path_factory.mktemp("recognizer"))
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,6 @@ class DataFile(Protocol):
     """A table of photos in a file."""
 
     schema: pa.Schema
-    rows: int
 
     def iterate(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Yield all rows of some columns in blocks."""
@@ -51,7 +50,7 @@ class _ArrowFile:
         memory.seek(0)
         self._table = (pa.ipc.open_file(memory) if is_file else pa.ipc.open_stream(memory)).read_all()
         self._table.validate()
-        self.schema, self.rows = self._table.schema, self._table.num_rows
+        self.schema = self._table.schema
 
     def iterate(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         yield from self._table.select(columns).to_batches()
@@ -65,7 +64,6 @@ class _ParquetFile:
     def __init__(self, path: Path) -> None:
         self._file = pa.parquet.ParquetFile(path)
         self.schema, metadata = self._file.schema_arrow, self._file.metadata
-        self.rows = metadata.num_rows
         groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
         self._ends = list(accumulate(group.num_rows for group in groups))
         self._bytes = [group.total_byte_size for group in groups]

@@ -254,12 +254,12 @@ def _walk(root: Path) -> list[str]:
         )
     found, left_out = find_photos([root])
     paths = [path.relative_to(root).as_posix() for path in found]
-    for path in [path for path in paths if not is_photo_id(path)]:
-        left_out.add("with a name that is not UTF-8, or has a backslash or control characters", path)
-        paths.remove(path)
+    for path in paths:
+        if not is_photo_id(path):
+            left_out.add("with a name that is not UTF-8, or has a backslash or control characters", path)
     if described := left_out.describe():
         log.warning(described)
-    return paths
+    return [path for path in paths if is_photo_id(path)]
 
 
 def _report_left_out(paths: Sequence[str]) -> None:
