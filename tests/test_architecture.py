@@ -41,7 +41,7 @@ ROOMS["stages"] = set(ROOMS)
 STAGES = ("acquire", "validate", "select", "prepare", "train", "index", "evaluate", "register", "package")
 TOOLS = {
     "great_expectations": {"tables/expectations.py"},
-    "mlflow": {"tracking/store.py", "tracking/registry.py"},
+    "mlflow": {"tracking/store.py", "tracking/registry.py", "tracking/pages.py"},
     "bentoml": {"serving/metrics.py", "serving/model_metrics.py", "serving/packaging.py", "serving/service.py"},
     "dvc": set(),
     "keras": {"network/", "schema/library_settings.py"},

@@ -395,7 +395,7 @@ def ui(port: int) -> None:
     if pages := find_pages():
         click.echo(f"The tracking store is a server with pages of its own: {pages}")
     else:
-        serve_pages(port)
+        serve_pages(REPORTS, port)
 
 
 @main.command()

@@ -5,10 +5,8 @@ import functools
 import io
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -19,7 +17,6 @@ import bentoml
 import httpx
 import numpy as np
 import psutil
-import pytest
 from PIL import Image
 from starlette.applications import Starlette
 
@@ -30,6 +27,7 @@ from landmarks.recognizer.thumbnails import open_thumbnails
 from landmarks.schema.vocabulary import Landmark, write_vocabulary
 from landmarks.serving.packaging import build_bento
 from landmarks.serving.receipt import RECEIPT_PATH, Origin, PackageReceipt, write_receipt
+from local_servers import answers, find_free_port, wait_for
 
 SIZE = 16
 LANDMARKS = (
@@ -199,13 +197,6 @@ def check_problem(answer: httpx.Response, status: int, words: str = "") -> dict[
     return problem
 
 
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @contextlib.contextmanager
 def serve(
     arguments: list[str],
@@ -224,18 +215,8 @@ def serve(
         subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env=environment) as process,
     ):
         try:
-            wait_until_ready(f"http://127.0.0.1:{port}", process, log)
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"), process, log)
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(30)
-
-
-def wait_until_ready(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{address}/readyz").status_code == 200:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"the service did not get ready:\n{log.read_text(errors='replace')}")

@@ -17,11 +17,12 @@ import bentoml
 import httpx
 import pytest
 from bentoml._internal.container import construct_containerfile
-from colours import BENTOML, PROJECT, find_free_port, make_photo, serve, wait_until_ready
+from colours import BENTOML, PROJECT, make_photo, serve
 from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
 from landmarks.serving.receipt import PackageReceipt
+from local_servers import answers, find_free_port, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -125,7 +126,7 @@ def test_the_service_runs_where_it_can_write_to_nothing_but_its_tmpfs(receipt: P
             [*command, "sh", str(tmp_path), *serve_it], env=os.environ | environment, stdout=log, stderr=log, cwd="/"
         )
         try:
-            wait_until_ready(f"http://127.0.0.1:{port}", process, tmp_path / "log")
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/readyz"), process, tmp_path / "log")
             answer = httpx.post(f"http://127.0.0.1:{port}/classify", files={"image": make_photo((255, 0, 0))})
             assert answer.json()["predictions"][0]["name"] == "Red Tower"
             assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 200

@@ -14,7 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
-from colours import PROJECT, find_free_port, make_photo, serve
+from colours import PROJECT, make_photo, serve
+
+from local_servers import find_free_port
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 pytest.importorskip("streamlit", reason="streamlit (the extra `app`) is not installed")

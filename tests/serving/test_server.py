@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import uvicorn
-from colours import find_free_port
 from starlette.types import Receive, Scope, Send
 
 from landmarks.serving import server
 from landmarks.serving.server import Server
+from local_servers import find_free_port
 
 LIMIT = 1.0
 HEAD = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n"

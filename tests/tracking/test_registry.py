@@ -1,6 +1,8 @@
 """Registered versions in a real registry, read back the way their users read them."""
 
+import base64
 import filecmp
+import io
 import json
 import os
 import subprocess
@@ -8,15 +10,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+from mlflow.models.utils import load_serving_example
+from PIL import Image
 
 from landmarks.errors import ArtifactError
 from landmarks.files.digests import compute_sha256
 from landmarks.files.parsing import read_json
 from landmarks.recognizer.format import check_recognizer
 from landmarks.recognizer.recognizer import Recognizer
+from landmarks.schema.network_format import Pixels
 from landmarks.tracking.receipts import read_receipt
 from landmarks.tracking.registration import check_model, is_complete, log_model
 from landmarks.tracking.registry import (
@@ -28,6 +35,7 @@ from landmarks.tracking.registry import (
     set_alias,
 )
 from landmarks.tracking.store import open_store
+from local_servers import answers, find_free_port, run, wait_for
 from reseal import change_sealed, renew_bundle
 from tiny_recognizers import RED, make_pixels
 from tiny_workspaces import Workspace, use_empty_store, write_workspace
@@ -114,15 +122,82 @@ def test_a_fresh_process_loads_it_without_this_package(
         np.testing.assert_allclose(answers[name], expected, atol=1e-6)
 
 
-def test_the_signature_is_that_of_the_network(registered: RegisteredVersion) -> None:
-    store = open_store()
-    described = store.mlflow.models.get_model_info(f"models:/{registered.model_id}")
-    (photos,) = described.signature.inputs.inputs
-    assert (photos.type, photos.shape) == (np.dtype(np.uint8), (-1, 16, 16, 3))
-    assert {out.name: out.shape for out in described.signature.outputs.inputs} == {
-        "embedding": (-1, 3),
-        "probabilities": (-1, 3),
-    }
+def encode(pixels: Pixels) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_mlflow_answers_photos_with_names(registered: RegisteredVersion) -> None:
+    red = make_pixels(RED, 1)
+    large = red.repeat(5, axis=0).repeat(3, axis=1)
+    model = open_store().mlflow.pyfunc.load_model(f"models:/{registered.name}@champion")
+    photos = [encode(red), base64.b64encode(encode(large)).decode(), red, large.tolist()]
+    answers = model.predict(pd.DataFrame({"photo": photos}))
+    assert answers["answer"].tolist() == ["Red Tower"] * 4
+    assert answers["is_landmark"].tolist() == [True] * 4
+    assert answers["confidence"].astype(float).between(0.5, 1).all()
+    assert answers["error"].isna().all()
+    (alone,) = model.predict({"photo": [encode(red)]}).to_dict("records")
+    assert alone == answers.iloc[0].to_dict()
+
+
+@pytest.mark.parametrize(
+    ("photo", "reason"),
+    [
+        (b"GIF?", "not a photo"),
+        ("never base64!", "base64"),
+        ([[1, 2], [3]], "(height, width, 3)"),
+        (np.zeros((4, 4), np.uint8), "(4, 4)"),
+        (np.zeros((0, 4, 3), np.uint8), "(0, 4, 3)"),
+        (np.full((4, 4, 3), 256), "0 to 255"),
+        (np.full((4, 4, 3), -1), "0 to 255"),
+        (np.full((4, 4, 3), 0.5), "float64"),
+        (None, "()"),
+    ],
+    ids=["bytes", "text", "ragged", "grey", "empty", "above", "below", "fractions", "nothing"],
+)
+def test_mlflow_says_which_photo_cannot_be_read(registered: RegisteredVersion, photo: object, reason: str) -> None:
+    model = open_store().mlflow.pyfunc.load_model(f"models:/{registered.name}@champion")
+    broken, good = model.predict(pd.DataFrame({"photo": [photo, make_pixels(RED, 1)]})).to_dict("records")
+    assert reason in broken["error"]
+    assert {value for name, value in broken.items() if name != "error"} == {None}
+    assert good["answer"] == "Red Tower"
+
+
+@pytest.mark.slow
+def test_mlflow_serves_a_version(registered: RegisteredVersion, tmp_path: Path) -> None:
+    port = find_free_port()
+    uri = f"models:/{registered.name}@champion"
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local", "-m", uri, "-p", str(port)]
+    address, log = f"http://127.0.0.1:{port}", tmp_path / "log"
+    with run(command, log) as server:
+        wait_for(lambda: answers(f"{address}/ping"), server, log)
+        records = [{"photo": base64.b64encode(encode(make_pixels(RED, 1))).decode()}, {"photo": "?"}]
+        answer = httpx.post(f"{address}/invocations", json={"dataframe_records": records}, timeout=60)
+        example = load_serving_example(f"models:/{registered.model_id}")
+        of_example = httpx.post(f"{address}/invocations", json=json.loads(example), timeout=60)
+    first, second = answer.json()["predictions"]
+    assert (first["answer"], first["error"]) == ("Red Tower", None)
+    assert "base64" in second["error"]
+    (named,) = of_example.json()["predictions"]
+    assert named["answer"] in ("Red Tower", "no landmark")
+
+
+def test_nothing_of_a_version_is_code_or_pickled(registered: RegisteredVersion) -> None:
+    found = open_store().mlflow.models.get_model_info(f"models:/{registered.model_id}").flavors["python_function"]
+    assert (found["loader_module"], found["data"]) == ("landmarks.tracking.pyfunc", "recognizer")
+    assert not {"code", "python_model", "model_code_path"} & found.keys()
+
+
+def test_a_registered_model_says_what_it_is_unless_people_did(
+    workspace: Workspace, registered: RegisteredVersion
+) -> None:
+    client = open_store().client
+    assert "models:/tiny@champion" in client.get_registered_model("tiny").description
+    client.update_registered_model("tiny", "Ours.")
+    assert register(workspace, "augmented").version == registered.version
+    assert client.get_registered_model("tiny").description == "Ours."
 
 
 def test_the_same_recognizer_is_registered_once(workspace: Workspace, registered: RegisteredVersion) -> None:

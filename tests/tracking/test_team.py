@@ -5,12 +5,9 @@ import os
 import pwd
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -26,6 +23,7 @@ from landmarks.tracking.receipts import read_receipt
 from landmarks.tracking.registry import download_recognizer, resolve_alias
 from landmarks.tracking.store import open_store
 from landmarks.tracking.sync import sync
+from local_servers import answers, find_free_port, run, wait_for
 from tiny_workspaces import EXPORT, Workspace, make_params, write_workspace
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg (the extra `postgres`) is not installed")
@@ -58,13 +56,6 @@ class Team:
     password: str
 
 
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def find_user() -> str | None:
     """Whom the database runs as: it refuses root."""
     if os.geteuid() != 0:
@@ -72,41 +63,6 @@ def find_user() -> str | None:
     with contextlib.suppress(KeyError):
         return pwd.getpwnam("postgres").pw_name
     return "nobody"
-
-
-def wait_for(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end and process.poll() is None:
-        if is_ready():
-            return
-        time.sleep(0.1)
-    pytest.fail(f"{process.args!r} did not get ready:\n{log.read_text(errors='replace')}")
-
-
-@contextlib.contextmanager
-def run(
-    command: list[str], log: Path, user: str | None = None, **environment: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A server with all that it starts, ended with the block."""
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=output,
-            user=user,
-            cwd=log.parent,
-            env=os.environ | environment,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            yield process
-        finally:
-            # SIGINT is what PostgreSQL calls a fast shutdown
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGINT)
-            process.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -188,13 +144,8 @@ def team(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Te
     }
     address = f"http://127.0.0.1:{port}"
 
-    def is_ready() -> bool:
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{address}/health").is_success
-        return False
-
     with run([*command, "--workers", "1"], folder / "log", **settings) as process:
-        wait_for(is_ready, process, folder / "log")
+        wait_for(lambda: answers(f"{address}/health"), process, folder / "log")
         password = database.partition("@")[0].partition(":")[2]
         yield Team(address, folder / "artifacts", f"postgresql://{database}", password)
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from landmarks.errors import ImageError
 from landmarks.recognizer.recognizer import Recognition
@@ -51,13 +52,25 @@ def write_csv_lines(answers: Answers) -> Iterator[str]:
     """Write a CSV table with the first answer for each photo, or its error."""
     yield _format_row(COLUMNS)
     for path, answer in answers:
-        if isinstance(answer, ImageError):
-            yield _format_row((path, "", "", "", "", "", "", "", answer))
-            continue
-        best = answer.predictions[0]
-        scores = (round(value, 4) for value in (answer.confidence, answer.landmark_score, answer.threshold))
-        name = best.name if answer.is_landmark else NO_LANDMARK
-        yield _format_row((path, name, answer.is_landmark, best.landmark_id, best.name, *scores, ""))
+        cells = build_row(answer)
+        yield _format_row(str(path) if name == "path" else cells[name] for name in COLUMNS)
+
+
+def build_row(answer: Recognition | ImageError) -> dict[str, Any]:
+    """Build the row of a table for an answer, by the names in `COLUMNS` without the path; None for an empty cell."""
+    if isinstance(answer, ImageError):
+        return dict.fromkeys(COLUMNS[1:]) | {"error": str(answer)}
+    best = answer.predictions[0]
+    return {
+        "answer": best.name if answer.is_landmark else NO_LANDMARK,
+        "is_landmark": answer.is_landmark,
+        "landmark_id": best.landmark_id,
+        "name": best.name,
+        "confidence": round(answer.confidence, 4),
+        "landmark_score": round(answer.landmark_score, 4),
+        "threshold": round(answer.threshold, 4),
+        "error": None,
+    }
 
 
 def _format_row(values: Iterable[object]) -> str:

@@ -7,7 +7,7 @@ from landmarks.files.writing import open_scratch
 from landmarks.params import Params
 from landmarks.serving.packaging import build_bento, find_recognizer, import_recognizer
 from landmarks.serving.receipt import RECEIPT_PATH, Origin, write_receipt
-from landmarks.tracking.registry import download_recognizer, resolve_alias
+from landmarks.tracking.registry import download_recognizer, read_scores, resolve_alias
 
 
 def package(reports: Path, params: Params, project: Path = Path()) -> Path:
@@ -36,7 +36,7 @@ def package(reports: Path, params: Params, project: Path = Path()) -> Path:
         version=number,
         run_id=run_id,
         alias=params.package.alias,
-        origin=Origin(registered=registered, metrics=version.metrics, **version.origin),
+        origin=Origin(registered=registered, metrics=read_scores(version), **version.origin),
         service=params.service,
         project=project,
     )

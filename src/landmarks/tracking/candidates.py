@@ -26,11 +26,7 @@ from landmarks.tracking.runs import Store
 
 REGISTRATION_FILE = "registration.json"
 CHAMPION, CHALLENGER = "champion", "challenger"
-_TAGGED_METRICS = (
-    *(f"{name}{part}" for name in ("top1", "top5", "macro_recall") for part in ("", "_low", "_high")),
-    "auroc",
-    "ece",
-)
+_TAGGED_METRICS = ("top1", "macro_recall", "auroc")  # all others are in the run
 
 
 @dataclass(frozen=True)

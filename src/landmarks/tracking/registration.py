@@ -1,5 +1,7 @@
 """Register recognizers: upload files, create a version with tags and model card, and check that it loads."""
 
+import base64
+import io
 import json
 import shutil
 import warnings
@@ -12,6 +14,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import numpy as np
+import pandas as pd
+from PIL import Image
 
 from landmarks.errors import ArtifactError, LandmarksError
 from landmarks.files.writing import hold_lock, open_scratch
@@ -23,9 +27,11 @@ from landmarks.recognizer.format import (
 )
 from landmarks.schema.library_settings import load_keras
 from landmarks.schema.network_format import EMBEDDING, KERAS_MODEL_FILE, PROBABILITIES, Pixels
+from landmarks.tracking import pyfunc
 from landmarks.tracking.registry import (
     CARD_FILE,
     FINGERPRINT_TAG,
+    MODEL_DESCRIPTION,
     MODEL_FILE,
     RECOGNIZER_FOLDER,
     RegisteredVersion,
@@ -41,9 +47,25 @@ _LONGEST_DESCRIPTION = 5000  # characters, the limit of MLflow's databases
 # effect of 8-bit weights on real photos is measured by `evaluate` and limited by the gate.
 _LARGEST_DIFFERENCE = {"float32": 1e-3, "int8": 0.1}
 _CHECKED_PHOTOS = 4
+_EXAMPLE_SIZE = 32  # pixels
 _UNFINISHED = ("PENDING", "FAILED")
 _LONGEST_UPLOAD = 600.0  # seconds
 _OLD_MS = 24 * 3600 * 1000
+_DESCRIPTION = """\
+Names the landmark in a photo, or says that it shows none. Each version comes from a run of the landmarks pipeline; its
+model card tells which landmarks it knows, what it was trained on and how good it is. The alias `champion` is the
+version that passed the gate last.
+
+Where the package `landmarks` is installed:
+
+```python
+model = mlflow.pyfunc.load_model("models:/{name}@champion")  # photos in, names and confidences out
+model.predict(pandas.DataFrame({{"photo": [open("photo.jpg", "rb").read()]}}))
+```
+
+`landmarks classify --model models:/{name}@champion PHOTOS` and `mlflow models serve --env-manager local` use it too.
+`mlflow.keras.load_model` loads the bare network anywhere.
+"""
 _REQUIREMENTS = ("keras", "tensorflow", "numpy")
 
 
@@ -105,7 +127,12 @@ def log_model(
 
 
 def reconcile_version(store: Store, version: RegisteredVersion, tags: Mapping[str, str], card: str) -> list[str]:
-    """Set the tags and the description of a version if they differ, and return the names of the changes."""
+    """Set the tags and the description of a version if they differ, and return the names of the changes.
+
+    A registered model that nobody has described yet gets a description too.
+    """
+    if not store.client.get_registered_model(version.name).description:
+        store.client.update_registered_model(version.name, _DESCRIPTION.format(name=version.name))
     other = {name: value for name, value in tags.items() if version.tags.get(name) != value}
     for name, value in other.items():
         store.client.set_model_version_tag(version.name, version.version, name, value)
@@ -134,7 +161,7 @@ def check_model(store: Store, version: RegisteredVersion) -> None:
     with open_scratch("check") as scratch:
         folder = download_recognizer(version, scratch / "recognizer")
         network = Recognizer.load(folder, verify=False).network
-        pixels = _draw_pixels(network.image_format.image_size)
+        pixels = _draw_pixels(network.image_format.image_size, _CHECKED_PHOTOS)
         expected = dict(zip((PROBABILITIES, EMBEDDING), network.run(pixels), strict=True))
         answers = _answer_with_keras(store, version, pixels)
     largest = _LARGEST_DIFFERENCE[network.bundle.precision]
@@ -177,7 +204,7 @@ def is_complete(store: Store, version: RegisteredVersion, recognizer: Path) -> b
     except store.mlflow.MlflowException:
         return False
     found = {item.path: item.file_size for items in lists for item in items}
-    return wanted.items() <= found.items() and {"MLmodel", CARD_FILE} <= {item.path for item in top}
+    return wanted.items() <= found.items() and {MODEL_DESCRIPTION, CARD_FILE} <= {item.path for item in top}
 
 
 def _is_sound(store: Store, version: RegisteredVersion) -> bool:
@@ -248,16 +275,26 @@ def _upload(store: Store, recognizer: Path, model_id: str, run_id: str, card: st
 
 
 def _save_model(store: Store, recognizer: Path, folder: Path, model_id: str, run_id: str) -> None:
-    _load_flavour(store).save_model(
-        _SavedNetwork(recognizer / BUNDLE_FOLDER / KERAS_MODEL_FILE),
-        str(folder),
-        mlflow_model=store.mlflow.models.Model(
-            artifact_path=folder.name, model_uuid=model_id, model_id=model_id, run_id=run_id
-        ),
-        signature=_describe_signature(store, recognizer),
-        # listed here, because MLflow would infer them by importing TensorFlow in a subprocess, which takes 12 s
-        pip_requirements=[f"{name}=={get_installed_version(name)}" for name in _REQUIREMENTS],
-    )
+    flavour, models = _load_flavour(store), store.mlflow.models
+    folder.mkdir()
+    with warnings.catch_warnings():
+        # MLflow compares the columns of the example with a range
+        warnings.filterwarnings("ignore", "Operation with range", pd.errors.Pandas4Warning)
+        flavour.save_model(
+            _SavedNetwork(recognizer / BUNDLE_FOLDER / KERAS_MODEL_FILE),
+            str(folder),
+            mlflow_model=models.Model(artifact_path=folder.name, model_uuid=model_id, model_id=model_id, run_id=run_id),
+            signature=_describe_network(store, recognizer),
+            input_example=_draw_example(),
+            # listed here, because MLflow would infer them by importing TensorFlow in a subprocess, which takes 12 s
+            pip_requirements=[f"{name}=={get_installed_version(name)}" for name in _REQUIREMENTS],
+        )
+    # the flavour of Keras answers pixels of one size with numbers; that of pyfunc answers photos with names
+    model = models.Model.load(str(folder))
+    environment = model.flavors[store.mlflow.pyfunc.FLAVOR_NAME]["env"]
+    store.mlflow.pyfunc.add_to_model(model, loader_module=pyfunc.__name__, data=RECOGNIZER_FOLDER, env=environment)
+    model.signature = _describe_answers(store)
+    model.save(str(folder / MODEL_DESCRIPTION))
 
 
 def _load_flavour(store: Store) -> Any:
@@ -270,7 +307,7 @@ def _load_flavour(store: Store) -> Any:
     return store.mlflow.keras
 
 
-def _describe_signature(store: Store, recognizer: Path) -> Any:
+def _describe_network(store: Store, recognizer: Path) -> Any:
     bundle = read_bundle(recognizer / BUNDLE_FOLDER)
     schema, size = store.mlflow.types.schema, bundle.image_format.image_size
     outputs = {EMBEDDING: bundle.embedding_dim, PROBABILITIES: bundle.labels}
@@ -278,6 +315,22 @@ def _describe_signature(store: Store, recognizer: Path) -> Any:
         schema.Schema([schema.TensorSpec(np.dtype(np.uint8), (-1, size, size, 3))]),
         schema.Schema([schema.TensorSpec(np.dtype(np.float32), (-1, n), name) for name, n in outputs.items()]),
     )
+
+
+def _describe_answers(store: Store) -> Any:
+    schema = store.mlflow.types.schema
+    return store.mlflow.models.ModelSignature(
+        schema.Schema([schema.ColSpec(schema.AnyType(), pyfunc.PHOTO_COLUMN)]),
+        schema.Schema([schema.ColSpec(kind, name) for name, kind in pyfunc.ANSWER_COLUMNS.items()]),
+    )
+
+
+def _draw_example() -> pd.DataFrame:
+    """Draw the input of the example: a photo of nobody's, as base64 text of a PNG."""
+    (pixels,) = _draw_pixels(_EXAMPLE_SIZE, 1)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return pd.DataFrame({pyfunc.PHOTO_COLUMN: [base64.b64encode(stream.getvalue()).decode()]})
 
 
 def _create_version(
@@ -310,10 +363,10 @@ def _answer_with_keras(store: Store, version: RegisteredVersion, pixels: Pixels)
     return answers
 
 
-def _draw_pixels(size: int) -> Pixels:
+def _draw_pixels(size: int, images: int) -> Pixels:
     """Draw images with coarse and fine noise, uint8 (n, size, size, 3); uniform noise alone excites few features."""
     random = np.random.default_rng(0)
-    coarse = random.integers(0, 256, (_CHECKED_PHOTOS, 4, 4, 3), np.uint8)
+    coarse = random.integers(0, 256, (images, 4, 4, 3), np.uint8)
     repeats = -(-size // 4)
     blocks = coarse.repeat(repeats, axis=1).repeat(repeats, axis=2)[:, :size, :size]
     noise = random.integers(-20, 21, blocks.shape)

@@ -1,14 +1,15 @@
 """MLflow's model registry: recognizers as registered versions with aliases.
 
 A registered version is a model of MLflow's Keras flavour, so `mlflow.keras.load_model("models:/NAME@champion")` works
-without this package. The rest of the recognizer directory is beside it under `recognizer/`, and so is `model_card.md`.
+without this package, and one of its pyfunc flavour, which answers photos with names where this package is installed.
+The rest of the recognizer directory is beside the network under `recognizer/`, and so is `model_card.md`.
 """
 
 import math
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +19,20 @@ from landmarks.errors import ArtifactError
 from landmarks.files.writing import replace_folder
 from landmarks.recognizer.format import BUNDLE_FOLDER, check_recognizer
 from landmarks.schema.network_format import KERAS_MODEL_FILE
-from landmarks.tracking.runs import Store
+from landmarks.tracking.runs import Store, get_run, name_scores
 from landmarks.tracking.store import open_store
 
 FINGERPRINT_TAG = "fingerprint"
 RECOGNIZER_FOLDER = "recognizer"
 CARD_FILE = "model_card.md"
+MODEL_DESCRIPTION = "MLmodel"  # of MLflow
 MODEL_FILE = f"data/{KERAS_MODEL_FILE}"
 _UPLOAD_AGAIN = "in the workspace that it was registered from; this uploads the files again."
+_SCORES = (
+    *(f"{name}{part}" for name in ("top1", "top5", "macro_recall") for part in ("", "_low", "_high")),
+    "auroc",
+    "ece",
+)
 _ORIGIN_TAGS = ("variant", FINGERPRINT_TAG, "data_fingerprint", "git_commit", "dvc_lock")
 
 
@@ -60,24 +67,26 @@ class RegisteredVersion:
         """The tags about the origin, by name; None where a tag is missing."""
         return {name: self.tags.get(name) for name in _ORIGIN_TAGS}
 
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The other tags whose values are finite numbers, by name in alphabetical order."""
-        found: dict[str, float] = {}
-        for name, text in sorted(self.tags.items()):
-            with suppress(ValueError):  # tags set by people may hold any text
-                if name not in _ORIGIN_TAGS and math.isfinite(number := float(text)):
-                    found[name] = number
-        return found
-
     def describe(self) -> str:
         """Return a line for a terminal."""
         created = datetime.fromtimestamp(self.created_ms / 1000, UTC)
-        scores = [f"{name} {float(self.tags[name]):.3f}" for name in ("top1", "top5") if name in self.tags]
+        scores = [f"{name} {float(self.tags[name]):.3f}" for name in ("top1", "auroc") if name in self.tags]
         variant, aliases = self.tags.get("variant", ""), ", ".join(self.aliases)
         return (
             f"{self.name}  {self.version:>3}  {aliases:10}  {variant:9}  {'  '.join(scores)}  {created:%Y-%m-%d %H:%M}"
         )
+
+
+def read_scores(version: RegisteredVersion) -> dict[str, float]:
+    """Read the scores of a version on the test split from its run, with the bounds of their intervals, by name.
+
+    Raises:
+        LandmarksError: the registry cannot be used.
+    """
+    run = get_run(open_store(create=False), version.run_id)
+    found: dict[str, float] = run.data.metrics if run else {}
+    logged = {name: found.get(logged, math.nan) for name in _SCORES for logged in name_scores({name: 0.0})}
+    return {name: value for name, value in logged.items() if math.isfinite(value)}
 
 
 def list_models() -> list[RegisteredVersion]:

@@ -6,6 +6,7 @@ from landmarks.evaluation.receipt import METRICS_FILE
 from landmarks.evaluation.titles import TITLES
 from landmarks.files.parsing import read_record
 from landmarks.files.seals import read_sealed
+from landmarks.tracking.ui import find_comparison
 
 
 def describe_results(reports: Path, raw: Path) -> str:
@@ -13,6 +14,7 @@ def describe_results(reports: Path, raw: Path) -> str:
 
     Raises:
         ArtifactError: the pipeline has not run to its end, or a receipt was altered.
+        LandmarksError: the tracking store cannot be used.
     """
     registration = read_sealed(reports / "registration.json")
     bento = read_sealed(reports / "package.json")["tag"]
@@ -28,7 +30,7 @@ def describe_results(reports: Path, raw: Path) -> str:
             f"Packed:     {bento}",
             "",
             "Next:",
-            "  make ui       compare the runs at http://127.0.0.1:5000",
+            f"  make ui       compare the runs at {find_comparison(reports)}",
             "  make serve    answer over HTTP at http://127.0.0.1:3000",
             "  make app      while it serves: a page at http://127.0.0.1:8501",
             f"  .venv/bin/landmarks classify {samples[0] if samples else 'PHOTO'}",

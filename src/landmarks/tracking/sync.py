@@ -29,9 +29,7 @@ from landmarks.tracking.registry import (
 )
 from landmarks.tracking.runs import Store
 from landmarks.tracking.store import open_store
-from landmarks.tracking.ui import UI_ADDRESS
-
-_COMPARISON = "/#/experiments/{}/runs?compareRunsMode=CHART&workflowType=machine_learning"
+from landmarks.tracking.ui import build_comparison
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,9 @@ class SyncReport:
         head = f"The tracking store {self.store} {state} with the receipts of {self.runs} runs."
         changes = [f"  logged again: {change}" for change in self.changes]
         problems = [f"  not possible: {problem}" for problem in self.problems]
-        pages = str(self.store).rstrip("/") if self.store.is_server else UI_ADDRESS
-        page = f"{pages}{_COMPARISON.format(self.experiment_id)}"
         where = "Side by side:" if self.store.is_server else "Side by side (make ui):"
-        return "\n".join([head, *changes, *problems, *([f"{where} {page}"] if self.experiment_id else [])])
+        page = [f"{where} {build_comparison(self.store, self.experiment_id)}"] if self.experiment_id else []
+        return "\n".join([head, *changes, *problems, *page])
 
 
 def sync(models: Path, reports: Path) -> SyncReport:

@@ -1,13 +1,55 @@
 """MLflow's pages of the tracking store: a server of our own for a database, the address of a team's server."""
 
+import json
 import os
 import sys
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from landmarks.tracking.address import REGISTRY_VARIABLE, TRACKING_VARIABLE, StoreAddress, find_registry, find_store
+from landmarks.tracking.receipts import RECEIPT_FILE, read_receipt
+from landmarks.tracking.store import open_store
 
+FIRST_PAGE = "LANDMARKS_FIRST_PAGE"  # variable with the address of the comparison
+_APP = "landmarks"  # the entry point in pyproject.toml
 _PORT = 5000
 _HOST = "127.0.0.1"
-UI_ADDRESS = f"http://{_HOST}:{_PORT}"
+_COMPARISON = "/#/experiments/{}/runs?compareRunsMode=CHART&workflowType=machine_learning"
+
+
+def find_comparison(reports: Path, port: int = _PORT) -> str | None:
+    """Return the address where MLflow shows the runs of this workspace side by side; None if nothing was trained.
+
+    Args:
+        reports: with the receipts of the runs.
+        port: where `serve_pages` shows the store, unless it is on a server.
+
+    Raises:
+        ArtifactError: a receipt is damaged.
+        LandmarksError: the store cannot be used.
+    """
+    receipts = sorted((reports / "train").glob(f"*/{RECEIPT_FILE}"))
+    if not receipts:
+        return None
+    store = open_store(create=False)
+    experiment = store.client.get_experiment_by_name(read_receipt(receipts[0]).experiment)
+    return build_comparison(store.address, experiment.experiment_id, port) if experiment else None
+
+
+def build_comparison(store: StoreAddress, experiment_id: str, port: int = _PORT) -> str:
+    """Return the address where MLflow shows the runs of an experiment side by side."""
+    pages = str(store).rstrip("/") if store.is_server else f"http://{_HOST}:{port}"
+    return pages + _COMPARISON.format(experiment_id)
+
+
+def lead_to(address: str, page: str) -> str:
+    """Let an HTML page of MLflow open the view that an address names after its `#`, unless a visitor asks for another.
+
+    >>> lead_to("http://127.0.0.1:5000/#/experiments/1", "<html><head></head></html>")
+    '<html><head><script>if(location.hash.length<3)location.hash="/experiments/1"</script></head></html>'
+    """
+    script = f"if(location.hash.length<3)location.hash={json.dumps(urlsplit(address).fragment)}"
+    return page.replace("<head>", f"<head><script>{script}</script>", 1)
 
 
 def find_pages() -> str | None:
@@ -20,14 +62,20 @@ def find_pages() -> str | None:
     return str(store) if store.is_server else None
 
 
-def serve_pages(port: int) -> None:
+def serve_pages(reports: Path, port: int) -> None:
     """Become MLflow's server for the database that is the tracking store, on 127.0.0.1; it does not return.
 
+    Where `reports` has the receipts of runs, the first page shows them side by side.
+
     Raises:
-        LandmarksError: MLFLOW_TRACKING_URI is not the address of a store.
+        ArtifactError: a receipt is damaged.
+        LandmarksError: the store cannot be used.
     """
+    comparison = find_comparison(reports, port)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", _HOST, "--port", str(port), "--workers", "1"]
-    os.execve(sys.executable, command, _describe_server(find_store(), find_registry()))  # noqa: S606
+    own = ["--app-name", _APP, "--uvicorn-opts", "--log-level warning"] if comparison else []
+    settings = _describe_server(find_store(), find_registry()) | {FIRST_PAGE: comparison or ""}
+    os.execve(sys.executable, [*command, *own], settings)  # noqa: S606
 
 
 def _describe_server(store: StoreAddress, registry: StoreAddress) -> dict[str, str]:
@@ -35,6 +83,7 @@ def _describe_server(store: StoreAddress, registry: StoreAddress) -> dict[str, s
     ours = {
         "MLFLOW_BACKEND_STORE_URI": store.uri,
         "MLFLOW_REGISTRY_STORE_URI": registry.uri,
+        "PYTHONWARNINGS": "ignore",  # MLflow imports what its libraries have deprecated
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # of scorers for language models, which start processes
     }
     others = {name: value for name, value in os.environ.items() if name not in (TRACKING_VARIABLE, REGISTRY_VARIABLE)}
