@@ -1,7 +1,7 @@
 # The first line of the README in full: `make` explains the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test test-fast check ui serve app bench campaign chaos lock clean
+.PHONY: help setup repro test test-fast check experiments ui serve app bench campaign chaos lock clean
 
 PYTHON ?= python3
 TESTERS ?= 2
@@ -18,7 +18,7 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 export TF_ENABLE_ONEDNN_OPTS := 1
 
 help: ## Explain the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## Make .venv with the exact versions of requirements.lock, and this package in it
 
@@ -48,6 +48,9 @@ check: setup ## Lint, formatting and types: ruff and mypy, strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+experiments: setup ## Compare the experiments of `dvc exp run` by the ten columns that matter
+	@landmarks experiments
+
 ui: setup ## Open the MLflow UI on http://127.0.0.1:5000, or say where a team's server is; elsewhere: make ui PORT=5001
 	landmarks sync
 	@landmarks ui $(if $(PORT),--port $(PORT))
@@ -70,7 +73,7 @@ chaos: setup ## Try to break the promises of docs/reliability.md (up to an hour)
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 lock: ## Resolve requirements.lock anew, and what the images of deploy/ take from it (needs uv)
-	$(LOCK) --extra app --extra postgres --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --extra app --extra postgres --extra s3 --group dev pyproject.toml -o requirements.lock
 	$(LOCK) -c requirements.lock deploy/page.in -o deploy/page.lock
 	$(LOCK) -c requirements.lock deploy/mlflow.in -o deploy/mlflow.lock
 

@@ -386,6 +386,21 @@ def sync() -> None:
 
 
 @main.command()
+@click.option("-n", "--commits", default=1, type=click.IntRange(1), help="Show those of the last N commits too.")
+def experiments(commits: int) -> None:
+    """Compare the experiments of `dvc exp run`: the better variant's scores, and what each changed.
+
+    \b
+    dvc exp run -S train.epochs=20 -n longer
+    landmarks experiments
+    dvc exp apply longer
+    """  # noqa: D301 - click wants the character
+    from landmarks.tracking.experiments import format_experiments, list_experiments
+
+    click.echo(format_experiments(list_experiments(commits)))
+
+
+@main.command()
 @click.option("--port", default=5000, type=click.IntRange(1, 65535), help="Where it is shown, on 127.0.0.1.")
 def ui(port: int) -> None:
     """Show the tracking store in MLflow's UI, or say where a team's server shows it."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import bentoml
 import httpx
+import kubernetes_validate
 import pytest
 from bentoml._internal.container import construct_containerfile
 from colours import BENTOML, PROJECT, make_photo, serve
@@ -324,17 +325,89 @@ def test_the_container_runs_without_root_on_the_python_it_was_packed_for(receipt
     assert SERVICES["log-folder"]["entrypoint"] == ["chown", f"{user}:{user}", "/log"]
 
 
-@pytest.mark.parametrize("name", ["page", "mlflow"])
+@pytest.mark.parametrize("name", ["page", "mlflow", "train"])
 def test_dockerfiles_copy_what_is_there_and_run_without_root(name: str) -> None:
-    text = (PROJECT / SERVICES[name]["build"]["dockerfile"]).read_text()
-    sources = re.findall(r"^COPY (\S+)", text, re.MULTILINE)
+    text = (DEPLOY / f"{name}.Dockerfile").read_text()
+    sources = [source for line in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE) for source in line.split()]
     admitted = re.findall(r"^!(.+)$", (PROJECT / ".dockerignore").read_text(), re.MULTILINE)
     assert set(sources) <= set(admitted)
     assert all((PROJECT / source).exists() for source in sources)
     assert re.findall(r"^USER (\w+)", text, re.MULTILINE)[-1] != "root"
-    [command] = re.findall(r"^RUN (pip install .*) \\$", text, re.MULTILINE)
+    command, *own = re.findall(r"(pip install [^\n\\]*)", text)
     assert "--require-hashes" in command
-    assert command.endswith(f"-r /tmp/{name}.lock")
+    lock = {"train": "requirements.lock"}.get(name, f"/tmp/{name}.lock")
+    assert command.strip().endswith(f"-r {lock}")
+    assert all("--no-deps --no-build-isolation -e ." in line for line in own)
+
+
+MANIFESTS = [
+    (path.stem, document)
+    for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+    for document in YAML(typ="safe").load_all(path.read_text())
+]
+DEPLOYMENTS = [(stem, document) for stem, document in MANIFESTS if document["kind"] == "Deployment"]
+
+
+@pytest.mark.parametrize(("stem", "document"), MANIFESTS, ids=lambda part: part if isinstance(part, str) else "")
+@pytest.mark.parametrize("version", ["1.30", "1.34"])
+def test_kubernetes_takes_the_manifests(stem: str, document: dict[str, Any], version: str) -> None:
+    assert stem
+    kubernetes_validate.validate(document, version, strict=True)
+
+
+@pytest.mark.parametrize(("stem", "document"), DEPLOYMENTS, ids=lambda part: part if isinstance(part, str) else "")
+def test_every_pod_is_confined_and_asks_where_its_service_answers(stem: str, document: dict[str, Any]) -> None:
+    pod = document["spec"]["template"]["spec"]
+    labels = document["spec"]["template"]["metadata"]["labels"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    [container] = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["limits"]["memory"]
+    assert not any(re.search("KEY|PASSWORD|TOKEN", one["name"]) and "value" in one for one in container["env"])
+    # what compose sets of it too, and how it is asked
+    settings = {one["name"]: one["value"] for one in container["env"] if "value" in one}
+    of_compose = SERVICES["service" if stem == "service" else "page"]
+    assert {name: of_compose["environment"][name] for name in settings if name != "LANDMARKS_SERVICE_URL"} == {
+        name: value for name, value in settings.items() if name != "LANDMARKS_SERVICE_URL"
+    }
+    probed = {container[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe")}
+    assert any(path in " ".join(of_compose["healthcheck"]["test"]) for path in probed)
+    [service] = [one for name, one in MANIFESTS if name == stem and one["kind"] == "Service"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert service["spec"]["ports"][0]["targetPort"] == container["ports"][0]["name"]
+
+
+def test_the_page_in_kubernetes_asks_the_service_there() -> None:
+    [page] = [one for name, one in DEPLOYMENTS if name == "page"]
+    [service] = [one for name, one in MANIFESTS if name == "service" and one["kind"] == "Service"]
+    settings = {one["name"]: one.get("value") for one in page["spec"]["template"]["spec"]["containers"][0]["env"]}
+    name, port = service["metadata"]["name"], service["spec"]["ports"][0]["port"]
+    assert settings["LANDMARKS_SERVICE_URL"] == f"http://{name}:{port}"
+
+
+def test_a_probe_of_kubernetes_finds_the_service_well(address: str) -> None:
+    [service] = [one for name, one in DEPLOYMENTS if name == "service"]
+    [container] = service["spec"]["template"]["spec"]["containers"]
+    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        assert httpx.get(address + container[probe]["httpGet"]["path"]).status_code == 200
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not installed: apt-get install systemd")
+    for unit in (DEPLOY / "systemd").iterdir():
+        text = unit.read_text().replace("/srv/landmarks/deploy", str(DEPLOY)).replace("/srv/landmarks", str(PROJECT))
+        (tmp_path / unit.name).write_text(text)
+    units = [str(tmp_path / name) for name in ("landmarks-drift.timer", "landmarks-drift.service")]
+    done = subprocess.run([program, "verify", *units], capture_output=True, text=True, check=False)
+    own = [line for line in done.stderr.splitlines() if "landmarks-drift" in line]
+    assert (done.returncode, own) == (0, []), done.stderr
 
 
 @pytest.mark.parametrize("name", ["page", "mlflow"])

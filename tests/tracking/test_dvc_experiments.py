@@ -29,6 +29,9 @@ out = Path("reports/train/plain")
 out.mkdir(parents=True)
 (out / "history.csv").write_text("epoch,val_accuracy\\n1,0.5\\n")
 write_receipt(out / "run.json", run.finish({}, out))
+evaluated = Path("scores/plain")
+evaluated.mkdir(parents=True, exist_ok=True)
+(evaluated / "metrics.json").write_text('{"top1": 0.%s}' % value)
 """
 PIPELINE = """
 stages:
@@ -37,6 +40,7 @@ stages:
     deps: [log.py]
     params: [value]
     outs: [reports/train/plain]
+    metrics: [scores/plain/metrics.json]
 """
 
 
@@ -90,6 +94,10 @@ def test_runs_of_removed_copies_stand_in_the_projects_store(project: Path) -> No
     assert set(runs) == {"2", "3"}
     listed = {item.path for item in open_store().client.list_artifacts(runs["2"], "train")}
     assert "train/history.csv" in listed
+    # they stand in the table with their scores and what they changed
+    table = run(sys.executable, "-m", "landmarks.cli", "experiments")
+    (aside,) = (line.split() for line in table.splitlines() if line.startswith("aside"))
+    assert aside[3:] == ["plain", "0.200", "value=2"]
     # and with the files of the experiment in the workspace, there is nothing to log again
     run("dvc", "exp", "apply", "aside")
     assert run(sys.executable, "-m", "landmarks.cli", "sync").count("agrees with the receipts of 1 runs") == 1
