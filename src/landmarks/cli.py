@@ -486,6 +486,30 @@ def init(photos: Path, name: str | None, distractors: Path | None, yes: bool) ->
     click.echo("Run `dvc repro` next.")
 
 
+@main.group()
+def export() -> None:
+    """Write a registered version in the form of another tool."""
+
+
+@export.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--model", help="models:/NAME@ALIAS or models:/NAME/VERSION; by default the champion of this workspace.")
+def hub(folder: Path, model: str | None) -> None:
+    """Write FOLDER for the Hugging Face Hub: model card, network, labels and an example, and no photo.
+
+    \b
+    landmarks export hub castles --model models:/castles@champion
+    hf upload YOUR_NAME/castles castles
+    """  # noqa: D301 - click wants the character
+    from landmarks.params import read_params
+    from landmarks.tracking.hub import write_hub_folder
+    from landmarks.tracking.registry import resolve_uri
+
+    check_folders()
+    version = resolve_uri(model or f"models:/{read_params().register_.model_name}@champion")
+    click.echo(f"Wrote {write_hub_folder(version, folder)}: {version.name} version {version.version}.")
+
+
 @main.command()
 def summary() -> None:
     """Show the results of the last run of the pipeline, and the next commands."""

@@ -89,6 +89,16 @@ def read_scores(version: RegisteredVersion) -> dict[str, float]:
     return {name: value for name, value in logged.items() if math.isfinite(value)}
 
 
+def read_dataset(version: RegisteredVersion) -> str:
+    """Read the name of the data set that a version was trained on; empty if its run is lost.
+
+    Raises:
+        LandmarksError: the registry cannot be used.
+    """
+    run = get_run(open_store(create=False), version.run_id)
+    return next((str(item.dataset.name) for item in run.inputs.dataset_inputs), "") if run else ""
+
+
 def list_models() -> list[RegisteredVersion]:
     """List all registered versions, by name, the newest of each first.
 
@@ -163,6 +173,17 @@ def download_recognizer(version: RegisteredVersion, folder: Path) -> Path:
         (temporary / RECOGNIZER_FOLDER).rmdir()
         _check_download(store, version, temporary)
     return folder
+
+
+def download_card(version: RegisteredVersion, folder: Path) -> str:
+    """Fetch the model card of a registered version into a folder, and return its text.
+
+    Raises:
+        ArtifactError: the version lacks it.
+        LandmarksError: the registry cannot be used.
+    """
+    _download(open_store(), version, CARD_FILE, folder)
+    return (folder / CARD_FILE).read_text(encoding="utf-8")
 
 
 def _check_download(store: Store, version: RegisteredVersion, recognizer: Path) -> None:
