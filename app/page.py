@@ -1,6 +1,7 @@
 """The web page. `make app` starts it with `python -m streamlit run app/page.py`."""
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import Any
 import streamlit as st
 
 from app.cards import STYLE, draw_card, draw_footer
-from app.client import Answer, RefusedError, Service, ServiceError
+from app.client import Answer, BusyError, RefusedError, Service, ServiceError
+from app.groups import Group, group_results
 from app.previews import make_preview
 from app.tables import tabulate, write_csv
 
@@ -18,6 +20,8 @@ from app.tables import tabulate, write_csv
 KINDS = ["jpg", "jpeg", "jpe", "jfif", "jif", "mpo", "png", "apng", "gif", "webp", "bmp", "dib", "tif", "tiff"]
 KINDS += ["heic", "heif", "hif", "avif"]
 ICON = Path(__file__).with_name("icon.svg")
+_LOG = logging.getLogger(__name__)
+_ALL, _LANDMARKS = "All photos", "Landmarks"
 _ASKED_AT_ONCE = 4
 _CARDS_ON_A_PAGE = 10
 _MODEL_SECONDS = 30  # the footer may be out of date for this long after another model is served
@@ -45,7 +49,7 @@ def main() -> None:
         if photos:
             _show(_answer(service, photos), facts)
     else:
-        _warn(f"The service at {service.address} does not answer. Start it with `make serve`, then try again.")
+        _warn(ServiceError(f"The service at {service.address} does not answer. `make serve` starts it."))
     st.html(draw_footer(facts))
 
 
@@ -101,7 +105,7 @@ def _ask(service: Service, photos: Sequence[Photo]) -> dict[str, Answer | str]:
                 bar.progress(len(found) / len(photos), f"Looking: {len(found)} of {len(photos)}")
         except ServiceError as error:
             pool.shutdown(cancel_futures=True)
-            _warn(f"{error} {len(photos) - len(found)} of {len(photos)} photos wait for an answer.")
+            _warn(error, f"{len(photos) - len(found)} of {len(photos)} photos wait for an answer.")
     bar.empty()
     return found
 
@@ -114,17 +118,40 @@ def _read_result(fetch: Any) -> Answer | str:
     return answer
 
 
-def _warn(message: str) -> None:
-    st.warning(message, icon=":material/cloud_off:")
+def _warn(error: ServiceError, waiting: str = "") -> None:
+    """Tell a visitor that the service is away, and who runs the page why."""
+    _LOG.warning("%s", error)
+    state = "busy" if isinstance(error, BusyError) else "away at the moment"
+    st.warning(f"The service is {state}. Try again in a little while. {waiting}", icon=":material/cloud_off:")
     st.button("Try again", icon=":material/refresh:")
 
 
 def _show(results: Sequence[tuple[Photo, Answer | str]], facts: Mapping[str, Any]) -> None:
     if len(results) > 1:
-        _show_table(results, facts)
-    pages = -(-len(results) // _CARDS_ON_A_PAGE)
+        groups = group_results(results, *_pick_order())
+        chosen = _show_table([item for group in groups for item in group.results], facts)
+        groups = [Group("", [chosen])] if chosen else groups
+    else:
+        groups = group_results(results, only_landmarks=False, by_landmark=False)
+    _show_cards(groups)
+
+
+def _pick_order() -> tuple[bool, bool]:
+    """Ask whether to show landmarks alone, and whether by landmark."""
+    shown = st.segmented_control("What is shown", [_ALL, _LANDMARKS], default=_ALL, label_visibility="collapsed")
+    return shown == _LANDMARKS, st.toggle("Group by landmark")
+
+
+def _show_cards(groups: Sequence[Group[Photo]]) -> None:
+    places = [(group, place) for group in groups for place in range(len(group.results))]
+    pages = -(-len(places) // _CARDS_ON_A_PAGE)
     page = st.pagination(pages, key="page") if pages > 1 else 1
-    for photo, result in results[(page - 1) * _CARDS_ON_A_PAGE : page * _CARDS_ON_A_PAGE]:
+    first = (page - 1) * _CARDS_ON_A_PAGE
+    for number, (group, place) in enumerate(places[first : first + _CARDS_ON_A_PAGE]):
+        if group.title and (place == 0 or number == 0):
+            many = len(group.results)
+            st.subheader(f"{_escape_markdown(group.title)} · {many} photo{'s' if many > 1 else ''}", anchor=False)
+        photo, result = group.results[place]
         if isinstance(result, str):
             st.error(f"**{_escape_markdown(photo.name)}** {_escape_markdown(result)}", icon=":material/broken_image:")
         else:
@@ -138,26 +165,38 @@ def _preview(photo: Photo) -> str | None:
     return previews[photo.digest]
 
 
-def _show_table(results: Sequence[tuple[Photo, Answer | str]], facts: Mapping[str, Any]) -> None:
+def _show_table(
+    results: Sequence[tuple[Photo, Answer | str]], facts: Mapping[str, Any]
+) -> tuple[Photo, Answer | str] | None:
+    """Draw a line per photo, and return the one that was clicked."""
     rows = tabulate([(photo.name, result) for photo, result in results], facts)
     has_errors = any(row["error"] for row in rows)
-    st.dataframe(
+    event = st.dataframe(
         [
             {
-                "Photo": row["file"],
-                "Landmark": row["answer"] or "",
                 "Confidence": row["confidence"] if row["is_landmark"] else None,
+                "Landmark": row["answer"] or "",
+                "Photo": row["file"],
             }
             | ({"Problem": row["error"] or ""} if has_errors else {})
             for row in rows
         ],
         hide_index=True,
-        column_config={"Confidence": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent")},
+        # the first columns are those that a phone shows
+        column_config={
+            "Confidence": st.column_config.ProgressColumn(min_value=0, max_value=1, format="percent", width=100)
+        },
+        on_select="rerun",
+        selection_mode="single-cell",
+        key=f"table of {len(results)}",
     )
+    st.caption("Click a line to see its photo alone.")
     table = write_csv(rows)
     st.download_button(
         "Download the table", table, "landmarks.csv", "text/csv", icon=":material/download:", on_click="ignore"
     )
+    cells = event.selection.cells
+    return results[cells[0][0]] if cells and cells[0][0] < len(results) else None
 
 
 def _escape_markdown(text: str) -> str:

@@ -19,6 +19,7 @@ from PIL import Image
 from app import client as client_module
 from app.cards import DEMO_AUTHOR, draw_card, draw_footer
 from app.client import Answer, BusyError, Neighbour, Prediction, RefusedError, Service, ServiceError
+from app.groups import NO_LANDMARK, UNREADABLE, Group, group_results
 from app.previews import make_preview
 from app.tables import tabulate, write_csv
 from landmarks.photos.walk import DECODED_SUFFIXES
@@ -245,3 +246,28 @@ def test_what_cannot_be_drawn_has_no_preview() -> None:
     assert make_preview(b"no photo") is None
     assert make_preview(encode((400, 400), format="PNG")[:-40]) is None
     assert make_preview(encode((10_000, 6_000), "1", format="PNG")) is None
+
+
+def make_answer(name: str, confidence: float, is_landmark: bool = True) -> Answer:
+    return Answer((Prediction(7, name, 0.9),), is_landmark, 0.5, 0.9, confidence, ())
+
+
+def test_photos_are_grouped_by_landmark_the_surest_first() -> None:
+    results: list[tuple[str, Answer | str]] = [
+        ("text", "no photo"),
+        ("wall", make_answer("Red_Tower", 0.1, is_landmark=False)),
+        ("bridge", make_answer("Old_Bridge", 0.9)),
+        ("tower", make_answer("Red_Tower", 0.6)),
+        ("red", make_answer("Red_Tower", 0.8)),
+    ]
+    grouped = [(group.title, [name for name, _ in group.results]) for group in group_results(results, False, True)]
+    assert grouped == [
+        ("Red Tower", ["red", "tower"]),
+        ("Old Bridge", ["bridge"]),
+        (NO_LANDMARK, ["wall"]),
+        (UNREADABLE, ["text"]),
+    ]
+    assert group_results(results, False, False) == [Group("", results)]
+    [named] = group_results(results, True, False)
+    assert [name for name, _ in named.results] == ["bridge", "tower", "red"]
+    assert group_results(results[:2], True, True) == group_results(results[:2], True, False) == []

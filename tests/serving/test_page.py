@@ -207,6 +207,38 @@ def test_many_photos_and_their_table(browser: Browser, page: str, service: str, 
     assert [row["error"] for row in rows] == ["", "", "", problem]
 
 
+def test_photos_can_be_grouped_and_those_without_a_landmark_left_out(
+    browser: Browser, page: str, tmp_path: Path
+) -> None:
+    browser.open(page)
+    browser.upload(tmp_path, wall=GREY, tower=RED, bridge=GREEN, other=ORANGE, letter=NO_PHOTO)
+    browser.wait_for(".lm-card", 4)
+    browser.wait_for("[data-testid=stCheckbox] label")[0].click()
+    browser.wait_for_text("Not readable · 1 photo")
+    titles = [title.text for title in browser.find("[data-testid=stHeading]") if "·" in title.text]
+    assert titles[:2] == ["Red Tower · 2 photos", "Grüne Brücke · 1 photo"]
+    assert titles[2:] == ["No landmark · 1 photo", "Not readable · 1 photo"]
+    buttons = [button for button in browser.find("[data-testid=stButtonGroup] button") if button.text == "Landmarks"]
+    buttons[0].click()
+    browser.wait_until(lambda: len(browser.find(".lm-card")) == 3, "three cards")
+    assert [card.text for card in browser.find(".lm-card h3")] == ["Red Tower", "Red Tower", "Grüne Brücke"]
+    assert browser.find("[data-testid=stAlert]") == []
+
+
+def test_a_line_of_the_table_leads_to_its_photo(browser: Browser, page: str, tmp_path: Path) -> None:
+    browser.open(page)
+    browser.upload(tmp_path, wall=GREY, tower=RED, bridge=GREEN)
+    browser.wait_for(".lm-card", 3)
+    canvas = browser.wait_for("[data-testid=stDataFrame] canvas")[0]
+    box = browser.ask("return document.querySelector('[data-testid=stDataFrame] canvas').getBoundingClientRect()")
+    row = box["height"] / 4  # a head and three lines of the same height
+    webdriver.ActionChains(browser.driver).move_to_element_with_offset(
+        canvas, 200 - box["width"] / 2, 2.5 * row - box["height"] / 2
+    ).click().perform()
+    browser.wait_until(lambda: len(browser.find(".lm-card")) == 1, "one card")
+    assert (browser.read(".lm-card h3"), browser.read(".lm-file")) == ("Red Tower", "tower.jpg")
+
+
 def test_on_a_phone_nothing_leaves_the_screen(browser: Browser, page: str, tmp_path: Path) -> None:
     browser.open(page, NARROW)
     browser.upload(tmp_path, tower=RED, a_name_without_any_gap_in_it_that_is_longer_than_the_screen_is_wide=GREY)
@@ -269,8 +301,11 @@ def test_the_service_goes_and_comes_back(browser: Browser, workspace: Path, tmp_
     with open_page(f"http://127.0.0.1:{port}", tmp_path) as page:
         browser.open(page)
         browser.upload(tmp_path, tower=RED)
-        browser.wait_for_text(f"The service at http://127.0.0.1:{port} does not answer.")
+        browser.wait_for_text("The service is away at the moment. Try again in a little while.")
         assert browser.find(".lm-card") == []
+        assert "make" not in browser.read("body")
+        told = (tmp_path / "page.log").read_text()
+        assert f"The service at http://127.0.0.1:{port} does not answer. `make serve` starts it." in told
         with serve([], workspace, port=port):
             browser.find("[data-testid=stButton] button")[0].click()
             browser.wait_for(".lm-card")
