@@ -188,7 +188,9 @@ def _show_table(
         },
         on_select="rerun",
         selection_mode="single-cell",
-        key=f"table of {len(results)}",
+        key="".join(
+            ["table", *(photo.digest[:8] for photo, _ in results)]
+        ),  # a line chosen belongs to this order alone
     )
     st.caption("Click a line to see its photo alone.")
     table = write_csv(rows)

@@ -1,8 +1,8 @@
-# What the pipeline needs, without the repository, which is mounted where it runs. Build context: the project's root.
+# What the pipeline needs; the repository is mounted where it runs (docs/deployment.md). Build context: the project's root.
 FROM python:3.11.13-slim-bookworm
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 DVC_NO_ANALYTICS=true GX_ANALYTICS_ENABLED=false \
     MLFLOW_DISABLE_TELEMETRY=true BENTOML_DO_NOT_TRACK=true DO_NOT_TRACK=true \
-    HOME=/tmp BENTOML_HOME=/srv/landmarks/.bentoml PATH=/opt/landmarks/bin:$PATH
+    HOME=/tmp LOGNAME=landmarks PATH=/opt/landmarks/bin:$PATH
 RUN apt-get update \
  && apt-get install -y --no-install-recommends git \
  && rm -rf /var/lib/apt/lists/* \

@@ -43,14 +43,16 @@ def test_the_nine_verbs_are_headings_in_the_pipelines_order() -> None:
     assert headings == re.findall(r"^  (\w+):$", (ROOT / "dvc.yaml").read_text().split("\nmetrics:")[0], re.MULTILINE)
 
 
-def test_the_example_experiment_is_valid(tmp_path: Path) -> None:
-    [example] = [text for language, text in BLOCKS if language == "yaml"]
-    (tmp_path / "mine.yaml").write_text(example)
+def test_the_example_experiments_are_valid(tmp_path: Path) -> None:
     for name in ("default.yaml", "photos.yaml"):
         (tmp_path / name).write_text((ROOT / "experiments" / name).read_text())
-    params = write_experiment(["mine"], tmp_path, tmp_path / "params.yaml")
-    assert (params.acquire.source, params.register_.model_name) == ("folder", "mine")
-    assert (params.prepare.image_size, params.train.epochs) == (128, 40)
+    examples = [text for language, text in BLOCKS if language == "yaml"]
+    for number, example in enumerate(examples):
+        (tmp_path / f"mine{number}.yaml").write_text(example)
+    mine, published = (write_experiment([f"mine{number}"], tmp_path, tmp_path / "params.yaml") for number in (0, 1))
+    assert (mine.acquire.source, mine.register_.model_name) == ("folder", "mine")
+    assert (mine.prepare.image_size, mine.train.epochs) == (128, 40)
+    assert (published.train.initial_weights, published.network.stem) == ("imagenet", "standard")
 
 
 def list_anchors(document: Path) -> set[str]:

@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from landmarks.evaluation.receipt import EvaluationReceipt, write_evaluation_receipt
 from landmarks.files.seals import write_sealed
@@ -45,7 +47,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def retrain(project: Path, low: float, photos: int = 200) -> subprocess.CompletedProcess[str]:
+def retrain(
+    project: Path, low: float, photos: int = 200, settings: Mapping[str, str] = {}
+) -> subprocess.CompletedProcess[str]:
     """Serve photos with scores from `low` to 1, and call the script."""
     log = project / "requests.jsonl"
     lines = [
@@ -54,7 +58,7 @@ def retrain(project: Path, low: float, photos: int = 200) -> subprocess.Complete
         for row, score in enumerate(np.linspace(low, low + 0.5, photos))
     ]
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    environment = os.environ | {"LANDMARKS_REQUEST_LOG": str(log)}
+    environment = os.environ | settings | {"LANDMARKS_REQUEST_LOG": str(log)}
     command = [project / "deploy/retrain_on_drift.sh"]
     return subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False)
 
@@ -66,6 +70,33 @@ def test_it_trains_again_where_the_traffic_drifted_and_only_there(project: Path)
     other = retrain(project, low=0.0)
     assert (other.returncode, (project / "model.txt").read_text()) == (0, "trained\n"), other.stderr
     assert "no longer looks like the test photos" in other.stdout
+
+
+def test_it_takes_in_photos_that_people_added(project: Path, tmp_path: Path) -> None:
+    for name in ("default", "photos"):
+        (project / "experiments").mkdir(exist_ok=True)
+        shutil.copy(ROOT / f"experiments/{name}.yaml", project / "experiments")
+    shutil.copy(ROOT / "experiments/none.csv", project / "experiments")
+    photos = tmp_path / "castles"
+    for number in range(8):
+        (photos / f"Castle {number % 2}").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (number * 30, 0, 0)).save(photos / f"Castle {number % 2}/{number}.jpg")
+    subprocess.run(["landmarks", "init", photos, "--name", "ours", "--yes"], cwd=project, check=True)
+    stage = "{cmd: wc -l < experiments/ours.csv > model.txt, deps: [experiments/ours.csv], outs: [model.txt]}"
+    (project / "dvc.yaml").write_text(f"stages: {{train: {stage}}}")
+    params = (project / "params.yaml").read_text()
+    settings = {"LANDMARKS_PHOTOS": str(photos), "LANDMARKS_NAME": "ours"}
+    first = retrain(project, low=0.0, settings=settings)
+    assert (first.returncode, (project / "model.txt").read_text()) == (0, "9\n"), first.stderr
+    Image.new("RGB", (40, 40), "white").save(photos / "Castle 1/new.jpg")
+    second = retrain(project, low=0.0, settings=settings)
+    assert (second.returncode, (project / "model.txt").read_text()) == (0, "10\n"), second.stderr
+    assert (project / "params.yaml").read_text() == params
+
+
+def test_a_failed_training_exits_with_1(project: Path) -> None:
+    (project / "dvc.yaml").write_text("stages: {train: {cmd: 'false', outs: [model.txt]}}")
+    assert retrain(project, low=0.0).returncode == 1
 
 
 def test_what_cannot_be_told_is_no_drift(project: Path) -> None:

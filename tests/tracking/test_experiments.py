@@ -24,8 +24,8 @@ def test_each_experiment_shows_its_better_variant_and_what_it_changed() -> None:
     commit = write_item("a" * 40, "main", 10, {"plain": 0.5, "augmented": 0.6})
     commit["experiments"] = [
         write_group("longer", write_item("b" * 40, "longer", 20, {"plain": 0.7, "augmented": 0.6})),
-        write_group("later", write_item("c" * 40, "later", 30, {}), "Queued"),
-        write_group("broken", write_item("d" * 40, "broken", 40, {}, {"msg": "no"})),
+        write_group("later", write_item("c" * 40, "later", 30, {"plain": 0.5}), "Running"),
+        write_group("broken", write_item("d" * 40, "broken", 40, {"plain": 0.5}), "Failed"),
     ]
     rows = [*_read_rows([write_item("workspace", None, 11, {"plain": 0.4}), commit])]
     created = "2026-01-02T03:04:05"
@@ -33,7 +33,7 @@ def test_each_experiment_shows_its_better_variant_and_what_it_changed() -> None:
         Experiment("workspace", created, "plain", {"top1": 0.4}, {"train.epochs": 11}),
         Experiment("main", created, "augmented", {"top1": 0.6}, {}),
         Experiment("longer", created, "plain", {"top1": 0.7}, {"train.epochs": 20}),
-        Experiment("later", created, "queued", {}, {"train.epochs": 30}),
+        Experiment("later", created, "running", {}, {"train.epochs": 30}),
         Experiment("broken", created, "failed", {}, {"train.epochs": 40}),
     ]
     head, *lines = format_experiments(rows).splitlines()

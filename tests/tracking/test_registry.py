@@ -184,6 +184,19 @@ def test_mlflow_serves_a_version(registered: RegisteredVersion, tmp_path: Path) 
     assert named["answer"] in ("Red Tower", "no landmark")
 
 
+def test_a_version_of_an_earlier_package_learns_to_answer_photos(
+    workspace: Workspace, registered: RegisteredVersion
+) -> None:
+    store, recognizer = open_store(), workspace.models / "augmented"
+    [description] = workspace.root.glob(f"store/mlartifacts/**/{registered.model_id}/**/MLmodel")
+    text = description.read_text()
+    assert "loader_module: landmarks.tracking.pyfunc" in text
+    description.write_text(text.replace("landmarks.tracking.pyfunc", "mlflow.keras"))
+    assert not is_complete(store, registered, recognizer)
+    assert register(workspace, "augmented").version == registered.version
+    assert is_complete(store, registered, recognizer)
+
+
 def test_nothing_of_a_version_is_code_or_pickled(registered: RegisteredVersion) -> None:
     found = open_store().mlflow.models.get_model_info(f"models:/{registered.model_id}").flavors["python_function"]
     assert (found["loader_module"], found["data"]) == ("landmarks.tracking.pyfunc", "recognizer")

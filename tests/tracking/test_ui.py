@@ -1,5 +1,6 @@
 """`landmarks ui`: MLflow's pages with the comparison first, or the address of a team's server."""
 
+import socket
 import sys
 from pathlib import Path
 
@@ -40,6 +41,17 @@ def test_the_first_page_shows_the_runs_of_this_workspace(tmp_path: Path, monkeyp
     wanted = comparison.partition("#")[2]
     assert page.index(f'location.hash="{wanted}"') < page.index("<script defer")
     assert wanted.split("/")[2] in [experiment["experiment_id"] for experiment in known]
+
+
+def test_a_port_that_is_taken_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_empty_store(monkeypatch, tmp_path / "store")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = CliRunner().invoke(main, ["ui", "--port", str(port)])
+    assert done.exit_code == 1
+    assert f"Port {port} cannot be used: Address already in use." in done.stderr
 
 
 def test_a_workspace_without_runs_has_no_comparison(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ SCORES = {
     "ece": "ECE",
 }
 _HEADINGS = ("experiment", "created", "variant", *SCORES.values(), "changed")
-_WORKSPACE = "workspace"
+_WORKSPACE, _SUCCESS = "workspace", "success"
 _MOST_CHANGES = 4
 _METRIC = "register.metric"
 
@@ -60,7 +60,7 @@ def list_experiments(commits: int = 1) -> list[Experiment]:
     try:
         return [*_read_rows(json.loads(done.stdout))]
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        reason = done.stderr.strip().splitlines()[-1:] or [repr(error)]
+        reason = done.stderr.strip().splitlines()[-1:] or ["there is no commit yet."]
         raise LandmarksError(
             f"DVC cannot list the experiments: {reason[0]} Run this in the folder of a project."
         ) from error
@@ -87,10 +87,11 @@ def _read_rows(baselines: list[dict[str, Any]]) -> Iterator[Experiment]:
 def _read_row(item: Mapping[str, Any], baseline: Mapping[str, Any], name: str = "", state: str = "") -> Experiment:
     data = item["data"] or {}
     params = _read_params(data)
+    # DVC gives one that failed or has not ended the metrics of the commit that it began with
+    is_done = state.lower() in ("", _SUCCESS) and not item["error"]
+    files = (data.get("metrics") or {}).items() if is_done else ()
     evaluated = {
-        PurePosixPath(path).parent.name: file["data"]
-        for path, file in (data.get("metrics") or {}).items()
-        if isinstance(file.get("data"), dict)
+        PurePosixPath(path).parent.name: file["data"] for path, file in files if isinstance(file.get("data"), dict)
     }
     metric = params.get(_METRIC, "top1")
     best = max(evaluated, key=lambda variant: evaluated[variant].get(metric, 0.0), default="")

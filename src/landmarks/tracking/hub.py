@@ -95,7 +95,7 @@ def write_hub_folder(version: RegisteredVersion, folder: Path) -> Path:
 
 
 def _write_header(version: RegisteredVersion) -> str:
-    dataset = read_dataset(version)
+    dataset = read_dataset(version) or "unknown"
     scores = read_scores(version)
     results = {
         "task": {"type": "image-classification", "name": "Landmark recognition"},
@@ -111,8 +111,9 @@ def _write_header(version: RegisteredVersion) -> str:
         "library_name": "keras",
         "pipeline_tag": "image-classification",
         "tags": ["landmark-recognition", "image-classification", "image-feature-extraction"],
-        "model-index": [{"name": version.name, "results": [results]}],
     }
+    if scores:
+        header["model-index"] = [{"name": version.name, "results": [results]}]
     stream = io.StringIO()
     YAML(typ="safe", pure=True).dump(header, stream)
     return f"---\n{stream.getvalue()}---\n\n"
@@ -135,4 +136,4 @@ def _write_example(image_format: ImageFormat) -> str:
 def _insert_use(card: str, name: str, example: str) -> str:
     """Put the example before the metrics of a model card."""
     head, metrics, rest = card.partition("## Metrics")
-    return f"{head}{_USE.format(example=example, name=name)}{metrics}{rest}"
+    return f"{head}{_USE.format(example=example, name=name)}{metrics}{rest.replace(VOCABULARY_FILE, LABELS)}"

@@ -25,6 +25,7 @@ from landmarks.recognizer.format import (
     check_recognizer,
     read_bundle,
 )
+from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.library_settings import load_keras
 from landmarks.schema.network_format import EMBEDDING, KERAS_MODEL_FILE, PROBABILITIES, Pixels
 from landmarks.tracking import pyfunc
@@ -152,8 +153,6 @@ def check_model(store: Store, version: RegisteredVersion) -> None:
     Raises:
         ArtifactError: it is not ready, does not load, or the answers differ.
     """
-    from landmarks.recognizer.recognizer import Recognizer
-
     name = f"{version.name} version {version.version}"
     status = store.client.get_model_version(version.name, version.version).status
     if status != "READY":
@@ -195,7 +194,7 @@ def discard_unfinished(store: Store, experiment_id: str, variant: str) -> list[s
 
 
 def is_complete(store: Store, version: RegisteredVersion, recognizer: Path) -> bool:
-    """Check whether a version has all files of a recognizer directory, with the same sizes."""
+    """Check whether a version has all files of a recognizer directory, with the same sizes, and answers photos."""
     wanted = {_place(path.relative_to(recognizer)): path.stat().st_size for path in _list_parts(recognizer)}
     folders = {str(Path(place).parent) for place in wanted}
     try:
@@ -204,7 +203,18 @@ def is_complete(store: Store, version: RegisteredVersion, recognizer: Path) -> b
     except store.mlflow.MlflowException:
         return False
     found = {item.path: item.file_size for items in lists for item in items}
-    return wanted.items() <= found.items() and {MODEL_DESCRIPTION, CARD_FILE} <= {item.path for item in top}
+    is_whole = wanted.items() <= found.items() and {MODEL_DESCRIPTION, CARD_FILE} <= {item.path for item in top}
+    return is_whole and _answers_photos(store, version)
+
+
+def _answers_photos(store: Store, version: RegisteredVersion) -> bool:
+    """Check that the pyfunc flavour is ours; earlier versions of this package registered the bare network alone."""
+    try:
+        with use_store(store):
+            described = store.mlflow.models.get_model_info(f"models:/{version.model_id}")
+    except (store.mlflow.MlflowException, OSError):
+        return False
+    return bool(described.flavors.get(store.mlflow.pyfunc.FLAVOR_NAME, {}).get("loader_module") == pyfunc.__name__)
 
 
 def _is_sound(store: Store, version: RegisteredVersion) -> bool:

@@ -80,13 +80,16 @@ class RegisteredVersion:
 def read_scores(version: RegisteredVersion) -> dict[str, float]:
     """Read the scores of a version on the test split from its run, with the bounds of their intervals, by name.
 
+    Of a run that was deleted, those that stand in the tags of the version are left.
+
     Raises:
         LandmarksError: the registry cannot be used.
     """
     run = get_run(open_store(create=False), version.run_id)
     found: dict[str, float] = run.data.metrics if run else {}
-    logged = {name: found.get(logged, math.nan) for name in _SCORES for logged in name_scores({name: 0.0})}
-    return {name: value for name, value in logged.items() if math.isfinite(value)}
+    logged = {name: found.get(logged) for name in _SCORES for logged in name_scores({name: 0.0})}
+    scores = {name: float(version.tags.get(name, "nan") if value is None else value) for name, value in logged.items()}
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
 def read_dataset(version: RegisteredVersion) -> str:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from landmarks.errors import LandmarksError
 from landmarks.evaluation.receipt import METRICS_FILE
 from landmarks.evaluation.titles import TITLES
 from landmarks.files.parsing import read_record
 from landmarks.files.seals import read_sealed
-from landmarks.tracking.ui import find_comparison
+from landmarks.tracking.ui import UI_ADDRESS, find_comparison
 
 
 def describe_results(reports: Path, raw: Path) -> str:
@@ -14,7 +15,6 @@ def describe_results(reports: Path, raw: Path) -> str:
 
     Raises:
         ArtifactError: the pipeline has not run to its end, or a receipt was altered.
-        LandmarksError: the tracking store cannot be used.
     """
     registration = read_sealed(reports / "registration.json")
     bento = read_sealed(reports / "package.json")["tag"]
@@ -30,13 +30,20 @@ def describe_results(reports: Path, raw: Path) -> str:
             f"Packed:     {bento}",
             "",
             "Next:",
-            f"  make ui       compare the runs at {find_comparison(reports)}",
+            f"  make ui       compare the runs at {_find_page(reports)}",
             "  make serve    answer over HTTP at http://127.0.0.1:3000",
             "  make app      while it serves: a page at http://127.0.0.1:8501",
             f"  .venv/bin/landmarks classify {samples[0] if samples else 'PHOTO'}",
             "",
         ]
     )
+
+
+def _find_page(reports: Path) -> str:
+    try:
+        return find_comparison(reports) or UI_ADDRESS
+    except LandmarksError:  # the store is away, or new; `make ui` brings it up to date and says more
+        return UI_ADDRESS
 
 
 def _describe_scores(reports: Path, variants: list[str]) -> list[str]:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from landmarks.errors import LandmarksError
 from landmarks.tracking.address import REGISTRY_VARIABLE, TRACKING_VARIABLE, StoreAddress, find_registry, find_store
 from landmarks.tracking.receipts import RECEIPT_FILE, read_receipt
 from landmarks.tracking.store import open_store
@@ -14,6 +16,7 @@ FIRST_PAGE = "LANDMARKS_FIRST_PAGE"  # variable with the address of the comparis
 _APP = "landmarks"  # the entry point in pyproject.toml
 _PORT = 5000
 _HOST = "127.0.0.1"
+UI_ADDRESS = f"http://{_HOST}:{_PORT}"
 _COMPARISON = "/#/experiments/{}/runs?compareRunsMode=CHART&workflowType=machine_learning"
 
 
@@ -65,12 +68,22 @@ def find_pages() -> str | None:
 def serve_pages(reports: Path, port: int) -> None:
     """Become MLflow's server for the database that is the tracking store, on 127.0.0.1; it does not return.
 
-    Where `reports` has the receipts of runs, the first page shows them side by side.
+    Where the store has the runs whose receipts are in `reports`, the first page shows them side by side.
 
     Raises:
         ArtifactError: a receipt is damaged.
-        LandmarksError: the store cannot be used.
+        LandmarksError: the store cannot be used, or the port is taken.
     """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does, which may just have ended
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            raise LandmarksError(
+                f"Port {port} cannot be used: {error.strerror}. Another server may run there; choose another: --port "
+                f"{port + 1}, or make ui PORT={port + 1}."
+            ) from error
+    open_store()  # makes a database that does not exist
     comparison = find_comparison(reports, port)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", _HOST, "--port", str(port), "--workers", "1"]
     own = ["--app-name", _APP, "--uvicorn-opts", "--log-level warning"] if comparison else []
