@@ -25,10 +25,8 @@ from landmarks.recognizer.format import (
     check_recognizer,
     read_bundle,
 )
-from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.library_settings import load_keras
 from landmarks.schema.network_format import EMBEDDING, KERAS_MODEL_FILE, PROBABILITIES, Pixels
-from landmarks.tracking import pyfunc
 from landmarks.tracking.registry import (
     CARD_FILE,
     FINGERPRINT_TAG,
@@ -67,6 +65,7 @@ model.predict(pandas.DataFrame({{"photo": [open("photo.jpg", "rb").read()]}}))
 `landmarks classify --model models:/{name}@champion PHOTOS` and `mlflow models serve --env-manager local` use it too.
 `mlflow.keras.load_model` loads the bare network anywhere.
 """
+_LOADER = "landmarks.tracking.pyfunc"
 _REQUIREMENTS = ("keras", "tensorflow", "numpy")
 
 
@@ -153,6 +152,8 @@ def check_model(store: Store, version: RegisteredVersion) -> None:
     Raises:
         ArtifactError: it is not ready, does not load, or the answers differ.
     """
+    from landmarks.recognizer.recognizer import Recognizer  # not at the top, as the next: `sync` rarely needs them
+
     name = f"{version.name} version {version.version}"
     status = store.client.get_model_version(version.name, version.version).status
     if status != "READY":
@@ -214,7 +215,7 @@ def _answers_photos(store: Store, version: RegisteredVersion) -> bool:
             described = store.mlflow.models.get_model_info(f"models:/{version.model_id}")
     except (store.mlflow.MlflowException, OSError):
         return False
-    return bool(described.flavors.get(store.mlflow.pyfunc.FLAVOR_NAME, {}).get("loader_module") == pyfunc.__name__)
+    return bool(described.flavors.get(store.mlflow.pyfunc.FLAVOR_NAME, {}).get("loader_module") == _LOADER)
 
 
 def _is_sound(store: Store, version: RegisteredVersion) -> bool:
@@ -302,7 +303,7 @@ def _save_model(store: Store, recognizer: Path, folder: Path, model_id: str, run
     # the flavour of Keras answers pixels of one size with numbers; that of pyfunc answers photos with names
     model = models.Model.load(str(folder))
     environment = model.flavors[store.mlflow.pyfunc.FLAVOR_NAME]["env"]
-    store.mlflow.pyfunc.add_to_model(model, loader_module=pyfunc.__name__, data=RECOGNIZER_FOLDER, env=environment)
+    store.mlflow.pyfunc.add_to_model(model, loader_module=_LOADER, data=RECOGNIZER_FOLDER, env=environment)
     model.signature = _describe_answers(store)
     model.save(str(folder / MODEL_DESCRIPTION))
 
@@ -328,6 +329,8 @@ def _describe_network(store: Store, recognizer: Path) -> Any:
 
 
 def _describe_answers(store: Store) -> Any:
+    from landmarks.tracking import pyfunc
+
     schema = store.mlflow.types.schema
     return store.mlflow.models.ModelSignature(
         schema.Schema([schema.ColSpec(schema.AnyType(), pyfunc.PHOTO_COLUMN)]),
@@ -337,6 +340,8 @@ def _describe_answers(store: Store) -> Any:
 
 def _draw_example() -> pd.DataFrame:
     """Draw the input of the example: a photo of nobody's, as base64 text of a PNG."""
+    from landmarks.tracking import pyfunc
+
     (pixels,) = _draw_pixels(_EXAMPLE_SIZE, 1)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
