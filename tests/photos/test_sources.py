@@ -262,7 +262,7 @@ def test_another_header_or_name_at_the_place_of_a_photo_is_detected(tmp_path: Pa
         open_source(spec).read(found)
 
 
-def test_two_hundred_and_one_writings_of_the_suffixes_are_told_apart(tmp_path: Path) -> None:
+def test_two_hundred_writings_of_the_suffixes_are_told_apart(tmp_path: Path) -> None:
     writings = {
         "".join(letters)
         for suffix in PHOTO_SUFFIXES
@@ -273,7 +273,7 @@ def test_two_hundred_and_one_writings_of_the_suffixes_are_told_apart(tmp_path: P
         for writing in sorted(writings):
             archive.writestr(f"photo{writing}", b"")
     members = read_directory(tmp_path / "p.zip")
-    assert members.suffixes == tuple(sorted(writings)[:201])
+    assert members.suffixes == tuple(sorted(writings)[:200])
     assert members.suffix.tolist() == list(range(201))
 
 

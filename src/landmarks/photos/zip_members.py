@@ -79,7 +79,7 @@ def read_directory(path: Path) -> Members:
                 kind = suffixes.get(suffix)
                 if kind is None:
                     # there are few, whatever is in the archive: upper and lower case of known ones
-                    if not is_photo_name((dot + suffix).decode("ascii", "replace")) or len(suffixes) > _MAX_SUFFIXES:
+                    if not is_photo_name((dot + suffix).decode("ascii", "replace")) or len(suffixes) >= _MAX_SUFFIXES:
                         continue
                     kind = suffixes[suffix] = len(suffixes)
                 hashes.append(hash_path(stem))

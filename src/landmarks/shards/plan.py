@@ -22,9 +22,8 @@ from landmarks.schema.parquet import read_parquet
 from landmarks.schema.vocabulary import VOCABULARY_FILE, Landmark, read_vocabulary
 from landmarks.shards.photo_table import check_attributions
 from landmarks.shards.worker import ShardTask
-from landmarks.tables.photo_set import DISTRACTORS_FILE, IMAGES_FILE, SOURCE_FILE, read_sources
+from landmarks.tables.photo_set import DISTRACTORS_FILE, IMAGES_FILE, PLACE_COLUMNS, SOURCE_FILE, read_sources
 
-_PLACE_COLUMNS = ("path", "offset", "compressed_bytes", "method")
 _PHOTO_SCHEMA = pa.schema(
     {
         "image_id": pa.string(),
@@ -74,7 +73,7 @@ class Plan:
         """Yield each shard as a task that writes into `folder`."""
         for shard in self.shards:
             rows = self.photos.slice(shard.start, shard.stop - shard.start)
-            columns = [rows[name].to_pylist() for name in ("image_id", *_PLACE_COLUMNS)]
+            columns = [rows[name].to_pylist() for name in ("image_id", *PLACE_COLUMNS)]
             places = tuple(Place(*row) for row in zip(*columns, strict=True))
             kind = "photos" if shard.split in LANDMARK_SPLITS else "distractors"
             labels = tuple(rows["label"].to_pylist())

@@ -34,8 +34,8 @@ _DISTRACTOR_COLUMNS = {"id": "image_id", "category": "category"}
 _SOLUTION_COLUMN = "landmarks"
 _ATTRIBUTION_COLUMNS = {"id": "image_id", **{column: column for column in ATTRIBUTION_COLUMNS}}
 _MAX_BLANK_BYTES = 2  # 0 bytes, or one line break
-_PLACE_COLUMNS = ("path", "offset", "compressed_bytes", "method")
-_TABLE_COLUMNS = (*_PLACE_COLUMNS, "stamp")  # the stamp makes DVC rerun later stages when a photo is replaced
+PLACE_COLUMNS = ("path", "offset", "compressed_bytes", "method")
+_TABLE_COLUMNS = (*PLACE_COLUMNS, "stamp")  # the stamp makes DVC rerun later stages when a photo is replaced
 _TYPES = {
     "image_id": pa.string(),
     "name": pa.string(),
@@ -199,7 +199,7 @@ def read_sources(folder: Path) -> dict[str, Any]:
 
 def build_places(table: pd.DataFrame) -> list[Place]:
     """Return the location of each photo of a table, in the order of its rows."""
-    return [Place(*row) for row in zip(*(table[column] for column in ("image_id", *_PLACE_COLUMNS)), strict=True)]
+    return [Place(*row) for row in zip(*(table[column] for column in ("image_id", *PLACE_COLUMNS)), strict=True)]
 
 
 def _read_optional_table(path: Path, columns: dict[str, str]) -> pd.DataFrame:
