@@ -268,13 +268,13 @@ def test_two_hundred_writings_of_the_suffixes_are_told_apart(tmp_path: Path) -> 
         for suffix in PHOTO_SUFFIXES
         for letters in product(*({letter, letter.upper()} for letter in suffix))
     }
-    assert len(writings) > 201
+    assert len(writings) > 200
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
         for writing in sorted(writings):
             archive.writestr(f"photo{writing}", b"")
     members = read_directory(tmp_path / "p.zip")
     assert members.suffixes == tuple(sorted(writings)[:200])
-    assert members.suffix.tolist() == list(range(201))
+    assert members.suffix.tolist() == list(range(200))
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
