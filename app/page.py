@@ -174,7 +174,7 @@ def _show_table(
     event = st.dataframe(
         [
             {
-                "Confidence": row["confidence"] if row["is_landmark"] else None,
+                "Confidence": _round(row["confidence"]) if row["is_landmark"] else None,
                 "Landmark": row["answer"] or "",
                 "Photo": row["file"],
             }
@@ -199,6 +199,11 @@ def _show_table(
     )
     cells = event.selection.cells
     return results[cells[0][0]] if cells and cells[0][0] < len(results) else None
+
+
+def _round(confidence: float | None) -> float | None:
+    # to whole percent, as on the cards
+    return None if confidence is None else round(confidence, 2)
 
 
 def _escape_markdown(text: str) -> str:
