@@ -8,8 +8,6 @@ import os
 from pathlib import Path
 
 import click
-from mlflow.server import app as flask_app
-from mlflow.server.fastapi_app import app as mlflow_app
 from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,8 +16,14 @@ from landmarks.tracking.ui import FIRST_PAGE, lead_to
 
 
 def build_app() -> ASGIApp:
-    """Build an application that answers as MLflow does, and says where the comparison is when it is ready."""
-    mlflow_app.router.routes.insert(0, Route("/", lambda _: _build_first_page()))
+    """Build an application that answers as MLflow does, and says where the comparison is when it has started."""
+    # not at the top: the server is half of MLflow
+    from mlflow.server import app as flask_app
+    from mlflow.server.fastapi_app import app as mlflow_app
+
+    page = Path(str(flask_app.static_folder), "index.html").read_text(encoding="utf-8")
+    first_page = HTMLResponse(lead_to(os.environ[FIRST_PAGE], page))
+    mlflow_app.router.routes.insert(0, Route("/", lambda _: first_page))
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
@@ -35,8 +39,3 @@ def build_app() -> ASGIApp:
         await mlflow_app(scope, receive, announce if scope["type"] == "lifespan" else send)
 
     return app
-
-
-def _build_first_page() -> HTMLResponse:
-    page = Path(str(flask_app.static_folder), "index.html").read_text(encoding="utf-8")
-    return HTMLResponse(lead_to(os.environ[FIRST_PAGE], page))
