@@ -16,7 +16,7 @@ import httpx
 import pytest
 from colours import PROJECT, make_photo, serve
 
-from local_servers import find_free_port
+from local_servers import answers, find_free_port, wait_for
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 pytest.importorskip("streamlit", reason="streamlit (the extra `app`) is not installed")
@@ -106,21 +106,11 @@ def open_page(service: str, folder: Path) -> Iterator[str]:
         subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=log, stderr=log) as process,
     ):
         try:
-            _wait_for_health(f"http://127.0.0.1:{port}")
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/_stcore/health"), process, folder / "page.log")
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
             process.wait(30)
-
-
-def _wait_for_health(address: str) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{address}/_stcore/health").is_success:
-                return
-        time.sleep(0.05)
-    pytest.fail("the page did not get ready")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from landmarks.recognizer.format import check_recognizer
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.network_format import Pixels
 from landmarks.tracking.receipts import read_receipt
-from landmarks.tracking.registration import check_model, is_complete, log_model
+from landmarks.tracking.registration import check_model, is_complete, log_model, reconcile_version
 from landmarks.tracking.registry import (
     RegisteredVersion,
     download_recognizer,
@@ -208,6 +208,9 @@ def test_a_registered_model_says_what_it_is_unless_people_did(
 ) -> None:
     client = open_store().client
     assert "models:/tiny@champion" in client.get_registered_model("tiny").description
+    client.update_registered_model("tiny", "")
+    assert reconcile_version(open_store(), registered, {}, CARD) == ["description of the model"]
+    assert reconcile_version(open_store(), registered, {}, CARD) == []
     client.update_registered_model("tiny", "Ours.")
     assert register(workspace, "augmented").version == registered.version
     assert client.get_registered_model("tiny").description == "Ours."

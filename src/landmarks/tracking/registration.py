@@ -131,19 +131,21 @@ def reconcile_version(store: Store, version: RegisteredVersion, tags: Mapping[st
 
     A registered model that nobody has described yet gets a description too.
     """
+    described = []
     if not store.client.get_registered_model(version.name).description:
         store.client.update_registered_model(version.name, _DESCRIPTION.format(name=version.name))
+        described = ["description of the model"]
     other = {name: value for name, value in tags.items() if version.tags.get(name) != value}
     for name, value in other.items():
         store.client.set_model_version_tag(version.name, version.version, name, value)
     description = card[:_LONGEST_DESCRIPTION]
     if store.client.get_model_version(version.name, version.version).description == description:
-        return sorted(other)
+        return [*described, *sorted(other)]
     store.client.update_model_version(version.name, version.version, description)
     with open_scratch("card") as scratch:
         (scratch / CARD_FILE).write_text(card, encoding="utf-8")
         store.client.log_model_artifacts(version.model_id, str(scratch))
-    return [*sorted(other), "model card"]
+    return [*described, *sorted(other), "model card"]
 
 
 def check_model(store: Store, version: RegisteredVersion) -> None:
