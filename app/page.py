@@ -174,12 +174,12 @@ def _show_table(
     event = st.dataframe(
         [
             {
-                "Confidence": _round(row["confidence"]) if row["is_landmark"] else None,
+                "Confidence": _round_confidence(result),
                 "Landmark": row["answer"] or "",
                 "Photo": row["file"],
             }
             | ({"Problem": row["error"] or ""} if has_errors else {})
-            for row in rows
+            for row, (_, result) in zip(rows, results, strict=True)
         ],
         hide_index=True,
         # the first columns are those that a phone shows
@@ -201,9 +201,11 @@ def _show_table(
     return results[cells[0][0]] if cells and cells[0][0] < len(results) else None
 
 
-def _round(confidence: float | None) -> float | None:
-    # to whole percent, as on the cards
-    return None if confidence is None else round(confidence, 2)
+def _round_confidence(result: Answer | str) -> float | None:
+    """Round the confidence of a name to whole percent, as on its card; None where no landmark is named."""
+    if isinstance(result, str) or not result.is_landmark or result.confidence is None:
+        return None
+    return round(result.confidence, 2)
 
 
 def _escape_markdown(text: str) -> str:
