@@ -81,21 +81,31 @@ def make_augmented_data(image_size: int, batch_size: int, steps: int, folder: Pa
 
 
 class Turns(keras.callbacks.Callback):  # type: ignore[misc]
-    """Waits for a turn before each epoch, and reports its images/s after it."""
+    """Waits for a turn before each epoch, and reports the images/s of the one before.
+
+    It reports then, and not at the end of the epoch: the validation and the checkpoint that follow would disturb the
+    turn of the next process.
+    """
 
     def __init__(self, photos: int) -> None:
         super().__init__()
         self.photos = photos
+        self.measured: float | None = None
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:  # noqa: ARG002
         """Wait."""
+        self.report()
         sys.stdin.readline()
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Report; our loop measures without the validation that follows."""
-        measured = (logs or {}).get("images_per_second", self.photos / (time.perf_counter() - self.started))
-        print("=", measured, flush=True)
+        """Measure; our loop does so without the validation that follows."""
+        self.measured = (logs or {}).get("images_per_second", self.photos / (time.perf_counter() - self.started))
+
+    def report(self) -> None:
+        """Report the last epoch; to be called after the training, too."""
+        if self.measured is not None:
+            print("=", self.measured, flush=True)
 
 
 def train_ours(precision: str, augmented: bool, args: argparse.Namespace) -> None:
@@ -110,6 +120,7 @@ def train_ours(precision: str, augmented: bool, args: argparse.Namespace) -> Non
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = make_augmented_data(*sizes, folder) if augmented else make_data(*sizes)
+        turns = Turns(args.batch_size * args.steps)
         result = train_classifier(
             lambda: build_classifier(args.image_size, LABELS, network, chosen, fast=True),
             data,
@@ -117,8 +128,9 @@ def train_ours(precision: str, augmented: bool, args: argparse.Namespace) -> Non
             network,
             choose_strategy("one"),
             folder / "work",
-            [Turns(args.batch_size * args.steps)],
+            [turns],
         )
+    turns.report()
     digest = hashlib.sha256(b"".join(weight.tobytes() for weight in result.classifier.get_weights()))
     print("=", digest.hexdigest()[:16], flush=True)
 
@@ -140,6 +152,7 @@ def train_by_fit(precision: str, args: argparse.Namespace) -> None:
     )
     turns = Turns(args.batch_size * args.steps)
     model.fit(data.train(0), epochs=args.rounds + 1, callbacks=[turns], verbose=0)
+    turns.report()
 
 
 def measure_peak(precision: str, args: argparse.Namespace) -> None:
