@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "export": {"schema", "shards", "network", "recognizer"},
     "evaluation": {"schema", "photos", "shards", "network", "recognizer", "export"},
     "plotting": {"schema", "evaluation"},
+    "albums": {"schema", "photos", "recognizer"},
     "drift": {"evaluation", "plotting"},
     "kaggle": {"schema", "recognizer", "evaluation"},
     "serving": {"schema", "photos", "recognizer"},
@@ -50,6 +51,8 @@ TOOLS = {
     "faiss": {"recognizer/similarity_index.py"},
     "ai_edge_litert": {"recognizer/serving_network.py"},
     "matplotlib": {"plotting/"},
+    "lxml": {"albums/xmp.py"},
+    "rawpy": {"photos/raw.py", "albums/doctor.py"},
     "streamlit": set(),
 }
 

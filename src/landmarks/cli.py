@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -23,6 +23,7 @@ from landmarks.schema.library_settings import pin_environment
 from landmarks.tracking.address import check_folders, explain_refusal, find_store, is_copy
 
 if TYPE_CHECKING:
+    from landmarks.albums.models import Model
     from landmarks.params import Params
     from landmarks.recognizer.answers import Answers
     from landmarks.recognizer.recognizer import Recognizer
@@ -270,6 +271,72 @@ def classify(
     if output:
         click.echo(f"Wrote {output}", err=True)
     if summary.unreadable:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@MODEL
+@click.option("--url", help="Let a running service answer, for example http://127.0.0.1:3000.")
+@click.option("--min-confidence", default=0.5, type=click.FloatRange(0, 1), help="Below it a photo gets no tag.")
+@click.option("--top", default=1, type=click.IntRange(1, 5), help="The most landmarks of a photo.")
+@click.option("--language", help="Language of the names where the model has them, for example de.")
+@click.option(
+    "--sidecar",
+    type=click.Choice(["full", "stem", "none"]),
+    default="full",
+    help="Names of new sidecars: photo.jpg.xmp, photo.xmp, or write none.",
+)
+@click.option(
+    "--gps",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A table landmark_id,latitude,longitude: photos without a place get the landmark's, marked as estimated.",
+)
+@click.option("--csv", "csv_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a table of all photos.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON lines.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to look through.")
+@click.option("--album", type=FOLDER, help="Make a folder per landmark with links to its photos.")
+@click.option("--hard-links", "linking", flag_value="hard", help="Of --album: hard links.")
+@click.option("--copy", "linking", flag_value="copy", help="Of --album: copies.")
+@click.option("--force", is_flag=True, help="Answer and write all photos again, not only new and changed ones.")
+@click.option("--watch", is_flag=True, help="Go on, and tag photos as they arrive.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, and write no sidecar.")
+@click.option("--undo", is_flag=True, help="Take back what was written: sidecars are as before.")
+@click.option("--status", is_flag=True, help="Show what is known about the photos.")
+@click.option("--doctor", is_flag=True, help="Check what tagging needs: the model, formats, folders, the clock.")
+def tag(paths: tuple[Path, ...], model: str | None, url: str | None, **options: Any) -> None:
+    """Name the landmarks in your photos: write keywords beside them that photo programs read.
+
+    PATHS are folders with photos, or photos. Each photo of a landmark gets a sidecar, photo.jpg.xmp, with the keyword
+    Places/Landmarks/<name>; digiKam, Lightroom, darktable, Immich and PhotoPrism read it. The photos themselves are
+    never touched, an existing sidecar keeps all that others wrote, and --undo takes everything back.
+
+    Photos without a landmark, and those below --min-confidence, get no tag. A second run looks only at new and changed
+    photos. The exit code is 1 if a photo failed.
+
+    \b
+    landmarks tag ~/Pictures --dry-run
+    landmarks tag ~/Pictures --report landmarks.html
+    landmarks tag ~/Pictures --undo
+    """  # noqa: D301 - click wants the character
+    from landmarks.albums.command import Options, run_tagging
+
+    chosen = Options(**options)
+    chosen.check(paths, model, url)
+
+    @contextmanager
+    def open_model() -> Iterator["Model"]:
+        from landmarks.albums.models import LocalModel, RemoteModel
+        from landmarks.recognizer.recognizer import Recognizer
+
+        if url:
+            yield RemoteModel(url)
+            return
+        with _locate_recognizer(model) as located:
+            recognizer = Recognizer.load(located.folder, verify=not located.is_checked)
+            yield LocalModel(recognizer, located.folder, located.name, located.version)
+
+    if not run_tagging(paths, chosen, open_model):
         sys.exit(1)
 
 
@@ -523,22 +590,42 @@ def _open_recognizer(model: str | None) -> Iterator["Recognizer"]:
     """Load the recognizer that a name stands for; what has to be fetched is gone at the end."""
     from landmarks.recognizer.recognizer import Recognizer
 
+    with _locate_recognizer(model) as located:
+        yield Recognizer.load(located.folder, verify=not located.is_checked)
+
+
+class _Located(NamedTuple):
+    """A recognizer directory, and what it is called; `is_checked` if its digests were just compared."""
+
+    folder: Path
+    name: str
+    version: str = ""
+    is_checked: bool = False
+
+
+@contextmanager
+def _locate_recognizer(model: str | None) -> Iterator[_Located]:
+    """Find the recognizer directory that a name stands for; what has to be fetched is gone at the end."""
     if model is None:
         from landmarks.tracking.candidates import find_champion
 
-        yield Recognizer.load(find_champion(MODELS, REPORTS))
+        folder, name, version = find_champion(MODELS, REPORTS)
+        yield _Located(folder, name, version)
     elif model.startswith("models:/"):
         from landmarks.files.writing import open_scratch
         from landmarks.tracking.registry import download_recognizer, resolve_uri
 
         with open_scratch("model") as folder:
-            yield Recognizer.load(download_recognizer(resolve_uri(model), folder / "recognizer"), verify=False)
+            found = resolve_uri(model)
+            fetched = download_recognizer(found, folder / "recognizer")
+            yield _Located(fetched, found.name, str(found.version), is_checked=True)
     elif ":" in model and not Path(model).exists():
         from landmarks.serving.packaging import find_packaged_recognizer
 
-        yield Recognizer.load(find_packaged_recognizer(model))
+        name, _, version = model.partition(":")
+        yield _Located(find_packaged_recognizer(model), name, version)
     else:
-        yield Recognizer.load(Path(model))
+        yield _Located(Path(model), Path(model).resolve().name)
 
 
 def _classify_files(recognizer: "Recognizer", files: Sequence[Path], k: int) -> "Answers":

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from landmarks.errors import ImageError
-from landmarks.photos.walk import find_photos, read_photo
+from landmarks.photos.walk import PhotoStream, find_photos, read_photo
 
 
 def make_photo(kind: str = "JPEG") -> bytes:
@@ -25,7 +25,12 @@ def put(path: Path, data: bytes | None = None) -> Path:
 
 
 def find(*folders: Path) -> list[str]:
-    photos, _ = find_photos(folders)
+    photos, left_out = find_photos(folders)
+    stream = PhotoStream(folders)
+    for _ in range(2):  # it looks anew each time
+        streamed = [os.path.realpath(path) for path in stream]
+        assert sorted(streamed) == sorted(map(os.path.realpath, photos))
+        assert stream.left_out.counts == left_out.counts
     return [os.path.relpath(path, folders[0]) for path in photos]
 
 
@@ -80,11 +85,12 @@ def test_a_library_as_it_comes(tmp_path: Path) -> None:
         bound.bind("socket.jpg")
         os.chdir(previous)
         photos, left_out = find_photos([root])
+        find(root)
     found = [path.relative_to(root).as_posix() for path in photos]
     assert sorted(found) == sorted({*expected} - {"2020/linked.jpg"} | {"2020/linked again.jpg"})
     assert left_out.counts == {
         "hidden or of the system": 16,
-        "not a photo": 5,
+        "not a photo": 4,
         "not a regular file": 2,
         "linked to elsewhere": 2,
         "linked to nothing": 2,
@@ -125,6 +131,7 @@ def test_each_file_is_found_once_even_if_it_is_given_twice(tmp_path: Path) -> No
     first, second = put(tmp_path / "a/b/photo.jpg"), put(tmp_path / "z.jpg")
     os.link(second, tmp_path / "copy.jpg")  # a hard link is a file of its own
     given = [tmp_path / "a", second, tmp_path, first, tmp_path / "a/b"]
+    find(*given)
     assert find_photos(given)[0] == [first, second, tmp_path / "copy.jpg"]
 
 

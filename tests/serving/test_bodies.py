@@ -316,6 +316,7 @@ def test_the_landmarks_it_can_name(client: Client) -> None:
         "landmark_id": 11,
         "name": "Grüne Brücke",
         "training_photos": 1,
+        "translations": {},
     }
 
 

@@ -99,7 +99,10 @@ class Selection:
         self._write_table(folder / "distractors.parquet", distractors, source["distractors"])
         self._write_attributions(folder / "attributions.parquet")
         counts = [[self._count(label, split) for split in LANDMARK_SPLITS] for label in range(self.landmarks)]
-        rows = [Landmark(label, 7 * label + 3, f"Tower {label}", *counts[label]) for label in range(self.landmarks)]
+        rows = [
+            Landmark(label, 7 * label + 3, f"Tower {label}", train, val, test)
+            for label, (train, val, test) in enumerate(counts)
+        ]
         write_vocabulary(folder / "vocabulary.csv", rows)
         write_sealed(folder / "source.json", {**source, "files": compute_digests(folder, ("source.json",))})
         return folder

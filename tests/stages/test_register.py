@@ -122,7 +122,9 @@ def test_the_champion_is_found_in_the_workspace_until_it_is_made_again(workspace
     with pytest.raises(ArtifactError, match=r"registration\.json is missing: no model .* --model .*models/augmented"):
         find_champion(workspace.models, workspace.reports)
     run(workspace)
-    assert find_champion(workspace.models, workspace.reports) == workspace.models / "augmented"
+    champion = find_champion(workspace.models, workspace.reports)
+    assert champion.folder == workspace.models / "augmented"
+    assert (champion.name, champion.version) == ("tiny", resolve_alias("tiny", "champion").version)
     change_sealed(workspace.models / "augmented" / "index" / "index.json", threshold=0.125)
     with pytest.raises(ArtifactError, match=r"models/augmented changed after it became the champion"):
         find_champion(workspace.models, workspace.reports)

@@ -8,10 +8,10 @@ import pytest
 from landmarks.errors import ArtifactError, DataError
 from landmarks.files.digests import compute_tree_sha256
 from landmarks.photos.places import Place
+from landmarks.schema.names import decode_name
 from landmarks.tables.photo_set import (
     PhotoSet,
     build_places,
-    decode_name,
     read_attribution_table,
     read_distractor_table,
     read_name_table,

@@ -1,6 +1,7 @@
 """Atomic writes of files and folders, temporary folders, and locks."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from landmarks.errors import LandmarksError
 from landmarks.files.faults import DEFECT, FULL, READ_ONLY
 
 _LOCK = ".lock"
+_MAX_NAME_BYTES = 255  # in all common file systems
 _WAIT_FOR_WORKERS = 10.0  # seconds; the workers of a killed process end a moment after it
 
 
@@ -114,7 +116,10 @@ def _work_beside(path: Path) -> Iterator[Path]:
     Its owner holds a lock, which ends with the process, on whatever machine: what a killed process left is cleared when
     the same path is written again. Git and DVC ignore the name.
     """
-    work = path.with_name(f".{path.name}.tmp")
+    name = path.name
+    if len(os.fsencode(name)) > _MAX_NAME_BYTES - len("..tmp"):
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    work = path.with_name(f".{name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _own(work):

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from landmarks.errors import ImageError
-from landmarks.photos.headers import Kind, PhotoFile, read_photo_file
+from landmarks.photos.headers import Kind, PhotoFile, identify, read_photo_file
 from landmarks.schema.network_format import ImageFormat, Pixels
 
 Box = tuple[float, float, float, float]
@@ -103,6 +103,19 @@ def decode_photo(photo: PhotoFile, target: ImageFormat) -> Pixels:
         raise
     except Exception as error:  # Pillow's decoders raise many exception types for corrupt data
         raise ImageError(f"The {photo.kind} photo cannot be decoded: it is damaged, incomplete or unusual.") from error
+
+
+def open_undecoded(data: bytes) -> Image.Image:
+    """Open a photo for what it says about itself, with all of its metadata, which `decode_image` never sees.
+
+    Raises:
+        ImageError: the bytes are not a supported image.
+        Exception: whatever Pillow's parsers raise for damaged metadata.
+    """
+    kind = identify(data)
+    if kind not in _DECODERS:
+        raise ImageError("The bytes are not a photo of a supported format.", "unsupported")
+    return _DECODERS[kind](io.BytesIO(data))
 
 
 def _check_size(photo: PhotoFile, max_pixels: int) -> None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from landmarks.errors import DataError
+from landmarks.errors import DataError, ImageError
 from landmarks.photos.files import MEASURED, make_check, measure_file
 from landmarks.photos.places import Place, is_photo_id
+from landmarks.photos.raw import extract_preview, is_raw_name
 from landmarks.photos.walk import MAX_PHOTO_BYTES
 from landmarks.photos.zip_members import read_member
 
@@ -40,7 +41,7 @@ class FolderSource:
                 raise DataError(f"The photo {MEASURED[size]}.")
             if size > MAX_PHOTO_BYTES:
                 raise DataError(f"The photo has {size} bytes, more than the {MAX_PHOTO_BYTES} allowed.")
-            return path.read_bytes()
+            return _get_photo(place, path.read_bytes())
         except OSError as error:
             raise DataError(f"The photo cannot be read: {error.strerror}.") from error
 
@@ -57,7 +58,7 @@ class ArchiveSource:
         if place.compressed_bytes < 0 or place.offset < 0:
             raise DataError("The photo is missing.")
         try:
-            return read_member(self.path, place.path, place, MAX_PHOTO_BYTES)
+            return _get_photo(place, read_member(self.path, place.path, place, MAX_PHOTO_BYTES))
         except OSError as error:
             raise DataError(f"The photo cannot be read: {error.strerror}.") from error
 
@@ -97,6 +98,14 @@ def check_source(spec: Mapping[str, Any]) -> tuple[Path, str]:
     if kind != "archive" and not path.is_dir():
         raise DataError(f"The photo folder {path} is missing. Mount it, or correct `acquire.photos`.")
     return path, kind
+
+
+def _get_photo(place: Place, data: bytes) -> bytes:
+    """Return the encoded photo in a file: of RAW, the preview."""
+    try:
+        return extract_preview(data) if is_raw_name(place.path) else data
+    except ImageError as error:
+        raise DataError(str(error)) from error
 
 
 def _check_place(place: Place) -> None:

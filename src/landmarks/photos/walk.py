@@ -17,6 +17,7 @@ from pathlib import Path
 
 from landmarks.errors import ImageError
 from landmarks.photos.headers import HEAD_BYTES, identify
+from landmarks.photos.raw import RAW_SUFFIXES, extract_preview, is_raw_name
 
 MAX_PHOTO_BYTES = 256 << 20  # far above any photo; protects against zip bombs and stray files
 DECODED_SUFFIXES = (
@@ -24,7 +25,7 @@ DECODED_SUFFIXES = (
     *(".tif", ".tiff", ".heic", ".heif", ".hif", ".avif"),
 )
 # Also of formats that cannot be decoded: the error of each such photo says what to do.
-PHOTO_SUFFIXES = (*DECODED_SUFFIXES, ".jxl", ".jp2")
+PHOTO_SUFFIXES = (*DECODED_SUFFIXES, *RAW_SUFFIXES, ".jxl", ".jp2")
 # in lower case; names that begin with a dot are hidden everywhere
 _SYSTEM_NAMES = frozenset(
     (
@@ -42,6 +43,7 @@ _SYSTEM_NAMES = frozenset(
         *("__macosx", "lost+found"),
     )
 )
+_SIDECAR = ".xmp"
 _HIDDEN = "hidden or of the system"
 LINKED_ELSEWHERE = "linked to elsewhere"
 _BROKEN = "linked to nothing"
@@ -64,6 +66,11 @@ class LeftOut:
         paths = self.shown.setdefault(kind, [])
         if len(paths) < _SHOWN:
             paths.append(path if path.isprintable() else ascii(path))
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a folder or file could not be looked at, so that photos may be missing."""
+        return _CLOSED in self.counts
 
     def describe(self) -> str:
         """Return one line that counts and names what was left out, or an empty text."""
@@ -96,6 +103,43 @@ def find_photos(paths: Sequence[Path]) -> tuple[list[Path], LeftOut]:
     return [path for group in groups for path in sorted(group.photos)], walk.left_out
 
 
+class PhotoStream:
+    """The photos that `find_photos` finds, one by one and in no memory; it may be iterated again, and looks anew then.
+
+    Attributes:
+        left_out: what the last iteration left out so far.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self.left_out = LeftOut()
+
+    def __iter__(self) -> Iterator[Path]:
+        folders = [path for path in self._paths if os.path.isdir(path)]  # noqa: PTH112 - as above
+        walk = _Walk(folders)
+        self.left_out = walk.left_out
+        alone: set[str] = set()  # real paths of photos that no folder has under their own name
+        for path in (path for path in self._paths if path not in folders):
+            if (real := os.path.realpath(path)) not in alone:
+                alone.add(real)
+                yield path
+        links: list[str] = []
+        for folder in folders:
+            for found in walk.iterate(os.fspath(folder), links):
+                if not alone or os.path.realpath(found) not in alone:
+                    yield Path(found)
+        walk.remember()
+        while links:
+            link = links.pop(0)
+            group = walk.follow(link)
+            links += group.links
+            for photo in group.photos:
+                real = os.path.realpath(photo)
+                if real not in alone and not walk.has_found(real):
+                    alone.add(real)
+                    yield photo
+
+
 def iterate_photos(folder: Path) -> Iterator[Path]:
     """Yield the photos below a folder one by one, without following links."""
     return (Path(entry) for entry in _Walk([folder]).iterate(os.fspath(folder), []))
@@ -117,11 +161,16 @@ def is_below(real: str, root: str) -> bool:
 
 
 def read_photo(path: Path, max_bytes: int = MAX_PHOTO_BYTES) -> bytes:
-    """Read a file within the size limit; a larger one is refused before it is read.
+    """Read a file within the size limit; a larger one is refused before it is read. Of a RAW photo, the preview.
 
     Raises:
         ImageError: the file is missing, too large, or cannot be read.
     """
+    data = _read_file(path, max_bytes)
+    return extract_preview(data) if is_raw_name(path.name) else data
+
+
+def _read_file(path: Path, max_bytes: int) -> bytes:
     try:
         # without the flag, a pipe that nobody writes to would be waited for
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
@@ -152,6 +201,7 @@ class _Walk:
         self.left_out = LeftOut()
         self._roots = [os.path.realpath(root) for root in roots]
         self._entered: set[tuple[int, int]] = set()  # device and number
+        self._searched: frozenset[tuple[int, int]] = frozenset()
 
     def enter(self, folder: Path) -> _Group:
         """Find the photos and the links below a folder."""
@@ -170,6 +220,20 @@ class _Walk:
         elif self._is_photo(link, os.path.isfile(real)):  # noqa: PTH113
             return _Group([Path(link)])
         return _Group([])
+
+    def remember(self) -> None:
+        """Remember the folders entered so far as those whose photos were found."""
+        self._searched = frozenset(self._entered)
+
+    def has_found(self, real: str) -> bool:
+        """Return whether a photo was found under its own name, its path without links, before `remember`."""
+        folder, _, name = real.rpartition("/")
+        try:
+            status = os.stat(folder or "/")  # noqa: PTH116 - as above
+        except OSError:
+            return False
+        is_photo = is_photo_name(name) or "." not in name
+        return is_photo and not is_hidden(name) and (status.st_dev, status.st_ino) in self._searched
 
     def iterate(self, folder: str, links: list[str]) -> Iterator[str]:
         """Yield the photos below a folder; put links into `links`, and count everything else."""
@@ -209,7 +273,8 @@ class _Walk:
         except OSError:
             self.left_out.add(_CLOSED, path)
             return False
-        self.left_out.add(_OTHER, path)
+        if not name.lower().endswith(_SIDECAR):  # expected beside photos, so not worth a word
+            self.left_out.add(_OTHER, path)
         return False
 
 

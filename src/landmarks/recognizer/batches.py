@@ -1,7 +1,8 @@
 """Answer many photo files: decoded in parallel, and run in batches while the next ones are decoded."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,11 +15,12 @@ from landmarks.processors import count_processors
 from landmarks.recognizer.serving_network import BATCH
 from landmarks.schema.network_format import ImageFormat, Pixels
 
+Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
 def answer_files(
-    paths: Sequence[Path],
+    paths: Iterable[Path],
     image_format: ImageFormat,
     answer: Callable[[Pixels], Sequence[Answer | ImageError]],
     read: Callable[[Path], bytes] = read_photo,
@@ -40,14 +42,35 @@ def answer_files(
         except ImageError as error:
             return error
 
-    with ThreadPoolExecutor(count_processors(), "photos") as pool:
-        blocks = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
-        coming: list[Future[Pixels | ImageError]] = []
-        for number, block in enumerate(blocks):
-            own = coming or [pool.submit(load, path) for path in block]
-            coming = [pool.submit(load, path) for path in blocks[number + 1]] if number + 1 < len(blocks) else []
-            loaded = [future.result() for future in own]
-            pixels = [photo for photo in loaded if not isinstance(photo, ImageError)]
+    return answer_items(paths, load, answer)
+
+
+def answer_items(
+    items: Iterable[Item],
+    load: Callable[[Item], Pixels | Answer],
+    answer: Callable[[Pixels], Sequence[Answer]],
+    threads: int | None = None,
+) -> Iterator[tuple[Item, Answer]]:
+    """Yield the answer for each item, in their order; items are taken two batches ahead.
+
+    Args:
+        items: whatever stands for a photo.
+        load: from an item to its decoded photo, uint8 (image_size, image_size, 3), or at once to its answer.
+        answer: from a batch, uint8 (n, image_size, image_size, 3), to one answer for each of its photos.
+        threads: that load; one per processor if None.
+    """
+    with ThreadPoolExecutor(threads or count_processors(), "photos") as pool:
+        waiting = iter(items)
+
+        def take() -> list[tuple[Item, Future[Pixels | Answer]]]:
+            return [(item, pool.submit(load, item)) for item in islice(waiting, BATCH)]
+
+        own = take()
+        while own:
+            coming = take()
+            loaded = [(item, future.result()) for item, future in own]
+            pixels = [photo for _, photo in loaded if isinstance(photo, np.ndarray)]
             answers = iter(answer(np.stack(pixels)) if pixels else ())
-            for path, photo in zip(block, loaded, strict=True):
-                yield path, photo if isinstance(photo, ImageError) else next(answers)
+            for item, photo in loaded:
+                yield item, next(answers) if isinstance(photo, np.ndarray) else photo
+            own = coming

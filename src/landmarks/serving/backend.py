@@ -136,7 +136,10 @@ class Backend:
     def list_landmarks(self) -> LandmarksAnswer:
         """List all landmarks that the model can name."""
         return LandmarksAnswer(
-            tuple(KnownLandmark(item.landmark_id, item.name, item.train) for item in self.recognizer.landmarks)
+            tuple(
+                KnownLandmark(item.landmark_id, item.name, item.train, item.translations)
+                for item in self.recognizer.landmarks
+            )
         )
 
     def describe_model(self, receipt: PackageReceipt) -> ModelAnswer:

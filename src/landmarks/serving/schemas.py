@@ -8,7 +8,7 @@ from landmarks.params import ServiceParams
 from landmarks.recognizer.recognizer import Neighbour, Recognition
 from landmarks.serving.receipt import Origin
 
-API_VERSION = "1.2"
+API_VERSION = "1.3"
 MULTIPART = "multipart/form-data"
 JSON = "application/json"
 RAW_TYPES = ("image/*", "application/octet-stream")
@@ -173,11 +173,12 @@ class EmbedAnswer:
 
 @dataclass(frozen=True)
 class KnownLandmark:
-    """A landmark that the model can name, and the number of its training photos."""
+    """A landmark that the model can name, the number of its training photos, and its names in other languages."""
 
     landmark_id: int
     name: str
     training_photos: int
+    translations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,16 @@ EXAMPLES: Mapping[type, Mapping[str, Any]] = {
     BatchAnswer: {"results": [_RECOGNITION, {"error": "The photo cannot be read."}]},
     SearchAnswer: {"neighbours": [_NEIGHBOUR | {"thumbnail": f"thumbnails/{_NEIGHBOUR['image_id']}"}]},
     EmbedAnswer: {"embedding": [0.0231511, 0.0, 0.1172903]},
-    LandmarksAnswer: {"landmarks": [{"landmark_id": 138982, "name": "Old Lighthouse", "training_photos": 412}]},
+    LandmarksAnswer: {
+        "landmarks": [
+            {
+                "landmark_id": 138982,
+                "name": "Old Lighthouse",
+                "training_photos": 412,
+                "translations": {"de": "Alter Leuchtturm"},
+            }
+        ]
+    },
     ModelAnswer: {
         "name": "landmarks",
         "version": "3",

@@ -1,5 +1,6 @@
 """Collect a raw photo set from the tables and the photo source that the section `acquire` names."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from landmarks.photos.layout import describe_layout
 from landmarks.photos.locating import locate_photos
 from landmarks.photos.places import is_file_id
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS
+from landmarks.schema.names import decode_name
 from landmarks.tables.labelled_photos import (
     LabelledPhotos,
     number_labels,
@@ -21,8 +23,8 @@ from landmarks.tables.labelled_photos import (
 )
 from landmarks.tables.photo_set import (
     PhotoSet,
-    decode_name,
     is_solution,
+    is_translation,
     read_attribution_table,
     read_distractor_table,
     read_name_table,
@@ -45,7 +47,7 @@ def collect_photo_set(params: AcquireParams) -> PhotoSet:
     if params.source in ("folder", "archive"):
         source = {"kind": params.source, "path": str(Path(params.photos).resolve())}
         images = locate(read_photo_table(Path(params.table)), source)
-        known, own = names.assign(name=names["name"].map(decode_name, na_action="ignore").astype("str")), None
+        known, own = _decode_names(names), None
     else:
         labelled = _read_labelled(params)
         images, known = _number(labelled, names)
@@ -86,7 +88,7 @@ def _read_labelled(params: AcquireParams) -> LabelledPhotos:
 
 def _number(labelled: LabelledPhotos, names: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Give the labels their landmark ids; names of `names_csv` go before those of the source."""
-    given = names.dropna()
+    given = names.dropna(subset=["landmark_id", "name"])
     known = {**labelled.names, **dict(zip(given["landmark_id"], given["name"], strict=True))}
     if (labelled.places.compressed_bytes < 0).all():
         first = next(iter(labelled.photos["image_id"].dropna()), "the first")
@@ -98,7 +100,26 @@ def _number(labelled: LabelledPhotos, names: pd.DataFrame) -> tuple[pd.DataFrame
     photos = labelled.photos.drop(columns="label")
     photos.insert(0, "landmark_id", landmark_ids)
     photos.insert(0, "image_id", photos.pop("image_id"))
+    numbers = pd.DataFrame({"label": labelled.photos["label"], "number": landmark_ids}).drop_duplicates("label")
+    table = _add_translations(table, names, dict(numbers.itertuples(index=False)))
     return photos.assign(**vars(labelled.places)), table
+
+
+def _decode_names(names: pd.DataFrame) -> pd.DataFrame:
+    columns = [str(column) for column in names if column != "landmark_id"]
+    return names.assign(
+        **{column: names[column].map(decode_name, na_action="ignore").astype("str") for column in columns}
+    )
+
+
+def _add_translations(table: pd.DataFrame, names: pd.DataFrame, numbers: Mapping[str, str]) -> pd.DataFrame:
+    """Add the names in other languages to the table of names; `numbers` has the landmark id of each label."""
+    columns = [str(column) for column in names if is_translation(str(column))]
+    if not columns:
+        return table
+    translated = _decode_names(names)[["landmark_id", *columns]]
+    translated["landmark_id"] = translated["landmark_id"].map(numbers)
+    return table.merge(translated.dropna(subset="landmark_id"), "left", on="landmark_id").astype("str")
 
 
 def _find_attributions(images: pd.DataFrame) -> pd.DataFrame | None:

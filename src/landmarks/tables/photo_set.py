@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -22,6 +21,7 @@ from landmarks.files.seals import FILES, compute_digests, open_sealed, write_sea
 from landmarks.photos.places import Place
 from landmarks.schema.columns import ATTRIBUTION_COLUMNS, ATTRIBUTIONS_FILE
 from landmarks.schema.parquet import read_parquet
+from landmarks.schema.vocabulary import TRANSLATION
 
 IMAGES_FILE = "images.parquet"
 DISTRACTORS_FILE = "distractors.parquet"
@@ -50,8 +50,7 @@ _TYPES = {
     "label": pa.int32(),
     **dict.fromkeys(ATTRIBUTION_COLUMNS, pa.string()),
 }
-_CATEGORY_URL = re.compile(r"^https?://commons\.wikimedia\.org/wiki/Category:")
-_ESCAPED = re.compile(r"_|%[0-9A-Fa-f]{2}")
+_TRANSLATION = re.compile(rf"{TRANSLATION}[A-Za-z]{{2,3}}(-[A-Za-z0-9]{{1,8}})*")
 _BLOCK_BYTES = 16 << 20  # read at once from a table that is filtered
 _MAX_HEADER_BYTES = 1 << 16  # a binary file may have no line break at all
 
@@ -83,27 +82,20 @@ def read_photo_table(path: Path) -> pd.DataFrame:
 
 
 def read_name_table(path: Path) -> pd.DataFrame:
-    """Read `landmark_id,name` as texts; a blank file means that there are no names.
+    """Read `landmark_id,name` as texts, and columns such as `name_de`; a blank file means that there are no names.
 
     Raises:
         DataError: the file is missing or not such a table.
     """
-    return _read_optional_table(path, _NAME_COLUMNS)
+    if _is_blank(path):
+        return _make_empty(_NAME_COLUMNS)
+    header = _read_header(path, tuple(_NAME_COLUMNS))
+    return _read_table(path, _NAME_COLUMNS | {name: name for name in header if is_translation(name)})
 
 
-def decode_name(text: str) -> str:
-    """Return the readable form of a name: percent-decode Wikimedia categories and replace their underscores.
-
-    >>> decode_name("Sparkassen-Arena,_G%C3%B6ttingen")
-    'Sparkassen-Arena, Göttingen'
-    >>> decode_name("50 % off_beat")
-    '50 % off_beat'
-    """
-    name = _CATEGORY_URL.sub("", text.strip())
-    # Category names never contain spaces, so a name with one is plain text already.
-    if " " not in name and _ESCAPED.search(name):
-        name = unquote(name).replace("_", " ")
-    return " ".join(name.split())
+def is_translation(column: str) -> bool:
+    """Return whether a column has names in another language: `name_de`, `name_pt-BR`."""
+    return _TRANSLATION.fullmatch(column) is not None
 
 
 def read_distractor_table(path: Path) -> pd.DataFrame:
@@ -296,7 +288,7 @@ def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
     # `landmark_id` is the raw text until validation, an integer afterwards.
     is_validated = "landmark_id" in frame and pd.api.types.is_integer_dtype(frame["landmark_id"])
     types = _TYPES | {"landmark_id": pa.int64() if is_validated else pa.string()}
-    fields = [(str(column), types[str(column)]) for column in frame.columns]
+    fields = [(str(column), types.get(str(column), pa.string())) for column in frame.columns]
     table = pa.Table.from_pandas(frame, schema=pa.schema(fields), preserve_index=False)
     # Drop pandas' metadata: its version and the index would change the bytes of equal tables.
     pyarrow.parquet.write_table(table.replace_schema_metadata(None), path, compression="zstd")

@@ -17,7 +17,7 @@ import pandas as pd
 from landmarks.errors import DataError
 from landmarks.params import SelectParams
 from landmarks.schema.columns import LANDMARK_SPLITS, Split
-from landmarks.schema.vocabulary import Landmark
+from landmarks.schema.vocabulary import TRANSLATION, Landmark
 
 MIN_LANDMARKS = 2
 _MANTISSA_BITS = 53  # of the digest: float64 represents all multiples of 2**-53 in [0, 1) exactly
@@ -147,10 +147,30 @@ def _build_vocabulary(
     given = names.dropna(subset="name")
     known = dict(zip(given["landmark_id"], given["name"].str.strip(), strict=True))
     counts = pd.crosstab(images["label"], images["split"]).reindex(columns=list(LANDMARK_SPLITS), fill_value=0)
+    translations = _read_translations(names)
     return tuple(
-        Landmark(label, int(landmark_id), known.get(landmark_id) or f"landmark {landmark_id}", *map(int, row))
-        for label, (landmark_id, row) in enumerate(zip(landmark_ids, counts.to_numpy(), strict=True))
+        Landmark(
+            label,
+            int(landmark_id),
+            known.get(landmark_id) or f"landmark {landmark_id}",
+            train=int(train),
+            val=int(val),
+            test=int(test),
+            translations=translations.get(int(landmark_id), {}),
+        )
+        for label, (landmark_id, (train, val, test)) in enumerate(zip(landmark_ids, counts.to_numpy(), strict=True))
     )
+
+
+def _read_translations(names: pd.DataFrame) -> dict[int, dict[str, str]]:
+    """Return the names in other languages, by landmark and language."""
+    found: dict[int, dict[str, str]] = {}
+    for column in (str(column) for column in names if str(column).startswith(TRANSLATION)):
+        given = names.dropna(subset=column)
+        for landmark_id, name in zip(given["landmark_id"], given[column].str.strip(), strict=True):
+            if name:
+                found.setdefault(int(landmark_id), {})[column.removeprefix(TRANSLATION)] = str(name)
+    return found
 
 
 def compute_hashes(prefix: str, texts: Iterable[str]) -> npt.NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from landmarks.errors import ArtifactError
 from landmarks.evaluation.model_card import ModelFacts, build_model_card
@@ -166,7 +167,15 @@ def register_candidate(
     )
 
 
-def find_champion(models: Path, reports: Path) -> Path:
+class Champion(NamedTuple):
+    """The recognizer directory that `register` made the champion, its registered name, and its version."""
+
+    folder: Path
+    name: str
+    version: str
+
+
+def find_champion(models: Path, reports: Path) -> Champion:
     """Find the recognizer directory that `register` made the champion.
 
     Raises:
@@ -182,6 +191,7 @@ def find_champion(models: Path, reports: Path) -> Path:
     try:
         variant = str(receipt["champion"])
         registered = receipt["versions"][variant]["fingerprint"]
+        name, version = str(receipt["model_name"]), str(receipt["versions"][variant]["version"])
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path} is not the receipt of a registration ({error!r}). Run `dvc repro`.") from error
     recognizer = models / variant
@@ -190,4 +200,4 @@ def find_champion(models: Path, reports: Path) -> Path:
             f"{recognizer} changed after it became the champion, and has not passed `register` since. Run `dvc repro`, "
             f"or use it anyway: --model {recognizer}."
         )
-    return recognizer
+    return Champion(recognizer, name, version)

@@ -1,0 +1,175 @@
+"""What answers the photos: a recognizer in this process, or a running service."""
+
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from landmarks.albums.state import Answer
+from landmarks.errors import ImageError, LandmarksError
+from landmarks.photos.decoding import decode_image
+from landmarks.recognizer.format import BUNDLE_FOLDER, INDEX_FOLDER, read_bundle, read_index
+from landmarks.recognizer.recognizer import Recognition, Recognizer
+from landmarks.schema.network_format import Pixels
+
+_K = 5
+_SERVICE_THREADS = 8
+_CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 120.0
+_INVENTOR = "landmarks demo"  # author of the photos of the demo, whose landmarks do not exist
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which model it is.
+
+    Attributes:
+        name: for people.
+        version: in the registry, or the beginning of the fingerprint.
+        fingerprint: of everything that an answer depends on.
+        are_real: whether its landmarks exist, so that Wikimedia Commons may have them.
+    """
+
+    name: str
+    version: str
+    fingerprint: str
+    are_real: bool = True
+
+
+class Model(Protocol):
+    """Answers photos."""
+
+    @property
+    def identity(self) -> Identity:
+        """Which model it is."""
+        ...
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The name of each landmark, as the data set has it."""
+        ...
+
+    @property
+    def translations(self) -> Mapping[int, Mapping[str, str]]:
+        """Names in other languages, by landmark and language."""
+        ...
+
+    @property
+    def threads(self) -> int | None:
+        """How many photos to load at once; one per processor if None."""
+        ...
+
+    def load(self, data: bytes) -> Pixels | Answer:
+        """Return a decoded photo for `answer`, or at once its answer."""
+        ...
+
+    def answer(self, pixels: Pixels) -> Sequence[Answer]:
+        """Answer a batch of decoded photos, uint8 (n, image_size, image_size, 3)."""
+        ...
+
+
+class LocalModel:
+    """A recognizer in this process."""
+
+    threads: int | None = None
+
+    def __init__(self, recognizer: Recognizer, folder: Path, name: str, version: str = "") -> None:
+        self._recognizer = recognizer
+        bundle, index = read_bundle(folder / BUNDLE_FOLDER), read_index(folder / INDEX_FOLDER)
+        fingerprint = f"{bundle.fingerprint}-{index.fingerprint}"
+        invented = any(credit[0] == _INVENTOR for credit in recognizer.gallery.credits)
+        self.identity = Identity(name, version or bundle.fingerprint[:12], fingerprint, not invented)
+        self.names = {landmark.landmark_id: landmark.name for landmark in recognizer.landmarks}
+        self.translations = {landmark.landmark_id: landmark.translations for landmark in recognizer.landmarks}
+
+    def load(self, data: bytes) -> Pixels | Answer:
+        """Decode a photo."""
+        return decode_image(data, self._recognizer.network.image_format)
+
+    def answer(self, pixels: Pixels) -> list[Answer]:
+        """As `Model.answer`."""
+        return [_read_recognition(found) for found in self._recognizer.classify_pixels(pixels, _K)]
+
+
+class RemoteModel:
+    """A running service; photos are sent to it as they are."""
+
+    threads: int | None = _SERVICE_THREADS
+
+    def __init__(self, address: str) -> None:
+        """Ask the service what it serves.
+
+        Raises:
+            LandmarksError: it is not an address, or nothing answers there as the service does.
+        """
+        import httpx
+
+        if urllib.parse.urlsplit(address).scheme not in ("http", "https"):
+            raise LandmarksError(f"--url must begin with http:// or https://, received {address!r}.")
+        self._address = address.rstrip("/")
+        self._client = httpx.Client(
+            base_url=self._address, timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+        )
+        facts, landmarks = self._get("/model"), self._get("/landmarks")
+        try:
+            version = str(facts["version"] or facts["bento"])
+            fingerprint = f"{facts['name']}-{version}-{facts['run_id']}-{facts['bento']}"
+            self.identity = Identity(str(facts["name"]), version, fingerprint)
+            listed = landmarks["landmarks"]
+            self.names = {int(one["landmark_id"]): str(one["name"]) for one in listed}
+            self.translations = {int(one["landmark_id"]): dict(one.get("translations") or {}) for one in listed}
+        except (KeyError, TypeError, ValueError) as error:
+            raise LandmarksError(f"{self._address} is not the service of landmarks ({error!r}).") from error
+
+    def load(self, data: bytes) -> Pixels | Answer:
+        """Ask the service."""
+        import httpx
+
+        try:
+            response = self._client.post(
+                "/classify", params={"k": _K}, content=data, headers={"content-type": "application/octet-stream"}
+            )
+        except httpx.HTTPError as error:
+            raise LandmarksError(f"The service at {self._address} does not answer: {error}.") from error
+        if response.status_code in (413, 415, 422, 400):
+            raise ImageError(_read_problem(response), "unreadable")
+        if response.status_code != 200:
+            raise LandmarksError(f"The service at {self._address} says: {_read_problem(response)}")
+        found = response.json()
+        landmarks = tuple((int(p["landmark_id"]), str(p["name"]), float(p["score"])) for p in found["predictions"])
+        return Answer(
+            landmarks,
+            bool(found["is_landmark"]),
+            float(found["landmark_score"]),
+            float(found["confidence"]),
+            float(found["threshold"]),
+        )
+
+    def answer(self, pixels: Pixels) -> list[Answer]:
+        """As `Model.answer`; never called, as `load` answers."""
+        raise AssertionError(f"the service answers each photo by itself, received {len(pixels)}")
+
+    def _get(self, path: str) -> Any:
+        import httpx
+
+        try:
+            response = self._client.get(path)
+            response.raise_for_status()
+            return response.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise LandmarksError(
+                f"Nothing answers at {self._address}{path} as the service of landmarks does ({error}). Start it with "
+                "`bentoml serve`, or correct --url."
+            ) from error
+
+
+def _read_recognition(found: Recognition) -> Answer:
+    landmarks = tuple((one.landmark_id, one.name, one.score) for one in found.predictions)
+    return Answer(landmarks, found.is_landmark, found.landmark_score, found.confidence, found.threshold)
+
+
+def _read_problem(response: Any) -> str:
+    try:
+        return str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {response.status_code}"

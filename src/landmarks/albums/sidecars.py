@@ -1,0 +1,225 @@
+"""Sidecars as files: which one belongs to a photo, and how it changes without a loss.
+
+A sidecar is always computed anew, from the bytes that it had before us and the records that it is to hold. So what we
+wrote last time is replaced, and without records the bytes of before are back.
+"""
+
+import hashlib
+import os
+import shutil
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from landmarks.albums.embedded import read_embedded
+from landmarks.albums.keywords import Embedded, build_keywords, join_embedded
+from landmarks.albums.state import SidecarState, State
+from landmarks.albums.xmp import MAX_SIDECAR_BYTES, OWN, Record, Sidecar, SidecarError
+from landmarks.files.writing import replace_file
+
+Style = Literal["full", "stem"]
+SUFFIX = ".xmp"
+_MAX_NAME_BYTES = 255  # of a file in all common file systems
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a sidecar holds and what it is to hold; None where there is no file.
+
+    Attributes:
+        path: of the sidecar.
+        before: its bytes now.
+        after: its bytes to come.
+        original: its bytes without us.
+        photos: file names of the photos that it has records of now.
+        is_exact: whether `original` is what was there before us, byte for byte.
+    """
+
+    path: Path
+    before: bytes | None
+    after: bytes | None
+    original: bytes | None
+    photos: tuple[str, ...] = ()
+    is_exact: bool = False
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything changes."""
+        return self.before != self.after
+
+
+def find_sidecar(photo: Path, style: Style) -> Path:
+    """Return the sidecar of a photo: the one that exists, or of none or both, the one of the style.
+
+    Raises:
+        SidecarError: its name would be too long.
+    """
+    full, stem = photo.with_name(photo.name + SUFFIX), photo.with_suffix(SUFFIX)
+    wanted, other = (full, stem) if style == "full" else (stem, full)
+    found = next((path for path in (wanted, other) if _exists(path)), wanted)
+    if len(os.fsencode(found.name)) > _MAX_NAME_BYTES:
+        raise SidecarError(
+            f"the name {found.name[:40]}… has no room for {SUFFIX}: it may have {_MAX_NAME_BYTES} bytes. Rename the "
+            "photo, or use --sidecar stem"
+        )
+    return found
+
+
+def list_sidecars(photo: Path) -> list[Path]:
+    """Return the sidecars that a photo has."""
+    paths = (photo.with_name(photo.name + SUFFIX), photo.with_suffix(SUFFIX))
+    return [path for path in paths if _exists(path)]
+
+
+def write_file_name(name: str) -> str:
+    r"""Return a file name as a text of XML: percent-encoded if it is no UTF-8 or holds control characters.
+
+    >>> write_file_name("Köln 1.jpg"), write_file_name("100%.jpg")
+    ('Köln 1.jpg', '100%25.jpg')
+    >>> write_file_name("K\udcf6ln.jpg")
+    'K%F6ln.jpg'
+    """
+    if name.isprintable():
+        return name.replace("%", "%25")
+    return urllib.parse.quote(os.fsencode(name), safe=" ")
+
+
+def read_file_name(text: str) -> str:
+    """Return the file name that `write_file_name` wrote."""
+    return os.fsdecode(urllib.parse.unquote_to_bytes(text))
+
+
+def plan_change(path: Path, photo: str, records: Sequence[Record], state: State) -> Change:
+    """Plan what happens to a sidecar when a photo gets records, or none.
+
+    Args:
+        path: of the sidecar.
+        photo: name of the photo's file; empty for all photos of the sidecar.
+        records: of the photo, with the keywords that they want in each list.
+        state: knows the bytes of before.
+
+    Raises:
+        SidecarError: the sidecar is not XMP.
+        OSError: it cannot be read.
+    """
+    before, file = _read(path), write_file_name(photo)
+    known = None if before is None else state.find_sidecar(os.fsencode(path), compute_digest(before))
+    own: list[Record] = []
+    original = before
+    if before is not None:
+        present = Sidecar.parse(before)
+        own = present.read_records()
+        if known is not None:
+            original = known.original
+        elif present.has_own():
+            # others changed it since we wrote it, or the state is lost: what is left without us is what was before
+            original = _strip(present, path.parent)
+    others = [record for record in own if file and record.file != file]
+    wanted = [*others, *(_keep_time(record, own) for record in records)]
+    after = _compute(original, wanted, path.parent) if wanted else original
+    photos = tuple(dict.fromkeys(read_file_name(record.file) for record in own))
+    return Change(path, before, after, original, photos, is_exact=known is not None)
+
+
+def apply_change(change: Change, state: State) -> None:
+    """Write a planned sidecar; a kill at any moment leaves the old or the new file, and a state that knows both.
+
+    Raises:
+        SidecarError: another program wrote the sidecar at the same moment.
+        OSError: it cannot be written.
+    """
+    name = os.fsencode(change.path)
+    if change.after is not None and change.after != change.original:
+        planned = compute_digest(change.after)
+        on_disk = planned if change.before is None else compute_digest(change.before)
+        state.store_sidecar(name, SidecarState(change.original, on_disk, planned))
+    if change.is_needed:
+        _write(change)
+    if change.after is None or change.after == change.original:
+        state.forget_sidecar(name)
+    else:
+        state.store_sidecar(name, SidecarState(change.original, planned, planned))
+
+
+def iterate_sidecars(folder: Path) -> Iterator[Path]:
+    """Yield the sidecars below a folder that have something of ours, without following links."""
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        paths = (Path(parent, name) for name in sorted(names) if name.lower().endswith(SUFFIX))
+        yield from (path for path in paths if is_marked(path))
+
+
+def is_marked(sidecar: Path) -> bool:
+    """Return whether a sidecar may have something of ours, without parsing it."""
+    data = _read(sidecar) or b""
+    return any(OWN.encode(encoding) in data for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
+
+
+def compute_digest(data: bytes) -> bytes:
+    """Return the SHA-256 of bytes."""
+    return hashlib.sha256(data).digest()
+
+
+def _compute(original: bytes | None, records: Sequence[Record], folder: Path) -> bytes:
+    # a photo keeps what others recorded about it, whatever the keywords are now
+    wanted = [replace(record, keywords=build_keywords(record.name)) for record in records]
+    sidecar = Sidecar.make() if original is None else Sidecar.parse(original)
+    sidecar.add(wanted, _read_photos(folder, records), is_new=original is None)
+    return sidecar.serialize()
+
+
+def _strip(sidecar: Sidecar, folder: Path) -> bytes | None:
+    """Return a sidecar without us; None if we began it, and nobody added to what the photos themselves say."""
+    is_ours, embedded = sidecar.is_ours(), _read_photos(folder, sidecar.read_records())
+    sidecar.remove()
+    return None if is_ours and sidecar.says_nothing_new(embedded) else sidecar.serialize()
+
+
+def _keep_time(record: Record, own: Sequence[Record]) -> Record:
+    """Let a record that only repeats one have the time of that."""
+    same = replace(record, time="", keywords={}, place=None)
+    times = [one.time for one in own if replace(one, time="", keywords={}, place=None) == same]
+    return replace(record, time=times[0]) if times else record
+
+
+def _read_photos(folder: Path, records: Sequence[Record]) -> Embedded:
+    """Read what the photos of a sidecar say about themselves, together."""
+    files = dict.fromkeys(record.file for record in records)
+    paths = [folder / read_file_name(file) for file in files]
+    return join_embedded([read_embedded(path) for path in paths if _exists(path)])
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_SIDECAR_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    return data
+
+
+def _write(change: Change) -> None:
+    """Replace the file, unless somebody else has just done so."""
+    if change.after is None:
+        _check_unchanged(change)
+        change.path.unlink(missing_ok=True)
+        return
+    target = Path(os.path.realpath(change.path))  # of a link, what it leads to
+    with replace_file(target) as temporary:
+        temporary.write_bytes(change.after)
+        if change.before is not None:
+            with suppress(OSError):  # a file system without permissions
+                shutil.copymode(target, temporary)
+        _check_unchanged(change)
+
+
+def _check_unchanged(change: Change) -> None:
+    if _read(change.path) != change.before:
+        raise SidecarError("another program is writing it. Run the command again")
+
+
+def _exists(path: Path) -> bool:
+    return os.path.lexists(path)
