@@ -69,7 +69,9 @@ class AcquireParams(Section):
     photos: str = Field(description="The folder of the photos, or the Kaggle zip; empty for the demo.")
     table: str = Field(description="Table of photos: Kaggle's id,landmark_id; with source: table, any CSV or Parquet.")
     columns: ColumnParams
-    names_csv: str = Field(description="Table of names: landmark_id,name; a blank file where there is none.")
+    names_csv: str = Field(
+        description="Table of names: landmark_id,name, and columns such as name_de; a blank file where there is none."
+    )
     distractors: str = Field(description="Folder of distractors (non-landmark photos), in place of distractors_csv.")
     distractors_csv: str = Field(
         description="Distractors in Kaggle's layout: id,category, or Google's test solution; a blank file for none."
