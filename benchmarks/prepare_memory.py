@@ -56,6 +56,7 @@ def write_selection(root: Path, count: int) -> Path:
     places = locate_photos(source, image_ids)
     columns = {
         "image_id": image_ids,
+        "path": places.path,
         "landmark_id": np.arange(count) % LANDMARKS,
         "offset": places.offset,
         "compressed_bytes": places.compressed_bytes,
@@ -65,7 +66,8 @@ def write_selection(root: Path, count: int) -> Path:
     }
     table = pa.table(columns)
     pq.write_table(table, selected / "images.parquet")
-    pq.write_table(table.slice(0, 0), selected / "distractors.parquet")
+    distractors = table.slice(0, 0).append_column("category", pa.array([], pa.string()))
+    pq.write_table(distractors, selected / "distractors.parquet")
     texts = {name: [f"{name} {image_id}" for image_id in image_ids] for name in ATTRIBUTION_COLUMNS}
     pq.write_table(pa.table({"image_id": image_ids} | texts), selected / ATTRIBUTIONS_FILE)
     rows = [Landmark(label, label, str(label), 1, 1, 1) for label in range(LANDMARKS)]

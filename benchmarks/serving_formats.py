@@ -5,7 +5,7 @@
 One Keras model is exported to each format; each is then loaded in a process of its own, the formats in turn, and
 answers for one photo and for eight. Agreement with the Keras model in float32 is counted on val and test together.
 ONNX Runtime and OpenVINO are measured where they are installed, which the project itself does not need:
-`pip install tf2onnx onnx onnxruntime openvino`.
+`pip install tf2onnx onnx onnxruntime openvino nncf`.
 """
 
 import argparse
@@ -79,7 +79,20 @@ def export_all(model_dir: Path, shards: Path, folder: Path) -> list[str]:
             quantize_dynamic(folder / "onnx.onnx", folder / "onnx-8bit.onnx", weight_type=QuantType.QUInt8)
             found += ["onnx", "onnx-8bit"]
         found += ["openvino-float32", "openvino-bfloat16"] if importlib.util.find_spec("openvino") else []
+        if importlib.util.find_spec("nncf"):
+            quantize_openvino(folder, np.stack(sample))
+            found.append("openvino-8bit")
     return found
+
+
+def quantize_openvino(folder: Path, photos: Pixels) -> None:
+    """Calibrate 8-bit weights and activations on photos."""
+    import nncf
+    import openvino
+
+    dataset = nncf.Dataset([photo[None] for photo in photos])
+    quantized = nncf.quantize(openvino.Core().read_model(folder / "onnx.onnx"), dataset, subset_size=len(photos))
+    openvino.save_model(quantized, folder / "openvino-8bit.xml")
 
 
 # === Running one of them ===
@@ -141,7 +154,8 @@ def load(name: str, folder: Path) -> Runner:
     if name == "savedmodel":
         return load_savedmodel(folder / name)
     if name.startswith("openvino"):
-        return load_openvino(folder / "onnx.onnx", "bf16" if name.endswith("bfloat16") else "f32")
+        path = folder / ("openvino-8bit.xml" if name.endswith("8bit") else "onnx.onnx")
+        return load_openvino(path, "bf16" if name.endswith("bfloat16") else "f32")
     return load_onnx(folder / f"{name}.onnx")
 
 
@@ -189,7 +203,8 @@ def compare(run: Runner, expected: dict[str, Any]) -> dict[str, float]:
 
 
 def measure_size(name: str, folder: Path) -> float:
-    found = [path for path in folder.iterdir() if path.stem == (name if "openvino" not in name else "onnx")]
+    stem = "onnx" if name in ("openvino-float32", "openvino-bfloat16") else name
+    found = [path for path in folder.iterdir() if path.stem == stem]
     files = [file for path in found for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
     return sum(file.stat().st_size for file in files) / 1e6
 

@@ -9,7 +9,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -330,7 +330,8 @@ def tag(paths: tuple[Path, ...], model: str | None, url: str | None, **options: 
         from landmarks.recognizer.recognizer import Recognizer
 
         if url:
-            yield RemoteModel(url)
+            with closing(RemoteModel(url)) as remote:
+                yield remote
             return
         with _locate_recognizer(model) as located:
             recognizer = Recognizer.load(located.folder, verify=not located.is_checked)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, IptcImagePlugin
+from PIL.PngImagePlugin import PngImageFile
 
 from landmarks.albums.keywords import Embedded
 from landmarks.albums.xmp import Sidecar, SidecarError
@@ -52,6 +53,8 @@ def _read_image(image: Image.Image) -> Embedded:
 
 
 def _find_xmp(image: Image.Image) -> bytes | None:
+    if isinstance(image, PngImageFile):
+        image.load()  # it may stand behind the picture
     found: Any = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or image.getexif().get(_XMP_TAG)
     return found.encode() if isinstance(found, str) else found if isinstance(found, bytes) else None
 

@@ -10,6 +10,7 @@ ListName = Literal["subject", "tags", "hierarchy"]
 LISTS: tuple[ListName, ...] = ("tags", "hierarchy", "subject")
 _PARENTS = ("Places", "Landmarks")
 _SLASH, _BAR = "/", "|"
+_TREES: dict[ListName, str] = {"tags": _SLASH, "hierarchy": _BAR}  # the lists with a hierarchy, and what parts it
 # they look the same, and part nothing
 _HARMLESS = str.maketrans({_SLASH: "\N{DIVISION SLASH}", _BAR: "\N{DIVIDES}"})
 
@@ -63,19 +64,20 @@ def begin_list(name: ListName, others: Keywords, flat: Iterable[str] = ()) -> li
         flat: further keywords without a hierarchy, as IPTC has them.
     """
     found: dict[str, None] = {}
-    for other in LISTS:
+    for other in _TREES:
         for keyword in others.get(other, ()):
             found.setdefault(_CONVERSIONS[other, name](keyword))
-    # a keyword of IPTC is usually the last part of one in a hierarchy, which is then there already
-    leaves = {_get_leaf(name, keyword) for keyword in found}
-    for keyword in flat:
-        if keyword not in leaves:
+    # a keyword without a hierarchy is usually a part of one that has it, and is then there already
+    parts = {part for keyword in found for part in keyword.split(_TREES[name])} if name in _TREES else set[str]()
+    for keyword in (*others.get("subject", ()), *flat):
+        if keyword not in parts:
             found.setdefault(keyword)
     return [*found]
 
 
-def _get_leaf(name: ListName, keyword: str) -> str:
-    return _CONVERSIONS[name, "subject"](keyword)
+def _swap(keyword: str) -> str:
+    # as Immich does; what parts names in one list is a plain character in the other
+    return keyword.translate(str.maketrans(f"{_SLASH}{_BAR}", f"{_BAR}{_SLASH}"))
 
 
 def _keep(keyword: str) -> str:
@@ -84,10 +86,8 @@ def _keep(keyword: str) -> str:
 
 _CONVERSIONS: dict[tuple[ListName, ListName], Callable[[str], str]] = {
     **{(name, name): _keep for name in LISTS},
-    ("tags", "hierarchy"): lambda keyword: keyword.replace(_SLASH, _BAR),
-    ("hierarchy", "tags"): lambda keyword: keyword.replace(_BAR, _SLASH),
+    ("tags", "hierarchy"): _swap,
+    ("hierarchy", "tags"): _swap,
     ("tags", "subject"): lambda keyword: keyword.rpartition(_SLASH)[2] or keyword,
     ("hierarchy", "subject"): lambda keyword: keyword.rpartition(_BAR)[2] or keyword,
-    ("subject", "tags"): _keep,
-    ("subject", "hierarchy"): _keep,
 }

@@ -1,10 +1,14 @@
 """What answers the photos: a recognizer in this process, or a running service."""
 
+import os
+import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import httpx
 
 from landmarks.albums.state import Answer
 from landmarks.errors import ImageError, LandmarksError
@@ -16,6 +20,10 @@ from landmarks.schema.network_format import Pixels
 _K = 5
 _SERVICE_THREADS = 8
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 120.0
+_BUSY, _BUSY_TRIES, _BUSY_SECONDS = (429, 503), 120, 0.5
+_PHOTO_REFUSED = (400, 413, 415, 422)
+_RAW = {"content-type": "application/octet-stream"}
+_KEY_VARIABLE = "LANDMARKS_API_KEY"
 _INVENTOR = "landmarks demo"  # author of the photos of the demo, whose landmarks do not exist
 
 
@@ -97,19 +105,33 @@ class RemoteModel:
     threads: int | None = _SERVICE_THREADS
 
     def __init__(self, address: str) -> None:
-        """Ask the service what it serves.
+        """Ask the service what it serves; its key, if it has one, comes from `LANDMARKS_API_KEY`.
 
         Raises:
             LandmarksError: it is not an address, or nothing answers there as the service does.
         """
-        import httpx
-
         if urllib.parse.urlsplit(address).scheme not in ("http", "https"):
-            raise LandmarksError(f"--url must begin with http:// or https://, received {address!r}.")
-        self._address = address.rstrip("/")
+            raise LandmarksError("--url must begin with http:// or https://, for example http://127.0.0.1:3000.")
+        key = os.environ.get(_KEY_VARIABLE)
+        # for messages: without a login
+        self._address = str(httpx.URL(address).copy_with(userinfo=b"", query=None, fragment=None)).rstrip("/")
         self._client = httpx.Client(
-            base_url=self._address, timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS)
+            base_url=address,
+            headers={"authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+            trust_env=False,  # requests to this machine must not go through a proxy
         )
+        try:
+            self._introduce()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _introduce(self) -> None:
         facts, landmarks = self._get("/model"), self._get("/landmarks")
         try:
             version = str(facts["version"] or facts["bento"])
@@ -119,48 +141,62 @@ class RemoteModel:
             self.names = {int(one["landmark_id"]): str(one["name"]) for one in listed}
             self.translations = {int(one["landmark_id"]): dict(one.get("translations") or {}) for one in listed}
         except (KeyError, TypeError, ValueError) as error:
-            raise LandmarksError(f"{self._address} is not the service of landmarks ({error!r}).") from error
+            raise self._wonder(f"{error!r}") from error
 
     def load(self, data: bytes) -> Pixels | Answer:
-        """Ask the service."""
-        import httpx
+        """Ask the service.
 
-        try:
-            response = self._client.post(
-                "/classify", params={"k": _K}, content=data, headers={"content-type": "application/octet-stream"}
-            )
-        except httpx.HTTPError as error:
-            raise LandmarksError(f"The service at {self._address} does not answer: {error}.") from error
-        if response.status_code in (413, 415, 422, 400):
+        Raises:
+            ImageError: it cannot read the photo.
+            LandmarksError: it does not answer, or refuses everything.
+        """
+        response = self._send("POST", "/classify", params={"k": _K}, content=data, headers=_RAW)
+        if response.status_code in _PHOTO_REFUSED:
             raise ImageError(_read_problem(response), "unreadable")
-        if response.status_code != 200:
-            raise LandmarksError(f"The service at {self._address} says: {_read_problem(response)}")
-        found = response.json()
-        landmarks = tuple((int(p["landmark_id"]), str(p["name"]), float(p["score"])) for p in found["predictions"])
-        return Answer(
-            landmarks,
-            bool(found["is_landmark"]),
-            float(found["landmark_score"]),
-            float(found["confidence"]),
-            float(found["threshold"]),
-        )
+        try:
+            found = response.raise_for_status().json()
+            landmarks = tuple((int(p["landmark_id"]), str(p["name"]), float(p["score"])) for p in found["predictions"])
+            return Answer(
+                landmarks,
+                bool(found["is_landmark"]),
+                landmark_score=float(found["landmark_score"]),
+                confidence=float(found["confidence"]),
+                threshold=float(found["threshold"]),
+            )
+        except (httpx.HTTPStatusError, KeyError, TypeError, ValueError) as error:
+            raise self._wonder(_read_problem(response)) from error
 
     def answer(self, pixels: Pixels) -> list[Answer]:
         """As `Model.answer`; never called, as `load` answers."""
         raise AssertionError(f"the service answers each photo by itself, received {len(pixels)}")
 
     def _get(self, path: str) -> Any:
-        import httpx
-
+        response = self._send("GET", path)
         try:
-            response = self._client.get(path)
-            response.raise_for_status()
-            return response.json()
-        except (httpx.HTTPError, ValueError) as error:
-            raise LandmarksError(
-                f"Nothing answers at {self._address}{path} as the service of landmarks does ({error}). Start it with "
-                "`bentoml serve`, or correct --url."
-            ) from error
+            return response.raise_for_status().json()
+        except (httpx.HTTPStatusError, ValueError) as error:
+            raise self._wonder(_read_problem(response)) from error
+
+    def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """Send a request; wait and send it again while the service is busy."""
+        for _ in range(_BUSY_TRIES):
+            try:
+                response = self._client.request(method, path, **content)
+            except httpx.HTTPError as error:
+                raise LandmarksError(
+                    f"Nothing answers at {self._address} ({error}). Start the service with `bentoml serve`, or correct "
+                    "--url. Photos that were answered are kept."
+                ) from error
+            if response.status_code not in _BUSY:
+                return response
+            time.sleep(_BUSY_SECONDS)
+        return response
+
+    def _wonder(self, received: str) -> LandmarksError:
+        return LandmarksError(
+            f"{self._address} does not answer as the service of landmarks does: {received} Correct --url, and set "
+            f"{_KEY_VARIABLE} if the service has a key."
+        )
 
 
 def _read_recognition(found: Recognition) -> Answer:
@@ -168,7 +204,7 @@ def _read_recognition(found: Recognition) -> Answer:
     return Answer(landmarks, found.is_landmark, found.landmark_score, found.confidence, found.threshold)
 
 
-def _read_problem(response: Any) -> str:
+def _read_problem(response: httpx.Response) -> str:
     try:
         return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):

@@ -21,6 +21,7 @@ from landmarks.files.writing import replace_file
 from landmarks.photos.decoding import decode_image
 from landmarks.photos.walk import read_photo
 from landmarks.processors import count_processors
+from landmarks.recognizer.answers import format_apart
 from landmarks.schema.network_format import ImageFormat
 from landmarks.terminal import show_progress
 
@@ -28,7 +29,14 @@ _MOST_PHOTOS = 5_000  # of each kind; a page with more takes minutes to open
 _SIDE, _QUALITY = 176, 72
 _THUMBNAIL = ImageFormat(_SIDE, "crop", 200_000_000)
 _BLOCK = 64
-_REJECTED, _FAILED = "No landmark", "Could not be tagged"
+_NAMED = "named"
+# the groups of photos without a tag, in order: their headings, and what the page's filter calls them
+_HEADINGS = {
+    "unsure": ("Not sure enough", "rejected"),
+    "none": ("No landmark", "rejected"),
+    "failed": ("Could not be tagged", "failed"),
+}
+_Group = tuple[str, str]  # a kind and, of photos with a landmark, its name
 
 
 class Report:
@@ -37,27 +45,27 @@ class Report:
     def __init__(self, names: Names, min_confidence: float) -> None:
         self._names = names
         self._min_confidence = min_confidence
-        self._groups: dict[str, list[Tagged]] = defaultdict(list)  # by heading
+        self._groups: dict[_Group, list[Tagged]] = defaultdict(list)
         self._links: dict[str, str | None] = {}
-        self._kept = 0
-        self._counts: dict[str, int] = defaultdict(int)
+        self._kept: dict[str, int] = defaultdict(int)  # by kind
+        self._counts: dict[_Group, int] = defaultdict(int)
 
     def add(self, tagged: Tagged) -> None:
         """Take a photo."""
-        for landmark_id, name, _ in tagged.landmarks if not tagged.error else ():
-            self._links[name] = self._names.find_link(landmark_id)
-            self._keep(name, tagged)
         if tagged.error:
-            self._keep(_FAILED, tagged)
+            self._keep(("failed", ""), tagged)
         elif not tagged.landmarks:
-            self._keep(_REJECTED, tagged)
+            self._keep(("unsure" if tagged.answer.is_landmark else "none", ""), tagged)
+        else:
+            for landmark_id, name, _ in tagged.landmarks:
+                self._links[name] = self._names.find_link(landmark_id)
+                self._keep((_NAMED, name), tagged)
 
-    def _keep(self, heading: str, tagged: Tagged) -> None:
-        self._counts[heading] += 1
-        is_named = heading not in (_REJECTED, _FAILED)
-        if len(self._groups[heading]) < (_MOST_PHOTOS if not is_named else _MOST_PHOTOS - self._kept):
-            self._groups[heading].append(tagged)
-            self._kept += is_named
+    def _keep(self, group: _Group, tagged: Tagged) -> None:
+        self._counts[group] += 1
+        if self._kept[group[0]] < _MOST_PHOTOS:
+            self._kept[group[0]] += 1
+            self._groups[group].append(tagged)
 
     def write(self, path: Path, title: str) -> Path:
         """Write the page; thumbnails are made meanwhile."""
@@ -76,61 +84,62 @@ class Report:
         return path
 
     def _sum_up(self) -> str:
-        landmarks = [heading for heading in self._counts if heading not in (_REJECTED, _FAILED)]
-        photos = sum(self._counts[heading] for heading in landmarks)
+        named = [count for (kind, _), count in self._counts.items() if kind == _NAMED]
+        unsure, none, failed = (self._counts[kind, ""] for kind in _HEADINGS)
         return (
-            f"{photos:,} photos of {len(landmarks):,} landmarks, {self._counts[_REJECTED]:,} without a landmark, "
-            f"{self._counts[_FAILED]:,} failed"
+            f"{sum(named):,} photos of {len(named):,} landmarks, {unsure:,} not sure enough, {none:,} without a "
+            f"landmark, {failed:,} failed"
         )
 
     def _draw(self, folder: Path) -> Iterator[str]:
         """Yield the page's sections in pieces."""
-        named = sorted((heading for heading in self._groups if heading not in (_REJECTED, _FAILED)), key=str.casefold)
-        for heading in [*named, *(last for last in (_REJECTED, _FAILED) if last in self._groups)]:
-            yield from self._draw_group(heading, folder)
+        named = sorted((group for group in self._counts if group[0] == _NAMED), key=lambda group: group[1].casefold())
+        for group in [*named, *((kind, "") for kind in _HEADINGS)]:
+            if self._counts[group]:
+                yield from self._draw_group(group, folder)
 
-    def _draw_group(self, heading: str, folder: Path) -> Iterator[str]:
-        kind = {_REJECTED: "rejected", _FAILED: "failed"}.get(heading, "named")
-        link = self._links.get(heading)
-        escaped = html.escape(heading)
+    def _draw_group(self, group: _Group, folder: Path) -> Iterator[str]:
+        kind, name = group
+        heading, filtered = _HEADINGS.get(kind, (name, _NAMED))
+        link, escaped = self._links.get(name), html.escape(heading)
         title = f'<a href="{html.escape(link)}" rel="noreferrer">{escaped}</a>' if link else escaped
-        photos = sorted(self._groups[heading], key=lambda tagged: -self._rate(tagged, heading))
-        yield f'<section data-kind="{kind}"><h2>{title} <span>{self._counts[heading]:,}</span></h2><ul>\n'
+        photos = sorted(self._groups[group], key=lambda tagged: -_rate(tagged, name))
+        yield f'<section data-kind="{filtered}"><h2>{title} <span>{self._counts[group]:,}</span></h2><ul>\n'
         with ThreadPoolExecutor(count_processors(), "thumbnails") as pool:
             waiting = iter(photos)
             while block := [*islice(waiting, _BLOCK)]:
                 for tagged, picture in zip(block, pool.map(_make_thumbnail, (one.path for one in block)), strict=True):
-                    yield self._draw_photo(tagged, heading, picture, folder)
-        if (left := self._counts[heading] - len(photos)) > 0:
+                    yield self._draw_photo(tagged, name, picture, folder)
+        if (left := self._counts[group] - len(photos)) > 0:
             yield f"<li class=more>and {left:,} more, which --csv lists</li>"
         yield "</ul></section>\n"
 
-    def _rate(self, tagged: Tagged, heading: str) -> float:
-        return next(
-            (confidence for _, name, confidence in tagged.landmarks if name == heading), tagged.answer.confidence
-        )
-
-    def _draw_photo(self, tagged: Tagged, heading: str, picture: str, folder: Path) -> str:
+    def _draw_photo(self, tagged: Tagged, landmark: str, picture: str, folder: Path) -> str:
         name = html.escape(_show(tagged.path.name))
-        note = html.escape(self._explain(tagged, heading))
+        note = self._explain(tagged, landmark)
         try:
             target = os.path.relpath(tagged.path, folder)
         except ValueError:  # another drive of Windows
             target = os.fspath(tagged.path)
         href = html.escape(urllib.parse.quote(os.fsencode(target)))
-        words = html.escape(_show(f"{tagged.path} {heading}").casefold())
-        return f'<li data-words="{words}"><a href="{href}">{picture}<b>{name}</b></a><small>{note}</small></li>\n'
+        words = html.escape(_show(f"{tagged.path} {landmark} {note}").casefold())
+        return f'<li data-words="{words}"><a href="{href}">{picture}<b>{name}</b></a><small>{html.escape(note)}</small></li>\n'
 
-    def _explain(self, tagged: Tagged, heading: str) -> str:
+    def _explain(self, tagged: Tagged, landmark: str) -> str:
         answer = tagged.answer
         if tagged.error:
             return tagged.error
         if tagged.landmarks:
-            return f"{self._rate(tagged, heading):.0%}"
+            return f"{_rate(tagged, landmark):.0%}"
         if not answer.is_landmark:
-            return f"landmark score {answer.landmark_score:.2f}, below {answer.threshold:.2f}"
-        guess = self._names.find(answer.landmarks[0][0])
-        return f"{guess}? {answer.confidence:.0%}, below {self._min_confidence:.0%}"
+            return "landmark score {}, below {}".format(*format_apart(answer.landmark_score, answer.threshold))
+        confidence, least = format_apart(answer.confidence, self._min_confidence)
+        return f"{self._names.find(answer.landmarks[0][0])}? Confidence {confidence}, below {least}"
+
+
+def _rate(tagged: Tagged, landmark: str) -> float:
+    """Return the confidence that a photo shows a landmark that it is tagged with, or of its first guess."""
+    return next((confidence for _, name, confidence in tagged.landmarks if name == landmark), tagged.answer.confidence)
 
 
 def _make_thumbnail(path: Path) -> str:

@@ -120,8 +120,7 @@ def plan_change(path: Path, photo: str, records: Sequence[Record], state: State)
     others = [record for record in own if file and record.file != file]
     wanted = [*others, *(_keep_time(record, own) for record in records)]
     after = _compute(original, wanted, path.parent) if wanted else original
-    photos = tuple(dict.fromkeys(read_file_name(record.file) for record in own))
-    return Change(path, before, after, original, photos, is_exact=known is not None)
+    return Change(path, before, after, original, _list_photos(own), is_exact=known is not None)
 
 
 def apply_change(change: Change, state: State) -> None:
@@ -173,9 +172,9 @@ def _compute(original: bytes | None, records: Sequence[Record], folder: Path) ->
 
 def _strip(sidecar: Sidecar, folder: Path) -> bytes | None:
     """Return a sidecar without us; None if we began it, and nobody added to what the photos themselves say."""
-    is_ours, embedded = sidecar.is_ours(), _read_photos(folder, sidecar.read_records())
-    sidecar.remove()
-    return None if is_ours and sidecar.says_nothing_new(embedded) else sidecar.serialize()
+    is_ours = sidecar.is_ours()
+    sidecar.remove(_read_photos(folder, sidecar.read_records()))
+    return None if is_ours and sidecar.is_empty() else sidecar.serialize()
 
 
 def _keep_time(record: Record, own: Sequence[Record]) -> Record:
@@ -187,9 +186,14 @@ def _keep_time(record: Record, own: Sequence[Record]) -> Record:
 
 def _read_photos(folder: Path, records: Sequence[Record]) -> Embedded:
     """Read what the photos of a sidecar say about themselves, together."""
-    files = dict.fromkeys(record.file for record in records)
-    paths = [folder / read_file_name(file) for file in files]
+    paths = [folder / name for name in _list_photos(records)]
     return join_embedded([read_embedded(path) for path in paths if _exists(path)])
+
+
+def _list_photos(records: Sequence[Record]) -> tuple[str, ...]:
+    """Return the names of photos, each once; a sidecar that somebody changed may name files elsewhere, or none."""
+    names = dict.fromkeys(read_file_name(record.file) for record in records)
+    return tuple(name for name in names if name not in ("", ".", "..") and not {"/", "\0", os.sep} & {*name})
 
 
 def _read(path: Path) -> bytes | None:

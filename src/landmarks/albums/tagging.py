@@ -160,7 +160,8 @@ class Tagger:
                     found.answer,
                     written,
                 )
-                if state != photo.known and not (self._settings.dry_run and found.answer.error):
+                # a photo that is not there now, as on a share that vanished, is known as before
+                if state != photo.known and photo.size >= 0:
                     states.append(state)
             self._state.store_photos(states)
         yield from done

@@ -27,7 +27,7 @@ class Undone:
     Attributes:
         path: of the sidecar.
         outcome: `restored`: it has the bytes of before; `deleted`: there was none before; `cleaned`: others changed it
-            since, and what is theirs is left; `failed`: see `error`.
+            since, or it is of more photos, and what is theirs is left; `failed`: see `error`.
         error: why it was left as it is.
     """
 
@@ -64,7 +64,8 @@ def undo(paths: Iterable[Path], state: State, dry_run: bool = False) -> Iterator
         if change.after is None:
             yield Undone(sidecar, "deleted")
         else:
-            yield Undone(sidecar, "restored" if change.is_exact else "cleaned")
+            is_restored = change.is_exact and change.after == change.original
+            yield Undone(sidecar, "restored" if is_restored else "cleaned")
 
 
 def _list_work(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:

@@ -7,6 +7,7 @@ References:
     ISO 16684-1:2019 (XMP): sections 6.3 (forms of values) and 7 (their serialization in RDF).
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ from typing import Any, TypeAlias
 from lxml import etree
 
 from landmarks import __version__
-from landmarks.albums.keywords import LISTS, Embedded, ListName, begin_list
+from landmarks.albums.keywords import LISTS, Embedded, Keywords, ListName, begin_list
 from landmarks.errors import DataError
 
 MAX_SIDECAR_BYTES = 16 << 20  # edits of a photo can take a megabyte; far above any that programs write
@@ -37,10 +38,13 @@ _PROPERTIES: dict[ListName, str] = {
     "hierarchy": f"{{{_PREFIXES['lr']}}}hierarchicalSubject",
 }
 _CONTAINERS: dict[ListName, str] = {"subject": "Bag", "tags": "Seq", "hierarchy": "Bag"}
-_RECORDS, _BEGUN = f"{{{OWN}}}Recognitions", f"{{{OWN}}}Begun"
+_RECORDS, _BEGUN, _LISTS = f"{{{OWN}}}Recognitions", f"{{{OWN}}}Begun", f"{{{OWN}}}BegunLists"
 _LATITUDE, _LONGITUDE = f"{{{_EXIF}}}GPSLatitude", f"{{{_EXIF}}}GPSLongitude"
 _METHOD = f"{{{_EXIF}}}GPSProcessingMethod"
 ESTIMATED = "estimated from the landmark that was recognized"
+_ANGLE = re.compile(r"(?P<degrees>\d{1,3}),(?P<minutes>\d{1,2}(\.\d{1,20})?)(?P<side>[NSEW])", re.ASCII)
+_MINUTES = 1e-4  # less than a difference that somebody makes
+_ABOUT = {f"{{{_RDF}}}about": None, "about": None}.keys()  # in order; old programs leave the prefix out
 _INDENT = " "
 
 Element: TypeAlias = Any  # lxml comes without types
@@ -85,14 +89,16 @@ class Record:
     place: Place | None = None
 
 
+_BOXES = tuple(f"{{{_RDF}}}{kind}" for kind in ("Bag", "Seq", "Alt"))
 _KEYWORD_FIELDS: dict[ListName, str] = {"subject": "Subject", "tags": "TagsList", "hierarchy": "HierarchicalSubject"}
 
 
 class Sidecar:
     """An XMP packet."""
 
-    def __init__(self, tree: Element) -> None:
+    def __init__(self, tree: Element, has_declaration: bool) -> None:
         self._tree = tree
+        self._has_declaration = has_declaration
         root = tree.getroot()
         rdf = root if root.tag == f"{{{_RDF}}}RDF" else next(root.iterchildren(f"{{{_RDF}}}RDF"), None)
         if rdf is None:
@@ -108,16 +114,16 @@ class Sidecar:
         """
         if len(data) > MAX_SIDECAR_BYTES:
             raise SidecarError(f"it has {len(data):,} bytes, more than the {MAX_SIDECAR_BYTES:,} allowed")
-        # a byte-order mark, zero bytes and spaces around a packet are padding, but stop the parser
+        # zero bytes and spaces around a packet are padding, but stop the parser
         parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
         try:
-            root = etree.fromstring(data.rstrip(b"\0 \r\n\t") if data[:2] not in _UTF16 else data, parser)
+            root = etree.fromstring(data if data[:2] in _UTF16 else data.strip(b"\0 \r\n\t"), parser)
         except (etree.XMLSyntaxError, ValueError) as error:
             raise SidecarError(f"it is not well-formed XML ({str(error)[:120]})") from error
         tree = root.getroottree()
         if tree.docinfo.internalDTD is not None or tree.docinfo.doctype:
             raise SidecarError("it has a document type, which XMP does not have")
-        return cls(tree)
+        return cls(tree, _DECLARATION in data[:64].replace(b"\0", b""))
 
     @classmethod
     def make(cls) -> "Sidecar":
@@ -131,8 +137,7 @@ class Sidecar:
 
     def serialize(self) -> bytes:
         """Return the packet as UTF-8."""
-        has_declaration = bool(self._tree.docinfo.xml_version) and self._tree.docinfo.encoding not in (None, "UTF-8")
-        text = etree.tostring(self._tree, encoding="UTF-8", xml_declaration=has_declaration)
+        text = etree.tostring(self._tree, encoding="UTF-8", xml_declaration=self._has_declaration)
         return bytes(text).rstrip(b"\n") + b"\n"
 
     def read_keywords(self) -> dict[ListName, tuple[str, ...]]:
@@ -145,8 +150,8 @@ class Sidecar:
         return found
 
     def has_place(self) -> bool:
-        """Return whether the photo's place is given."""
-        return any(True for tag in (_LATITUDE, _LONGITUDE) for _ in self._find(tag))
+        """Return whether the photo's place is given, or how it was found."""
+        return any(True for tag in (_LATITUDE, _LONGITUDE, _METHOD) for _ in self._find(tag))
 
     def read_records(self) -> list[Record]:
         """Return our records; those that somebody changed into something else are left out."""
@@ -160,14 +165,9 @@ class Sidecar:
         """Return whether we began it."""
         return any(True for _ in self._find(_BEGUN))
 
-    def says_nothing_new(self, embedded: Embedded) -> bool:
-        """Return whether it has nothing but keywords, and those that the photos have themselves."""
-        lists = {tag: name for name, tag in _PROPERTIES.items()}
-        there = {tag for node in self._descriptions() for tag, _ in _list_properties(node)}
-        return there <= lists.keys() and all(
-            list(keywords) == begin_list(name, embedded.keywords, embedded.flat)
-            for name, keywords in self.read_keywords().items()
-        )
+    def is_empty(self) -> bool:
+        """Return whether nobody says anything in it."""
+        return all(_is_bare(node) for node in self._rdf)
 
     def add(self, records: Sequence[Record], embedded: Embedded, is_new: bool = False) -> None:
         """Add records, with their keywords and places.
@@ -178,7 +178,7 @@ class Sidecar:
             is_new: whether the sidecar is begun with them.
         """
         own = self.read_keywords()
-        shown = {name: own.get(name) or embedded.keywords.get(name, ()) for name in LISTS}
+        shown = _show(own, embedded)
         begun = _Begun(self._rdf)
         added: dict[ListName, set[str]] = {}
         for name in LISTS:
@@ -186,10 +186,12 @@ class Sidecar:
             before = own[name] if name in own else begin_list(name, shown, embedded.flat)
             missing = [keyword for keyword in dict.fromkeys(wanted) if keyword not in before]
             added[name] = {*missing}
-            if name in own:
-                next(self._find(_PROPERTIES[name])).append(name, missing)
+            # an empty list is begun where it stands
+            there, new = next(self._find(_PROPERTIES[name]), None), missing if name in own else [*before, *missing]
+            if there is not None:
+                there.append(name, new)
             elif wanted:
-                begun.add_list(_PROPERTIES[name], _CONTAINERS[name], [*before, *missing])
+                begun.add_list(_PROPERTIES[name], _CONTAINERS[name], new)
         place = next((record.place for record in records if record.place), None)
         if embedded.has_place or self.has_place():
             place = None
@@ -198,16 +200,24 @@ class Sidecar:
                 begun.add_text(tag, value)
         if is_new:
             begun.add_text(_BEGUN, "True")
+        if lists := [_KEYWORD_FIELDS[name] for name in LISTS if name not in own]:
+            begun.add_text(_LISTS, " ".join(lists))
         begun.add_structs(_RECORDS, [_format_record(record, added, place) for record in records])
         begun.attach(self._find_about())
 
-    def remove(self) -> None:
-        """Take out our records, the keywords that stand there because of them, and the places."""
-        values = self._read_record_values()
+    def remove(self, embedded: Embedded) -> None:
+        """Take out our records, the keywords that stand there because of them, the lists that we began, and the places.
+
+        Args:
+            embedded: what the photos themselves say.
+        """
+        bare = [node for node in self._descriptions() if _is_bare(node)]
+        values, lists = self._read_record_values(), _read_text(self._find(_LISTS)).split()
         for name, key in _KEYWORD_FIELDS.items():
             ours = {record[key] for record in values if record.get(key)}
             for place in [*self._find(_PROPERTIES[name])] if ours else ():
                 place.discard(ours)
+        self._remove_lists([name for name in LISTS if _KEYWORD_FIELDS[name] in lists], embedded)
         for record in values:
             if written := _parse_place(record):
                 self._remove_place(_format_place(written))
@@ -215,12 +225,25 @@ class Sidecar:
             own = {tag for tag, _ in _list_properties(node) if tag.startswith(f"{{{OWN}}}")}
             for place in [place for tag in own for place in _find_property(node, tag)]:
                 place.delete()
-            if not len(node) and not [*_list_properties(node)] and not (node.text or "").strip():
+            if _is_bare(node) and node not in bare:
                 _remove_node(node)
+            elif OWN in node.nsmap.values():
+                _forget_prefix(node)
+
+    def _remove_lists(self, begun: Sequence[ListName], embedded: Embedded) -> None:
+        """Remove lists that we began, unless somebody changed them into more than a copy."""
+        found = self.read_keywords()
+        own = {name: keywords for name, keywords in found.items() if name not in begun}
+        shown = _show(own, embedded)
+        for name in begun:
+            keywords = found.get(name, ())
+            is_copy = {*keywords} <= {*begin_list(name, own)} or [*keywords] == begin_list(name, shown, embedded.flat)
+            for place in [*self._find(_PROPERTIES[name])] if keywords and is_copy else ():
+                place.delete()
 
     def _remove_place(self, written: Mapping[str, str]) -> None:
         """Remove the place that we wrote, unless somebody changed it."""
-        if all(_read_text(self._find(tag)) == text for tag, text in written.items()):
+        if all(_is_same(_read_text(self._find(tag)), text) for tag, text in written.items()):
             for place in [place for tag in written for place in self._find(tag)]:
                 place.delete()
 
@@ -232,7 +255,7 @@ class Sidecar:
             yield from _find_property(node, tag)
 
     def _find_about(self) -> str:
-        abouts = (node.get(f"{{{_RDF}}}about", node.get("about")) for node in self._descriptions())
+        abouts = (node.get(key) for node in self._descriptions() for key in _ABOUT)
         return next((about for about in abouts if about is not None), "")
 
     def _read_record_values(self) -> list[dict[str, str]]:
@@ -243,7 +266,8 @@ class Sidecar:
         ]
 
 
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_DECLARATION = b"<?xml "
+_UTF16 = (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")  # a byte-order mark, or the first character
 
 
 @dataclass(frozen=True)
@@ -254,47 +278,64 @@ class _Property:
     tag: str
     element: Element | None  # None for an attribute
 
-    def list_items(self) -> list[Element]:
-        """Return the rdf:li elements of its list."""
+    def _find_boxes(self) -> list[Element]:
+        """Return its lists; with qualifiers, the list stands in an rdf:value."""
         if self.element is None:
             return []
-        return [item for kind in ("Bag", "Seq", "Alt") for box in self.element.iterchildren(f"{{{_RDF}}}{kind}")
-                for item in box.iterchildren(f"{{{_RDF}}}li")]  # fmt: skip
+        value = _find_value(self.element)
+        return [*(self.element if value is None else value).iterchildren(*_BOXES)]
+
+    def list_items(self) -> list[Element]:
+        """Return the rdf:li elements of its list."""
+        return [item for box in self._find_boxes() for item in box.iterchildren(f"{{{_RDF}}}li")]
 
     def read_values(self) -> list[str]:
-        """Return the texts of its list, or its only text as a list of one."""
+        """Return the texts of its list, or its only text as a list of one; what is empty is left out."""
         if self.element is None:
-            return [self.node.get(self.tag, "")]
-        if len(self.element):
-            return [_read_item(item) for item in self.list_items()]
-        return [text] if (text := (self.element.text or "").strip()) else []
+            values = [str(self.node.get(self.tag, ""))]
+        else:
+            values = [_read_item(item) for item in (self.list_items() if self._find_boxes() else [self.element])]
+        return [value for value in values if value]
 
     def append(self, name: ListName, keywords: Sequence[str]) -> None:
         """Add keywords at the end of its list; a single text becomes the first of a list."""
         if not keywords:
             return
-        before = self.read_values()
-        box = None if self.element is None else next(
-            (box for kind in ("Bag", "Seq", "Alt") for box in self.element.iterchildren(f"{{{_RDF}}}{kind}")), None
-        )  # fmt: skip
+        box = next(iter(self._find_boxes()), None)
         if box is None:
-            self.delete()
-            element = _append_node(self.node, self.tag)
-            box = _append_node(element, f"{{{_RDF}}}{_CONTAINERS[name]}")
-            keywords = [*before, *keywords]
+            box = self._begin_box(f"{{{_RDF}}}{_CONTAINERS[name]}")
         for keyword in keywords:
             _append_node(box, f"{{{_RDF}}}li").text = keyword
 
+    def _begin_box(self, tag: str) -> Element:
+        """Make it a list, with what it says now as the first item."""
+        if self.element is None:
+            value = self.node.attrib.pop(self.tag)
+            box = _append_node(_append_node(self.node, self.tag), tag)
+            if value:
+                _append_node(box, f"{{{_RDF}}}li").text = value
+            return box
+        box = etree.Element(tag)
+        if self.element.attrib or len(self.element) or self.read_values():
+            # with its qualifiers
+            item = etree.SubElement(box, f"{{{_RDF}}}li", dict(self.element.attrib))
+            item.text = self.element.text
+            item.extend([*self.element])
+            self.element.attrib.clear()
+        self.element.text = None
+        self.element.append(box)
+        return box
+
     def discard(self, keywords: set[str]) -> None:
-        """Take keywords out; an empty list goes too."""
-        if self.element is None or not len(self.element):
+        """Take keywords out; a list that is empty then goes too."""
+        if not (boxes := self._find_boxes()):
             if set(self.read_values()) & keywords:
                 self.delete()
             return
-        for item in self.list_items():
-            if _read_item(item) in keywords:
-                _remove_node(item)
-        if not self.list_items():
+        found = [item for item in self.list_items() if _read_item(item) in keywords]
+        for item in found:
+            _remove_node(item)
+        if found and not any(len(box) for box in boxes):
             self.delete()
 
     def delete(self) -> None:
@@ -346,10 +387,10 @@ class _Begun:
         node.extend(self._content)
         depth = len([*self._rdf.iterancestors()]) + 1
         etree.indent(node, _INDENT, level=depth)
-        if len(self._rdf):
-            self._rdf[-1].tail = f"\n{_INDENT * depth}"
+        if not len(self._rdf):
+            self._rdf.text = f"{(self._rdf.text or '').rstrip()}\n{_INDENT * depth}"
         else:
-            self._rdf.text = f"\n{_INDENT * depth}"
+            self._rdf[-1].tail = f"{(self._rdf[-1].tail or '').rstrip()}\n{_INDENT * depth}"
         node.tail = f"\n{_INDENT * (depth - 1)}"
         self._rdf.append(node)
         etree.cleanup_namespaces(node)
@@ -372,13 +413,38 @@ def _find_property(node: Element, tag: str) -> Iterator[_Property]:
         yield _Property(node, tag, element)
 
 
+def _is_bare(node: Element) -> bool:
+    """Return whether a node is a description that says nothing."""
+    is_description = node.tag == f"{{{_RDF}}}Description"
+    return is_description and not len(node) and {*node.attrib} <= _ABOUT and not (node.text or "").strip()
+
+
+def _forget_prefix(node: Element) -> None:
+    """Take our namespace out of a description that has nothing of ours any more."""
+    prefixes = {(prefix, uri) for part in node.iter(etree.Element) for prefix, uri in part.nsmap.items()}
+    etree.cleanup_namespaces(node, keep_ns_prefixes=[prefix for prefix, uri in prefixes if prefix and uri != OWN])
+
+
+def _show(own: Keywords, embedded: Embedded) -> dict[ListName, tuple[str, ...]]:
+    """Return the lists that programs show: those of the sidecar, and those of the photos that it does not have."""
+    return {name: own.get(name) or embedded.keywords.get(name, ()) for name in LISTS}
+
+
+def _find_value(node: Element) -> Element | None:
+    """Return the rdf:value of a node that has qualifiers."""
+    described = next(node.iterchildren(f"{{{_RDF}}}Description"), node)
+    return next(described.iterchildren(f"{{{_RDF}}}value"), None)
+
+
 def _read_item(item: Element) -> str:
-    """Return the text of an item of a list; with qualifiers it stands in an rdf:value."""
-    value = next(item.iter(f"{{{_RDF}}}value"), None)
-    described = next(item.iterchildren(f"{{{_RDF}}}Description"), None)
-    if value is None and described is not None and f"{{{_RDF}}}value" in described.attrib:
-        return str(described.get(f"{{{_RDF}}}value"))
-    return ((item if value is None else value).text or "").strip()
+    """Return the text of an item of a list, or the address that stands for one; with qualifiers, of its rdf:value."""
+    value = _find_value(item)
+    if value is None:
+        described = next(item.iterchildren(f"{{{_RDF}}}Description"), item)
+        if text := described.get(f"{{{_RDF}}}value", item.get(f"{{{_RDF}}}resource")):
+            return str(text).strip()
+    # comments may stand between texts
+    return "".join((item if value is None else value).xpath("text()")).strip()
 
 
 def _read_struct(item: Element) -> dict[str, str]:
@@ -399,7 +465,9 @@ def _append_node(parent: Element, tag: str) -> Element:
     node = etree.SubElement(parent, tag)
     if len(parent) > 1:
         before = parent[-2]
-        node.tail, before.tail = before.tail, parent.text
+        gap = parent.text if not (parent.text or "").strip() else None
+        if not (before.tail or "").strip():
+            node.tail, before.tail = before.tail, gap
     return node
 
 
@@ -472,3 +540,12 @@ def _format_place(place: Place) -> dict[str, str]:
         _LONGITUDE: format_angle(place.longitude, "E", "W"),
         _METHOD: ESTIMATED,
     }
+
+
+def _is_same(text: str, written: str) -> bool:
+    """Return whether a text is the one that we wrote, or the same angle: other programs write it with more digits."""
+    one, other = _ANGLE.fullmatch(text), _ANGLE.fullmatch(written)
+    if not one or not other:
+        return text == written
+    minutes = [int(angle["degrees"]) * 60 + float(angle["minutes"]) for angle in (one, other)]
+    return one["side"] == other["side"] and abs(minutes[0] - minutes[1]) < _MINUTES

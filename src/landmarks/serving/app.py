@@ -155,8 +155,9 @@ class PhotoEndpoints:
         Returns landmarks from most to least likely, and whether the photo shows a landmark at all: `landmark_score`,
         the estimated probability of that, must be at least `threshold`. `confidence` is the estimated probability that
         the first prediction is correct. Both are computed from the first prediction, the most similar photo of the
-        gallery, the fraction of the most similar photos that show the first prediction, and the similarity to known
-        distractors (non-landmark photos).
+        gallery, the fraction of the most similar photos that show the first prediction, the similarity to known
+        distractors (non-landmark photos), and what the network's class "none" and a linear probe say, where the model
+        has them.
         """
         found = await self._answer(request, "classify", lambda asked: Question(asked.photo, landmarks=asked.k))
         return _get_recognition(found)

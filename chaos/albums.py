@@ -1,0 +1,95 @@
+"""Kills of `landmarks tag` and of `landmarks tag --undo` over a folder of photos, some with sidecars of others."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from chaos.campaign import Tally
+from landmarks.albums.xmp import Sidecar
+from landmarks.files.parsing import read_json
+from tiny_recognizers import BLUE, GREEN, GREY, RED, make_photos, write_tiny_bundle, write_tiny_index
+
+PROMISE = (
+    "`landmarks tag` may be killed (`kill -9`) at any moment: the next run ends with the same sidecars, byte for byte, "
+    "and leaves nothing else. So may `--undo`, which ends with the bytes of before."
+)
+TRIES = 20
+_PHOTOS = 240
+_COLOURS = (RED, GREEN, BLUE, GREY)
+
+
+def attack(tries: int, seed: int, scratch: Path) -> Tally:
+    """Kill a run and an undo once per try, each at a random moment."""
+    tally, rng = Tally(), random.Random(f"albums {seed}")
+    model, album = write_model(scratch / "model"), scratch / "album"
+    write_album(album, rng)
+    before = read_tree(album)
+    tag = [sys.executable, "-m", "landmarks.cli", "tag", str(album), "--model", str(model)]
+    undo = [sys.executable, "-m", "landmarks.cli", "tag", str(album), "--undo"]
+    seconds = {"tag": _run(tag, scratch / "first")}
+    tagged = read_tree(album)
+    seconds["undo"] = _run(undo, scratch / "first")
+    if read_tree(album) != before or tagged == before:
+        tally.fail("an undisturbed run and its undo do not end with the bytes of before")
+    for number in range(tries):
+        cache = scratch / f"cache-{number}"
+        for name, command, expected in (("tag", tag, tagged), ("undo", undo, before)):
+            moment = rng.uniform(0.3, 1.0) * seconds[name]
+            was_killed = _kill(command, cache, moment)
+            _run(command, cache)
+            if read_tree(album) == expected:
+                tally.count(f"{name} {'killed' if was_killed else 'ended first'}")
+            else:
+                tally.fail(f"try {number}, {name} killed after {moment:.2f} s: other files than without a kill")
+    return tally
+
+
+def write_model(folder: Path) -> Path:
+    """Write a recognizer of three colours."""
+    bundle = write_tiny_bundle(folder / "bundle")
+    gallery = [photo for label in range(3) for photo in make_photos(label, label, [_COLOURS[label]])]
+    write_tiny_index(folder / "index", read_json(bundle / "bundle.json")["fingerprint"], gallery, 0.5)
+    return folder
+
+
+def write_album(folder: Path, rng: random.Random) -> None:
+    """Write photos into folders; every fourth has a sidecar already."""
+    noise = np.random.default_rng(rng.randrange(1 << 30))
+    for number in range(_PHOTOS):
+        photo = folder / f"{number % 5}" / f"IMG_{number}.jpg"
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.array(_COLOURS[number % 4]) + noise.integers(-20, 21, (48, 64, 3))
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(photo, "JPEG", quality=95)
+        if number % 4 == 1:
+            photo.with_name(f"{photo.name}.xmp").write_bytes(Sidecar.make().serialize() + b"\n" * number)
+
+
+def read_tree(folder: Path) -> dict[str, bytes]:
+    """Read all files, of hidden folders too."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _run(command: list[str], cache: Path) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, env=_environment(cache))
+    return time.perf_counter() - started
+
+
+def _kill(command: list[str], cache: Path, moment: float) -> bool:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_environment(cache))
+    time.sleep(moment)
+    was_running = process.poll() is None
+    process.kill()
+    process.wait()
+    return was_running
+
+
+def _environment(cache: Path) -> dict[str, str]:
+    # the time stands in each sidecar
+    return os.environ | {"LANDMARKS_CACHE": str(cache), "SOURCE_DATE_EPOCH": "1800000000"}
