@@ -1,5 +1,6 @@
 """Sidecars in the style of several photo programs, in all forms that XMP allows, and damaged ones made of them."""
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -309,7 +310,7 @@ def _list(tag: str, items: str, box: str = "Bag") -> str:
 
 
 _PLAIN = "<xmp:Label>Green</xmp:Label>"
-_IPTC_QUALIFIER = 'xmlns:q="http://example.org/q/"'
+_QUALIFIER = 'xmlns:q="http://example.org/q/"'
 
 SAMPLES: dict[str, bytes] = {
     "digikam": _DIGIKAM.encode(),
@@ -339,14 +340,14 @@ SAMPLES: dict[str, bytes] = {
     "subject-as-attribute": wrap(_PLAIN, 'dc:subject="lone" xmp:Rating="2"').encode(),
     "subject-as-empty-attribute": wrap(_PLAIN, 'dc:subject=""').encode(),
     "subject-with-qualifier": wrap(
-        f"<dc:subject {_IPTC_QUALIFIER} rdf:parseType='Resource'><rdf:value>lone</rdf:value><q:by>me</q:by></dc:subject>"
+        f"<dc:subject {_QUALIFIER} rdf:parseType='Resource'><rdf:value>lone</rdf:value><q:by>me</q:by></dc:subject>"
     ).encode(),
     "list-with-qualifier": wrap(
-        f"<dc:subject {_IPTC_QUALIFIER} rdf:parseType='Resource'><rdf:value><rdf:Bag><rdf:li>pond</rdf:li></rdf:Bag>"
+        f"<dc:subject {_QUALIFIER} rdf:parseType='Resource'><rdf:value><rdf:Bag><rdf:li>pond</rdf:li></rdf:Bag>"
         "</rdf:value><q:by>me</q:by></dc:subject>"
     ).encode(),
     "described-list": wrap(
-        f"<dc:subject {_IPTC_QUALIFIER}><rdf:Description q:by='me'><rdf:value><rdf:Seq><rdf:li>pond</rdf:li></rdf:Seq>"
+        f"<dc:subject {_QUALIFIER}><rdf:Description q:by='me'><rdf:value><rdf:Seq><rdf:li>pond</rdf:li></rdf:Seq>"
         "</rdf:value></rdf:Description></dc:subject>"
     ).encode(),
     "subject-as-address": wrap('<dc:subject rdf:resource="https://example.org/tag"/>').encode(),
@@ -378,37 +379,57 @@ SAMPLES: dict[str, bytes] = {
 
 
 def mutate(seed: int, count: int) -> Iterator[bytes]:
-    """Damage samples in up to six places each: bits, bytes and spans that change, go, or stand twice."""
+    """Damage samples in up to three places each: bits, bytes, spans and elements that change, go, or stand twice."""
     random = np.random.default_rng(seed)
     samples = [*SAMPLES.values()]
     for _ in range(count):
         data = bytearray(samples[random.integers(len(samples))])
-        for _ in range(random.integers(1, 7)):
+        for _ in range(random.integers(1, 4)):
             _damage(data, random)
         yield bytes(data)
 
 
+_MARKUP = (b"<", b"&", b'"', b"<!-- -->", b"<?a b?>", b"<rdf:li/>", b"</rdf:li>", b"x", b" ", b"\xc3\xa4", b"/", b"|")
+_OPENING = re.compile(rb"<([A-Za-z][\w:]*)[^<>]*>")
+_LENGTHS = (1, 2, 8, 40, 200)
+
+
 def _damage(data: bytearray, random: np.random.Generator) -> None:
     start = int(random.integers(len(data) + 1))
-    end = min(len(data), start + int(random.choice([1, 2, 8, 40, 200])))
-    kind = random.choice(
-        ["flip", "byte", "markup", "delete", "tag", "twice", "truncate"], p=[0.2, 0.1, 0.1, 0.15, 0.2, 0.2, 0.05]
-    )
-    if kind in ("tag", "twice"):
-        # whole tags: what is left is often well-formed
-        start = max(data.rfind(b"<", 0, start), 0)
-        end = data.find(b">", end) + 1 or len(data)
-    if kind == "flip" and start < len(data):
-        data[start] ^= 1 << int(random.integers(8))
-    elif kind == "byte" and start < len(data):
-        data[start] = int(random.integers(256))
-    elif kind == "markup":
-        data[start:start] = random.choice(
-            [b"<", b">", b"&", b'"', b"/", b"<!-- -->", b"<?a b?>", b"<rdf:li>", b"</rdf:li>"]
-        )
-    elif kind in ("delete", "tag"):
+    end = min(len(data), start + _LENGTHS[random.integers(len(_LENGTHS))])
+    kind = random.integers(18)
+    if kind < 12:
+        # whole elements, and values: what is left is often well-formed
+        start, end = _find_element(data, start) if kind < 8 else _find_value(data, start)
+    if kind in (0, 1, 8, 9, 12):
         del data[start:end]
-    elif kind == "twice":
+    elif kind in (2, 3, 10, 11, 13):
         data[end:end] = data[start:end]
-    elif kind == "truncate":
+    elif kind < 8:
+        element = bytes(data[start:end])
+        if kind < 6:
+            del data[start:end]
+        place, _ = _find_element(data, max(0, start + int(random.integers(-400, 400))))
+        data[place:place] = element
+    elif kind == 14:
+        data[start:start] = _MARKUP[random.integers(len(_MARKUP))]
+    elif kind == 15 and random.integers(5) == 0:
         del data[start:]
+    elif start < len(data):
+        data[start] = data[start] ^ 1 << int(random.integers(8)) if kind == 16 else int(random.integers(256))
+
+
+def _find_element(data: bytearray, near: int) -> tuple[int, int]:
+    """Where the next element begins and ends."""
+    opening = _OPENING.search(data, near) or _OPENING.search(data)
+    if not opening:
+        return 0, 0
+    closing = b"</" + opening[1] + b">"
+    end = -1 if opening[0].endswith(b"/>") else data.find(closing, opening.end())
+    return opening.start(), end + len(closing) if end >= 0 else opening.end()
+
+
+def _find_value(data: bytearray, near: int) -> tuple[int, int]:
+    """Where the text between two tags begins and ends."""
+    start = data.find(b">", near) + 1
+    return start, max(data.find(b"<", start), start)

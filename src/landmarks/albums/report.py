@@ -123,7 +123,8 @@ class Report:
             target = os.fspath(tagged.path)
         href = html.escape(urllib.parse.quote(os.fsencode(target)))
         words = html.escape(_show(f"{tagged.path} {landmark} {note}").casefold())
-        return f'<li data-words="{words}"><a href="{href}">{picture}<b>{name}</b></a><small>{html.escape(note)}</small></li>\n'
+        shown = html.escape(note)
+        return f'<li data-words="{words}"><a href="{href}">{picture}<b>{name}</b></a><small>{shown}</small></li>\n'
 
     def _explain(self, tagged: Tagged, landmark: str) -> str:
         answer = tagged.answer
