@@ -1,7 +1,7 @@
 """Sidecars in the style of several photo programs, in all forms that XMP allows, and damaged ones made of them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -328,11 +328,15 @@ SAMPLES: dict[str, bytes] = {
     "utf-16-le": b"\xff\xfe" + _LIGHTROOM.encode("utf-16-le"),
     "utf-16-be": b"\xfe\xff" + _QUALIFIERS.encode("utf-16-be"),
     "utf-16-declared": _DARKTABLE.replace("UTF-8", "UTF-16").encode("utf-16"),
+    "utf-16-without-mark": _DARKTABLE.replace("UTF-8", "UTF-16").encode("utf-16-le"),
     "latin-1": _DARKTABLE.replace("UTF-8", "ISO-8859-1").encode("latin-1"),
     "crlf": _LIGHTROOM.replace("\n", "\r\n").encode(),
     "padding": _EXIFTOOL.encode() + b"\n" * 40 + b"\0" * 9,
     "padding-before": b"\r\n  " + _EXIFTOOL.encode(),
     "one-line": wrap(_PLAIN + _list("dc:subject", "<rdf:li>pier</rdf:li>")).encode(),
+    "stray-text": wrap(_PLAIN + "in" + _list("dc:subject", "a<rdf:li>pier</rdf:li>b") + "out")
+    .replace("</rdf:RDF>", "behind</rdf:RDF>")
+    .encode(),
     "empty-graph": f'<rdf:RDF xmlns:rdf="{RDF}"/>'.encode(),
     "no-keywords": wrap(_PLAIN, about="uuid:7").encode(),
     "subject-as-text": wrap(f"<dc:subject>lone</dc:subject>{_PLAIN}").encode(),
@@ -378,12 +382,11 @@ SAMPLES: dict[str, bytes] = {
 }
 
 
-def mutate(seed: int, count: int) -> Iterator[bytes]:
+def mutate(seed: int, count: int, samples: Sequence[bytes] = (*SAMPLES.values(),)) -> Iterator[bytes]:
     """Damage samples in up to three places each: bits, bytes, spans and elements that change, go, or stand twice."""
     random = np.random.default_rng(seed)
-    samples = [*SAMPLES.values()]
     for _ in range(count):
-        data = bytearray(samples[random.integers(len(samples))])
+        data = bytearray(samples[int(random.integers(len(samples)))])
         for _ in range(random.integers(1, 4)):
             _damage(data, random)
         yield bytes(data)
