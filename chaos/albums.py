@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -32,21 +33,23 @@ def attack(tries: int, seed: int, scratch: Path) -> Tally:
     before = read_tree(album)
     tag = [sys.executable, "-m", "landmarks.cli", "tag", str(album), "--model", str(model)]
     undo = [sys.executable, "-m", "landmarks.cli", "tag", str(album), "--undo"]
-    seconds = {"tag": _run(tag, scratch / "first")}
+    _run(tag, scratch / "first")
     tagged = read_tree(album)
-    seconds["undo"] = _run(undo, scratch / "first")
+    _run(undo, scratch / "first")
     if read_tree(album) != before or tagged == before:
         tally.fail("an undisturbed run and its undo do not end with the bytes of before")
     for number in range(tries):
-        cache = scratch / f"cache-{number}"
-        for name, command, expected in (("tag", tag, tagged), ("undo", undo, before)):
-            moment = rng.uniform(0.3, 1.0) * seconds[name]
-            was_killed = _kill(command, cache, moment)
-            _run(command, cache)
-            if read_tree(album) == expected:
+        cache, part = scratch / f"cache-{number}", rng.random()
+        # half of the undone runs were killed themselves, so that undo finds what a kill leaves
+        steps = [("tag", tag, tagged), ("undo", undo, before)]
+        for name, command, expected in steps if number % 2 else [("tag", tag, None), *steps[1:]]:
+            was_killed = _kill(command, cache, album, part)
+            if expected is not None:
+                _run(command, cache)
+            if expected is None or read_tree(album) == expected:
                 tally.count(f"{name} {'killed' if was_killed else 'ended first'}")
             else:
-                tally.fail(f"try {number}, {name} killed after {moment:.2f} s: other files than without a kill")
+                tally.fail(f"try {number}, {name} killed at {part:.0%}: other files than without a kill")
     return tally
 
 
@@ -75,19 +78,30 @@ def read_tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _run(command: list[str], cache: Path) -> float:
-    started = time.perf_counter()
+def _run(command: list[str], cache: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, env=_environment(cache))
-    return time.perf_counter() - started
 
 
-def _kill(command: list[str], cache: Path, moment: float) -> bool:
+def _kill(command: list[str], cache: Path, album: Path, part: float) -> bool:
+    """Kill a command once it has changed a part of the sidecars; return whether it was still running."""
+    target, started = max(1, round(part * _PHOTOS * 3 // 4)), _look(album)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=_environment(cache))
-    time.sleep(moment)
+    while process.poll() is None and len(_look(album) ^ started) < target:
+        time.sleep(0.001)
     was_running = process.poll() is None
     process.kill()
     process.wait()
     return was_running
+
+
+def _look(album: Path) -> set[tuple[str, int]]:
+    """Tell the sidecars and the times of their last changes."""
+    found = set()
+    for parent, _, names in os.walk(album):  # unlike rglob, it does not mind folders that vanish
+        for path in (Path(parent, name) for name in names if name.endswith(".xmp")):
+            with suppress(FileNotFoundError):
+                found.add((str(path), path.stat().st_mtime_ns))
+    return found
 
 
 def _environment(cache: Path) -> dict[str, str]:

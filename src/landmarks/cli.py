@@ -280,7 +280,7 @@ def classify(
 @click.option("--url", help="Let a running service answer, for example http://127.0.0.1:3000.")
 @click.option("--min-confidence", default=0.5, type=click.FloatRange(0, 1), help="Below it a photo gets no tag.")
 @click.option("--top", default=1, type=click.IntRange(1, 5), help="The most landmarks of a photo.")
-@click.option("--language", help="Language of the names where the model has them, for example de.")
+@click.option("--language", help="Language of the names where the model has them, such as de; by default the user's.")
 @click.option(
     "--sidecar",
     type=click.Choice(["full", "stem", "none"]),
@@ -290,7 +290,8 @@ def classify(
 @click.option(
     "--gps",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="A table landmark_id,latitude,longitude: photos without a place get the landmark's, marked as estimated.",
+    help="A table landmark_id,latitude,longitude: photos without a place get the landmark's, marked as estimated. "
+    "Without it, a later run takes these places back.",
 )
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path, dir_okay=False), help="Write a table of all photos.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write JSON lines.")
@@ -300,8 +301,8 @@ def classify(
 @click.option("--copy", "linking", flag_value="copy", help="Of --album: copies.")
 @click.option("--force", is_flag=True, help="Answer and write all photos again, not only new and changed ones.")
 @click.option("--watch", is_flag=True, help="Go on, and tag photos as they arrive.")
-@click.option("--dry-run", is_flag=True, help="Show what would change, and write no sidecar.")
-@click.option("--undo", is_flag=True, help="Take back what was written: sidecars are as before.")
+@click.option("--dry-run", is_flag=True, help="List what would change, and write no sidecar.")
+@click.option("--undo", is_flag=True, help="Take back what was written.")
 @click.option("--status", is_flag=True, help="Show what is known about the photos.")
 @click.option("--doctor", is_flag=True, help="Check what tagging needs: the model, formats, folders, the clock.")
 def tag(paths: tuple[Path, ...], model: str | None, url: str | None, **options: Any) -> None:
@@ -312,7 +313,7 @@ def tag(paths: tuple[Path, ...], model: str | None, url: str | None, **options: 
     never touched, an existing sidecar keeps all that others wrote, and --undo takes everything back.
 
     Photos without a landmark, and those below --min-confidence, get no tag. A second run looks only at new and changed
-    photos. The exit code is 1 if a photo failed.
+    photos, and at those for which it is given other options. The exit code is 1 if a photo failed.
 
     \b
     landmarks tag ~/Pictures --dry-run
@@ -321,8 +322,9 @@ def tag(paths: tuple[Path, ...], model: str | None, url: str | None, **options: 
     """  # noqa: D301 - click wants the character
     from landmarks.albums.command import Options, run_tagging
 
+    is_given = click.get_current_context().get_parameter_source("model") == click.core.ParameterSource.COMMANDLINE
     chosen = Options(**options)
-    chosen.check(paths, model, url)
+    chosen.check(paths, model if is_given else None, url)
 
     @contextmanager
     def open_model() -> Iterator["Model"]:

@@ -18,7 +18,7 @@ from xmp_samples import DC, DIGIKAM, EXIF, LIGHTROOM, RDF, SAMPLES, XMP, mutate,
 
 from landmarks.albums.embedded import read_embedded
 from landmarks.albums.keywords import Embedded
-from landmarks.albums.sidecars import Change, apply_change, find_sidecar, plan_change
+from landmarks.albums.sidecars import Change, apply_changes, find_sidecar, plan_change
 from landmarks.albums.state import State
 from landmarks.albums.undoing import Undone, undo
 from landmarks.albums.xmp import ESTIMATED, MAX_SIDECAR_BYTES, OWN, Place, Record, Sidecar, SidecarError
@@ -55,6 +55,12 @@ def state(tmp_path: Path) -> Iterable[State]:
 
 def make_record(name: str = "Blue Dome", file: str = PHOTO, place: Place | None = None) -> Record:
     return Record(file, 40, name, 0.9321, "a model", "3", "2024-05-06T07:08:09Z", {}, place)
+
+
+def apply_change(change: Change, state: State) -> None:
+    (problem,) = apply_changes([change], state)
+    if problem is not None:
+        raise problem
 
 
 def put(sidecar: Path, records: Sequence[Record], state: State, photo: str = PHOTO) -> Change:
@@ -500,6 +506,7 @@ def test_a_keyword_comes_from_no_file_outside_the_folder(tmp_path: Path, state: 
 def test_a_sidecar_with_two_photos_keeps_the_records_of_the_other(tmp_path: Path, state: State, blank: State) -> None:
     jpeg, raw = "IMG_1.JPG", "IMG_1.CR2"
     (tmp_path / jpeg).write_bytes(PHOTOS["xmp"])
+    (tmp_path / raw).touch()
     sidecar = find_sidecar(tmp_path / jpeg, "stem")
     assert sidecar == find_sidecar(tmp_path / raw, "stem") == tmp_path / "IMG_1.xmp"
     put(sidecar, [make_record("Red Tower", jpeg)], state, jpeg)
@@ -518,6 +525,8 @@ def test_a_sidecar_with_two_photos_keeps_the_records_of_the_other(tmp_path: Path
 
 def test_a_keyword_of_two_photos_stays_until_both_are_undone(tmp_path: Path, state: State, blank: State) -> None:
     sidecar = write_sample(tmp_path, "lightroom")
+    for name in ("a.jpg", "a.nef"):
+        (tmp_path / name).touch()
     put(sidecar, [make_record(file="a.jpg")], state, "a.jpg")
     put(sidecar, [make_record(file="a.nef")], state, "a.nef")
     tag(sidecar, [], blank, "a.jpg")

@@ -6,24 +6,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from landmarks.albums.doctor import examine
 from landmarks.albums.models import Model
-from landmarks.albums.names import Names
+from landmarks.albums.names import Names, choose_language
 from landmarks.albums.outputs import AlbumFolder, Lines, Linking, Output, Table, open_output
 from landmarks.albums.places import read_places
 from landmarks.albums.report import Report
 from landmarks.albums.state import State
-from landmarks.albums.status import describe_status
+from landmarks.albums.status import describe_status, forget_missing
 from landmarks.albums.tagging import Settings, Tagged, Tagger
 from landmarks.albums.undoing import undo
 from landmarks.albums.watching import watch_photos
 from landmarks.errors import LandmarksError
-from landmarks.photos.walk import LeftOut, PhotoStream
+from landmarks.photos.walk import PhotoStream, is_photo_name, show_path
 from landmarks.terminal import show_progress
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _SHOWN_FAILURES = 20
 _MOST_LANDMARKS = 10
@@ -58,21 +61,41 @@ class Options:
         Raises:
             click.UsageError: no path is given, or options contradict each other.
         """
-        others = [name for name in ("undo", "status", "doctor", "watch") if getattr(self, name)]
-        if len(others) > 1:
-            raise click.UsageError(f"--{others[0]} and --{others[1]} cannot be used together.")
+        kinds = [f"--{name}" for name in ("undo", "status", "doctor", "watch") if getattr(self, name)]
+        if len(kinds) > 1:
+            raise click.UsageError(f"{kinds[0]} and {kinds[1]} cannot be used together.")
+        if kinds and (given := self._list_writing()):
+            raise click.UsageError(f"{kinds[0]} and {given[0]} cannot be used together.")
+        if kinds and kinds[0] != "--undo" and self.dry_run:
+            raise click.UsageError(f"{kinds[0]} and --dry-run cannot be used together.")
         if not paths and not (self.status or self.doctor):
             raise click.UsageError("Name a folder of photos, for example `landmarks tag ~/Pictures --dry-run`.")
         if url and model:
             raise click.UsageError("--url names a service, which has its own model: leave out --model.")
         if self.linking and not self.album:
             raise click.UsageError("--hard-links and --copy say how --album links photos. Add --album DIR.")
-        if self.watch and self.dry_run:
-            raise click.UsageError("--watch writes sidecars as photos arrive; it cannot be used with --dry-run.")
         for path in paths:
-            if not path.exists():
-                raise click.UsageError(f"There is no {path}. Name a folder of photos, or a photo.")
+            if not (path.exists() or self.status):
+                raise click.UsageError(f"There is no {show_path(str(path))}. Name a folder of photos, or a photo.")
+            if self.watch and not path.is_dir():
+                raise click.UsageError(f"--watch waits for photos in folders, and {show_path(str(path))} is none.")
             self._check_album(path)
+        self._check_outputs()
+
+    def _list_writing(self) -> list[str]:
+        """List the options that are given and say what a run writes once."""
+        outputs = {"--csv": self.csv_path, "--json": self.json_path, "--report": self.report, "--album": self.album}
+        settings = {"--gps": self.gps, "--language": self.language, "--force": self.force} if not self.watch else {}
+        return [name for name, value in (outputs | settings).items() if value]
+
+    def _check_outputs(self) -> None:
+        """Refuse outputs that would replace each other, or a photo."""
+        outputs = [path.resolve() for path in (self.csv_path, self.json_path, self.report, self.album) if path]
+        if len(set(outputs)) < len(outputs):
+            raise click.UsageError("--csv, --json, --report and --album need a path each.")
+        for path in outputs[: len(outputs) - bool(self.album)]:
+            if is_photo_name(path.name):
+                raise click.UsageError(f"{path.name} has the name of a photo, and might replace one. Name another.")
 
     def _check_album(self, path: Path) -> None:
         """Refuse copies below the photos: the next run would take them for photos."""
@@ -95,83 +118,102 @@ class Options:
 
 def run_tagging(paths: Sequence[Path], options: Options, open_model: OpenModel) -> bool:
     """Do what the options say; return whether everything went well."""
+    if options.doctor:
+        return examine(paths, open_model)
     with closing(State()) as state:
         if options.status:
             click.echo(describe_status(paths, state))
             return True
         if options.undo:
             return _undo(paths, state, options.dry_run)
-        if options.doctor:
-            return examine(paths, state, open_model)
         settings = options.read_settings()
         with open_model() as model:
-            if options.language and not any(options.language in names for names in model.translations.values()):
-                known = sorted({language for names in model.translations.values() for language in names})
-                raise LandmarksError(
-                    f"The model has no names in the language {options.language}. It has: {', '.join(known) or 'none'}."
-                )
-            names = Names(model.names, model.translations, options.language, model.identity.are_real)
+            language = choose_language(options.language, model.translations.values())
+            names = Names(model.names, model.translations, language, model.identity.are_real)
             tagger = Tagger(model, names, state, settings)
-            is_well = _tag(PhotoStream(paths), tagger, names, options, model.identity.name)
             if options.watch:
-                is_well &= _watch(paths, tagger)
-    return is_well
+                return _watch(paths, tagger)
+            return _tag(PhotoStream(paths), paths, tagger, names, options, model.identity.name, state)
 
 
-def _tag(stream: PhotoStream, tagger: Tagger, names: Names, options: Options, title: str) -> bool:
+def _tag(
+    stream: PhotoStream,
+    paths: Sequence[Path],
+    tagger: Tagger,
+    names: Names,
+    options: Options,
+    model: str,
+    state: State,
+) -> bool:
     total = sum(1 for _ in stream)
     if not total:
         raise LandmarksError(f"There is no photo. {stream.left_out.describe()}".rstrip())
     summary = Summary(options.dry_run)
     report = Report(names, options.min_confidence) if options.report else None
-    with _open_outputs(options, names) as outputs:
-        outputs += [summary, *([report] if report else [])]
-        answers = tagger.tag(stream)
-        with show_progress(answers, description="tagging", total=total, keep=False) as progress:
-            for tagged in progress:
-                if options.dry_run and tagged.outcome in ("tagged", "untagged"):
-                    progress.write(describe_change(tagged), file=sys.stdout)
-                for output in outputs:
-                    output.add(tagged)
+    album = AlbumFolder(options.album, options.linking or "symbolic", names) if options.album else None
+    with _open_tables(options, names) as tables:
+        outputs: list[Output] = [*tables, *([report] if report else []), *([album] if album else [])]
+        _pass_on(show_progress(tagger.tag(stream), description="tagging", total=total, keep=False), summary, outputs)
+    is_complete = not stream.left_out.is_incomplete
+    if album and is_complete:
+        album.clear(paths)
     if report and options.report:
         report.write(options.report, f"Landmarks in {total:,} photos")
-    click.echo(summary.describe(stream.left_out, tagger.of_other_models, title))
-    for path in (options.csv_path, options.json_path, options.report, options.album):
-        if path:
-            click.echo(f"Wrote {path}", err=True)
-    return summary.is_well and not stream.left_out.is_incomplete
+    if is_complete and not options.dry_run:
+        forget_missing(paths, total, state)
+    click.echo(summary.describe(tagger.of_other_models, model))
+    for line in [*summary.list_problems(), *filter(None, [stream.left_out.describe()])]:
+        click.echo(line, err=True)
+    for path in filter(None, (options.csv_path, options.json_path, options.report, options.album)):
+        click.echo(f"Wrote {path}", err=True)
+    return summary.is_well and is_complete
+
+
+def _pass_on(progress: "tqdm[Tagged]", summary: "Summary", outputs: Sequence[Output]) -> None:
+    """Pass the photos of a run on to its outputs."""
+    with progress:
+        for tagged in progress:
+            if summary.is_dry_run and tagged.outcome in ("tagged", "untagged"):
+                progress.write(describe_change(tagged), file=sys.stdout)
+            summary.add(tagged)
+            for output in outputs:
+                try:
+                    output.add(tagged)
+                except LandmarksError as error:
+                    summary.add_problem(tagged, str(error))
 
 
 @contextmanager
-def _open_outputs(options: Options, names: Names) -> Iterator[list[Output]]:
+def _open_tables(options: Options, names: Names) -> Iterator[list[Output]]:
     with ExitStack() as stack:
-        outputs: list[Output] = []
+        tables: list[Output] = []
         if options.csv_path:
-            outputs.append(stack.enter_context(open_output(Table, options.csv_path, names)))
+            tables.append(stack.enter_context(open_output(Table, options.csv_path, names)))
         if options.json_path:
-            outputs.append(stack.enter_context(open_output(Lines, options.json_path, names)))
-        if options.album:
-            outputs.append(AlbumFolder(options.album, options.linking or "symbolic"))
-        yield outputs
+            tables.append(stack.enter_context(open_output(Lines, options.json_path, names)))
+        yield tables
 
 
 def describe_change(tagged: Tagged) -> str:
     """Describe in a line what would change."""
     named = ", ".join(f"{name} ({confidence:.0%})" for _, name, confidence in tagged.landmarks)
-    return f"{tagged.path}: {named or 'no tag any more'}"
+    return f"{show_path(str(tagged.path))}: {named or 'no tag any more'}"
 
 
 def _watch(paths: Sequence[Path], tagger: Tagger) -> bool:
-    click.echo("Waiting for photos; Ctrl+C ends.", err=True)
-    is_well = True
+    failed: set[Path] = set()
     for arrived in watch_photos(paths):
         for tagged in tagger.tag(arrived):
             if tagged.error:
-                is_well = False
-                click.echo(f"{tagged.path}: {tagged.error}", err=True)
-            elif tagged.outcome != "unchanged":
+                failed.add(tagged.path)
+                click.echo(f"{show_path(str(tagged.path))}: {tagged.error}", err=True)
+                continue
+            failed.discard(tagged.path)
+            if tagged.outcome != "unchanged":
                 click.echo(describe_change(tagged))
-    return is_well
+        if isinstance(arrived, PhotoStream):
+            click.echo("Waiting for photos; Ctrl+C ends.", err=True)
+    return not failed
 
 
 def _undo(paths: Sequence[Path], state: State, dry_run: bool) -> bool:
@@ -179,31 +221,35 @@ def _undo(paths: Sequence[Path], state: State, dry_run: bool) -> bool:
     for undone in show_progress(undo(paths, state, dry_run), description="undoing", unit="sidecar", keep=False):
         counts[undone.outcome] += 1
         if undone.error:
-            click.echo(f"{undone.path}: {undone.error}", err=True)
+            click.echo(f"{show_path(str(undone.path))}: {undone.error}", err=True)
     would = "would be " if dry_run else ""
-    click.echo(
-        f"{counts.total():,} sidecars: {counts['deleted']:,} {would}deleted, {counts['restored']:,} {would}restored, "
-        f"{counts['cleaned']:,} {would}cleaned of our tags and otherwise left as others wrote them, "
-        f"{counts['failed']:,} failed"
-    )
+    kinds = {
+        "deleted": f"{would}deleted",
+        "restored": f"{would}restored byte for byte",
+        "cleaned": f"{would}cleaned of our tags, and left as others wrote them since",
+        "failed": "failed",
+    }
+    parts = [f"{counts[kind]:,} {words}" for kind, words in kinds.items() if counts[kind]]
+    click.echo(f"Sidecars: {', '.join(parts) or 'none has anything of ours'}")
     return not counts["failed"]
 
 
 class Summary:
     """Counts what a run did."""
 
-    def __init__(self, dry_run: bool) -> None:
-        self._dry_run = dry_run
+    def __init__(self, is_dry_run: bool) -> None:
+        self.is_dry_run = is_dry_run
         self._outcomes = Counter[str]()
         self._names = Counter[str]()
         self._named = 0
         self._answered = 0
-        self._failures: list[Tagged] = []
+        self._problems = 0
+        self._shown: list[str] = []
 
     @property
     def is_well(self) -> bool:
-        """Whether no photo failed."""
-        return not self._outcomes["failed"]
+        """Whether nothing failed."""
+        return not self._problems
 
     def add(self, tagged: Tagged) -> None:
         """Take a photo."""
@@ -211,26 +257,36 @@ class Summary:
         self._answered += tagged.answered
         self._named += bool(tagged.landmarks)
         self._names.update(name for _, name, _ in tagged.landmarks)
-        if tagged.outcome == "failed" and len(self._failures) < _SHOWN_FAILURES:
-            self._failures.append(tagged)
+        if tagged.error:
+            self.add_problem(tagged, tagged.error)
 
-    def describe(self, left_out: LeftOut, of_other_models: int, model: str) -> str:
-        """Say what was done, what failed, and what was left out."""
-        total = self._outcomes.total()
+    def add_problem(self, tagged: Tagged, problem: str) -> None:
+        """Take what went wrong with a photo."""
+        self._problems += 1
+        if len(self._shown) < _SHOWN_FAILURES:
+            self._shown.append(f"{show_path(str(tagged.path))}: {problem}")
+
+    def describe(self, of_other_models: int, model: str) -> str:
+        """Say what was done."""
+        total, failed = self._outcomes.total(), self._outcomes["failed"]
         changed = self._outcomes["tagged"] + self._outcomes["untagged"]
-        verb = "would change" if self._dry_run else "written"
-        failed = self._outcomes["failed"]
         first = (
-            f"{total:,} photos: {self._named:,} of {len(self._names):,} landmarks, {total - self._named - failed:,} "
-            f"without a tag, {failed:,} failed; {self._answered:,} answered now, {changed:,} sidecars {verb}"
+            f"{_count(total, 'photo')}: {self._named:,} with one of {_count(len(self._names), 'landmark')}, "
+            f"{total - self._named - failed:,} without a tag, {failed:,} failed; {self._answered:,} answered now, "
+            f"{_count(changed, 'sidecar')} {'would change' if self.is_dry_run else 'written'}"
         )
-        lines = [first]
-        lines += [f"  {count:>6,}  {name}" for name, count in self._names.most_common(_MOST_LANDMARKS)]
+        lines = [first, *(f"  {count:>6,}  {name}" for name, count in self._names.most_common(_MOST_LANDMARKS))]
         if (more := len(self._names) - _MOST_LANDMARKS) > 0:
-            lines.append(f"          and {more:,} more landmarks")
+            lines.append(f"          and {_count(more, 'more landmark')}")
         if of_other_models:
-            lines.append(f"{of_other_models:,} photos had been answered by another model, and now by {model}")
-        lines += [f"{tagged.path}: {tagged.error}" for tagged in self._failures]
-        if (more := self._outcomes["failed"] - len(self._failures)) > 0:
-            lines.append(f"and {more:,} more that failed")
-        return "\n".join([*lines, *filter(None, [left_out.describe()])])
+            lines.append(f"Another model had answered {_count(of_other_models, 'photo')}; now {model} has")
+        return "\n".join(lines)
+
+    def list_problems(self) -> list[str]:
+        """List what went wrong, the first of it in words."""
+        more = self._problems - len(self._shown)
+        return [*self._shown, *([f"and {more:,} more"] if more > 0 else [])]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import click
 from landmarks.albums.models import Model
 from landmarks.albums.state import State
 from landmarks.errors import LandmarksError
-from landmarks.photos.walk import PhotoStream
+from landmarks.files.faults import explain_fault
+from landmarks.photos.walk import PhotoStream, show_path
 
 _EARLIEST = 1_700_000_000  # seconds since 1970: this program did not exist before
 _LEAST_FREE_BYTES = 100 << 20
@@ -30,22 +31,20 @@ class Finding:
     problem: str = ""
 
 
-def examine(paths: Sequence[Path], state: State, open_model: Callable[[], AbstractContextManager[Model]]) -> bool:
+def examine(paths: Sequence[Path], open_model: Callable[[], AbstractContextManager[Model]]) -> bool:
     """Print one line for each check; return whether all is well."""
     is_well = True
-    for finding in _check(paths, state, open_model):
+    for finding in _check(paths, open_model):
         is_well &= not finding.problem
         click.echo(f"{'ok  ' if not finding.problem else 'FAIL'}  {finding.what}: {finding.problem or finding.found}")
     return is_well
 
 
-def _check(
-    paths: Sequence[Path], state: State, open_model: Callable[[], AbstractContextManager[Model]]
-) -> Iterator[Finding]:
+def _check(paths: Sequence[Path], open_model: Callable[[], AbstractContextManager[Model]]) -> Iterator[Finding]:
     yield _check_model(open_model)
     yield from (_check_format(name, module) for name, module in _FORMATS.items())
     yield _check_clock()
-    yield _check_state(state)
+    yield _check_state()
     yield from (_check_folder(path) for path in paths)
 
 
@@ -72,15 +71,21 @@ def _check_clock() -> Finding:
     return Finding("clock", shown, f"it says {shown}. Set it: sidecars have the time" if now < _EARLIEST else "")
 
 
-def _check_state(state: State) -> Finding:
-    free = shutil.disk_usage(state.folder).free
+def _check_state() -> Finding:
+    """Check that the state can be read and written."""
+    try:
+        with closing(State()) as state:
+            state.store_photos([])
+            free = shutil.disk_usage(state.folder).free
+    except (LandmarksError, OSError) as error:
+        return Finding("state", "", explain_fault(error) or str(error))
     problem = f"{state.folder} has {free >> 20:,} MiB left. Free some" if free < _LEAST_FREE_BYTES else ""
     return Finding("state", f"{state.path}, {free >> 30:,} GiB free", problem)
 
 
 def _check_folder(path: Path) -> Finding:
     """Check that photos can be read below a folder, and sidecars written beside them."""
-    what = str(path)
+    what = show_path(str(path))
     stream = PhotoStream([path])
     photos, folders = 0, set[Path]()
     for photo in stream:
@@ -88,7 +93,7 @@ def _check_folder(path: Path) -> Finding:
         folders.add(photo.parent)
     closed = [folder for folder in sorted(folders) if not os.access(folder, os.W_OK | os.X_OK)]
     if closed:
-        return Finding(what, "", f"sidecars cannot be written into {closed[0]} and {len(closed) - 1} more folders")
+        return Finding(what, "", f"sidecars cannot be written into {_list(closed)}")
     if not photos:
         return Finding(what, "", f"it has no photo. {stream.left_out.describe()}".rstrip())
     try:
@@ -97,3 +102,8 @@ def _check_folder(path: Path) -> Finding:
     except OSError as error:
         return Finding(what, "", f"sidecars cannot be written there: {error.strerror}")
     return Finding(what, f"{photos:,} photos in {len(folders):,} folders. {stream.left_out.describe()}".rstrip())
+
+
+def _list(folders: Sequence[Path]) -> str:
+    more = f" and {len(folders) - 1:,} more" if len(folders) > 1 else ""
+    return f"{show_path(str(folders[0]))}{more}"

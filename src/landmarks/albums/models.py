@@ -24,7 +24,6 @@ _BUSY, _BUSY_TRIES, _BUSY_SECONDS = (429, 503), 120, 0.5
 _PHOTO_REFUSED = (400, 413, 415, 422)
 _RAW = {"content-type": "application/octet-stream"}
 _KEY_VARIABLE = "LANDMARKS_API_KEY"
-_INVENTOR = "landmarks demo"  # author of the photos of the demo, whose landmarks do not exist
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,8 @@ class LocalModel:
         self._recognizer = recognizer
         bundle, index = read_bundle(folder / BUNDLE_FOLDER), read_index(folder / INDEX_FOLDER)
         fingerprint = f"{bundle.fingerprint}-{index.fingerprint}"
-        invented = any(credit[0] == _INVENTOR for credit in recognizer.gallery.credits)
-        self.identity = Identity(name, version or bundle.fingerprint[:12], fingerprint, not invented)
+        is_real = not recognizer.gallery.is_of_demo
+        self.identity = Identity(name, version or bundle.fingerprint[:12], fingerprint, is_real)
         self.names = {landmark.landmark_id: landmark.name for landmark in recognizer.landmarks}
         self.translations = {landmark.landmark_id: landmark.translations for landmark in recognizer.landmarks}
 
@@ -136,7 +135,7 @@ class RemoteModel:
         try:
             version = str(facts["version"] or facts["bento"])
             fingerprint = f"{facts['name']}-{version}-{facts['run_id']}-{facts['bento']}"
-            self.identity = Identity(str(facts["name"]), version, fingerprint)
+            self.identity = Identity(str(facts["name"]), version, fingerprint, not facts.get("is_invented"))
             listed = landmarks["landmarks"]
             self.names = {int(one["landmark_id"]): str(one["name"]) for one in listed}
             self.translations = {int(one["landmark_id"]): dict(one.get("translations") or {}) for one in listed}

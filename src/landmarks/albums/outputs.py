@@ -1,10 +1,11 @@
 """What a run writes beside the sidecars: tables for programs, and folders of links for people."""
 
 import csv
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, Protocol
@@ -13,6 +14,7 @@ from landmarks.albums.names import Names
 from landmarks.albums.tagging import Tagged
 from landmarks.errors import LandmarksError
 from landmarks.files.writing import replace_file
+from landmarks.photos.walk import is_below
 from landmarks.recognizer.answers import NO_LANDMARK
 
 Linking = Literal["symbolic", "hard", "copy"]
@@ -20,10 +22,8 @@ COLUMNS = (
     *("path", "answer", "landmark_id", "confidence", "landmark_score", "threshold", "tagged", "outcome", "link"),
     "error",
 )
-_MAX_FOLDER_BYTES = 255
 _MARKER = ".landmarks-album"  # an album folder is ours only if it has this file
-# not allowed in names by Windows and its file systems; a point at the end is not either
-_FORBIDDEN = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets compute cells that begin so
 
 
 class Output(Protocol):
@@ -46,7 +46,7 @@ class Table:
     def add(self, tagged: Tagged) -> None:
         """As `Output.add`."""
         facts = describe(tagged, self._names)
-        self._writer.writerow([facts.get(column) for column in COLUMNS])
+        self._writer.writerow([_defuse(facts.get(column)) for column in COLUMNS])
 
     def close(self) -> None:
         """Write what is left."""
@@ -91,7 +91,7 @@ def describe(tagged: Tagged, names: Names) -> dict[str, object]:
     answer = tagged.answer
     best = answer.landmarks[0][0] if answer.landmarks else None
     facts: dict[str, object] = {
-        "path": str(tagged.path),
+        "path": os.path.abspath(tagged.path),  # noqa: PTH100 - links stay
         "outcome": tagged.outcome,
         "tagged": " | ".join(name for _, name, _ in tagged.landmarks),
         "error": tagged.error or None,
@@ -108,10 +108,14 @@ def describe(tagged: Tagged, names: Names) -> dict[str, object]:
     return facts
 
 
+def _defuse(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
 class AlbumFolder:
     """A folder with a folder for each landmark, which has links to its photos."""
 
-    def __init__(self, folder: Path, linking: Linking) -> None:
+    def __init__(self, folder: Path, linking: Linking, names: Names) -> None:
         """Make the folder, or take one that an earlier run made.
 
         Raises:
@@ -119,60 +123,78 @@ class AlbumFolder:
         """
         self._folder = folder
         self._linking = linking
+        self._names = names
+        self._made: set[str] = set()
         if folder.is_dir() and any(folder.iterdir()) and not (folder / _MARKER).exists():
             raise LandmarksError(
                 f"--album makes a folder of its own, and {folder} has other things in it. Name a new folder."
             )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _MARKER).touch()
-        self._owners: dict[str, int] = {}  # landmark_id by folder
 
     def add(self, tagged: Tagged) -> None:
-        """Link a photo into the folders of its landmarks."""
+        """Link a photo into the folders of its landmarks.
+
+        Raises:
+            LandmarksError: it cannot be linked.
+        """
         source = Path(os.path.abspath(tagged.path))  # noqa: PTH100 - the link leads to the photo by the name it has
-        for landmark_id, name, _ in tagged.landmarks:
-            folder = self._folder / self._choose_name(landmark_id, name)
-            folder.mkdir(exist_ok=True)
-            self._link(source, folder)
+        for landmark_id, _, _ in tagged.landmarks:
+            folder = self._folder / self._names.find_folder(landmark_id)
+            try:
+                folder.mkdir(exist_ok=True)
+                self._made.add(str(self._link(source, folder)))
+            except OSError as error:
+                advice = "" if self._linking == "copy" else " --copy works on every disk."
+                raise LandmarksError(f"It cannot be put into {folder}: {error.strerror}.{advice}") from error
 
-    def _choose_name(self, landmark_id: int, name: str) -> str:
-        """Choose the folder of a landmark: its name, without characters that some file systems do not have."""
-        cleaned = name.translate(_FORBIDDEN).strip(". ") or "_"
-        if self._owners.setdefault(cleaned.casefold(), landmark_id) != landmark_id:
-            cleaned = f"{cleaned} ({landmark_id})"
-        if len(cleaned.encode()) > _MAX_FOLDER_BYTES:
-            raise LandmarksError(f"The name {name[:60]}… has {len(name.encode())} bytes, too many for a folder.")
-        return cleaned
+    def clear(self, roots: Sequence[Path]) -> None:
+        """Remove links of earlier runs to photos below some folders that are of another landmark now, or gone.
 
-    def _link(self, source: Path, folder: Path) -> None:
+        Hard links and copies stay: they cannot be told from files that people put there.
+        """
+        inside = [os.path.abspath(root) for root in roots]  # noqa: PTH100 - as above
+        for link in self._folder.glob("*/*"):
+            if link.is_symlink() and str(link) not in self._made:
+                target = os.path.normpath(os.path.join(os.path.realpath(link.parent), os.readlink(link)))  # noqa: PTH115, PTH118
+                if any(is_below(target, root) for root in inside):
+                    link.unlink()
+        for folder in self._folder.iterdir():
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _link(self, source: Path, folder: Path) -> Path:
         """Link a photo under its own name, or where another photo has that, with a number."""
-        for number in range(1, 10_000):
-            name = source.name if number == 1 else f"{source.stem}-{number}{source.suffix}"
-            target = folder / name
-            if not os.path.lexists(target):
+        for number in itertools.count(1):
+            target = folder / (source.name if number == 1 else f"{source.stem}-{number}{source.suffix}")
+            if self._is_of_another(target, source):
+                continue
+            if not self._is_made(target):
+                target.unlink(missing_ok=True)
                 self._make(source, target)
-                return
-            if self._is_same(source, target):
-                return
-        raise LandmarksError(f"{folder} has 10,000 photos of the name {source.name}.")
+            return target
+        raise AssertionError("numbers do not end")
 
     def _make(self, source: Path, target: Path) -> None:
-        try:
-            if self._linking == "symbolic":
-                target.symlink_to(os.path.relpath(source, os.path.realpath(target.parent)))
-            elif self._linking == "hard":
-                os.link(source, target)
-            else:
-                with replace_file(target) as temporary:
-                    shutil.copy2(source, temporary)
-        except OSError as error:
-            advice = "--copy works everywhere" if self._linking != "copy" else "Check the disk"
-            raise LandmarksError(f"{target} cannot be made: {error.strerror}. {advice}.") from error
+        if self._linking == "symbolic":
+            target.symlink_to(os.path.relpath(source, os.path.realpath(target.parent)))
+        elif self._linking == "hard":
+            os.link(source, target)
+        else:
+            with replace_file(target) as temporary:
+                shutil.copy2(source, temporary)
 
-    def _is_same(self, source: Path, target: Path) -> bool:
-        with suppress(OSError):
-            if self._linking != "copy":
-                return target.samefile(source)
+    def _is_made(self, target: Path) -> bool:
+        """Return whether a file, which is of the photo, is of the kind that is wanted."""
+        return os.path.lexists(target) and target.is_symlink() == (self._linking == "symbolic")
+
+    def _is_of_another(self, target: Path, source: Path) -> bool:
+        """Return whether a name is taken, but not by the photo."""
+        if not os.path.lexists(target):
+            return False
+        with suppress(OSError):  # a link to nothing
+            if target.samefile(source):
+                return False
             ours, theirs = source.stat(), target.stat()
-            return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
-        return False
+            return (ours.st_size, ours.st_mtime_ns) != (theirs.st_size, theirs.st_mtime_ns) or target.is_symlink()
+        return str(target) in self._made

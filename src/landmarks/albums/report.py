@@ -19,7 +19,7 @@ from landmarks.albums.tagging import Tagged
 from landmarks.errors import ImageError
 from landmarks.files.writing import replace_file
 from landmarks.photos.decoding import decode_image
-from landmarks.photos.walk import read_photo
+from landmarks.photos.walk import read_photo, show_path
 from landmarks.processors import count_processors
 from landmarks.recognizer.answers import format_apart
 from landmarks.schema.network_format import ImageFormat
@@ -49,6 +49,7 @@ class Report:
         self._links: dict[str, str | None] = {}
         self._kept: dict[str, int] = defaultdict(int)  # by kind
         self._counts: dict[_Group, int] = defaultdict(int)
+        self._named = 0
 
     def add(self, tagged: Tagged) -> None:
         """Take a photo."""
@@ -57,6 +58,7 @@ class Report:
         elif not tagged.landmarks:
             self._keep(("unsure" if tagged.answer.is_landmark else "none", ""), tagged)
         else:
+            self._named += 1
             for landmark_id, name, _ in tagged.landmarks:
                 self._links[name] = self._names.find_link(landmark_id)
                 self._keep((_NAMED, name), tagged)
@@ -84,10 +86,10 @@ class Report:
         return path
 
     def _sum_up(self) -> str:
-        named = [count for (kind, _), count in self._counts.items() if kind == _NAMED]
+        landmarks = sum(kind == _NAMED for kind, _ in self._counts)
         unsure, none, failed = (self._counts[kind, ""] for kind in _HEADINGS)
         return (
-            f"{sum(named):,} photos of {len(named):,} landmarks, {unsure:,} not sure enough, {none:,} without a "
+            f"{self._named:,} with one of {landmarks:,} landmarks, {unsure:,} not sure enough, {none:,} without a "
             f"landmark, {failed:,} failed"
         )
 
@@ -111,18 +113,18 @@ class Report:
                 for tagged, picture in zip(block, pool.map(_make_thumbnail, (one.path for one in block)), strict=True):
                     yield self._draw_photo(tagged, name, picture, folder)
         if (left := self._counts[group] - len(photos)) > 0:
-            yield f"<li class=more>and {left:,} more, which --csv lists</li>"
+            yield f"<li class=more>and {left:,} more, which --csv and --json list</li>"
         yield "</ul></section>\n"
 
     def _draw_photo(self, tagged: Tagged, landmark: str, picture: str, folder: Path) -> str:
-        name = html.escape(_show(tagged.path.name))
+        name = html.escape(show_path(tagged.path.name))
         note = self._explain(tagged, landmark)
         try:
             target = os.path.relpath(tagged.path, folder)
         except ValueError:  # another drive of Windows
             target = os.fspath(tagged.path)
         href = html.escape(urllib.parse.quote(os.fsencode(target)))
-        words = html.escape(_show(f"{tagged.path} {landmark} {note}").casefold())
+        words = html.escape(show_path(f"{tagged.path} {landmark} {note}"))
         shown = html.escape(note)
         return f'<li data-words="{words}"><a href="{href}">{picture}<b>{name}</b></a><small>{shown}</small></li>\n'
 
@@ -152,8 +154,3 @@ def _make_thumbnail(path: Path) -> str:
     Image.fromarray(pixels).save(encoded, "JPEG", quality=_QUALITY)
     data = base64.b64encode(encoded.getvalue()).decode()
     return f'<img loading="lazy" width="{_SIDE}" height="{_SIDE}" alt="" src="data:image/jpeg;base64,{data}">'
-
-
-def _show(text: str) -> str:
-    """Return a text with what is no character escaped."""
-    return text if text.isprintable() else ascii(text)[1:-1]

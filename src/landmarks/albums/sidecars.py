@@ -7,6 +7,7 @@ wrote last time is replaced, and without records the bytes of before are back.
 import hashlib
 import os
 import shutil
+import stat
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -18,7 +19,9 @@ from landmarks.albums.embedded import read_embedded
 from landmarks.albums.keywords import Embedded, build_keywords, join_embedded
 from landmarks.albums.state import SidecarState, State
 from landmarks.albums.xmp import MAX_SIDECAR_BYTES, OWN, Record, Sidecar, SidecarError
-from landmarks.files.writing import replace_file
+from landmarks.errors import LandmarksError
+from landmarks.files.writing import discard_unfinished, replace_file
+from landmarks.photos.walk import is_hidden
 
 Style = Literal["full", "stem"]
 SUFFIX = ".xmp"
@@ -57,9 +60,8 @@ def find_sidecar(photo: Path, style: Style) -> Path:
     Raises:
         SidecarError: its name would be too long.
     """
-    full, stem = photo.with_name(photo.name + SUFFIX), photo.with_suffix(SUFFIX)
-    wanted, other = (full, stem) if style == "full" else (stem, full)
-    found = next((path for path in (wanted, other) if _exists(path)), wanted)
+    wanted = _name_sidecars(photo, style)
+    found = next((path for path in wanted if os.path.lexists(path)), wanted[0])
     if len(os.fsencode(found.name)) > _MAX_NAME_BYTES:
         raise SidecarError(
             f"the name {found.name[:40]}… has no room for {SUFFIX}: it may have {_MAX_NAME_BYTES} bytes. Rename the "
@@ -70,8 +72,23 @@ def find_sidecar(photo: Path, style: Style) -> Path:
 
 def list_sidecars(photo: Path) -> list[Path]:
     """Return the sidecars that a photo has."""
-    paths = (photo.with_name(photo.name + SUFFIX), photo.with_suffix(SUFFIX))
-    return [path for path in paths if _exists(path)]
+    found: list[Path] = []
+    for path in _name_sidecars(photo, "full"):
+        # where upper and lower case are the same, one file has two of the names
+        if os.path.lexists(path) and not any(_is_same(path, other) for other in found):
+            found.append(path)
+    return found
+
+
+def has_sidecar(photo: Path) -> bool:
+    """Return whether a photo has a sidecar."""
+    return os.path.lexists(f"{photo}{SUFFIX}") or bool(list_sidecars(photo))
+
+
+def _name_sidecars(photo: Path, style: Style) -> list[Path]:
+    full = [photo.with_name(photo.name + suffix) for suffix in (SUFFIX, SUFFIX.upper())]
+    stem = [photo.with_suffix(suffix) for suffix in (SUFFIX, SUFFIX.upper())]
+    return [*full, *stem] if style == "full" else [*stem, *full]
 
 
 def write_file_name(name: str) -> str:
@@ -106,7 +123,7 @@ def plan_change(path: Path, photo: str, records: Sequence[Record], state: State)
         OSError: it cannot be read.
     """
     before, file = _read(path), write_file_name(photo)
-    known = None if before is None else state.find_sidecar(os.fsencode(path), compute_digest(before))
+    known = None if before is None else state.find_sidecar(_name(path), compute_digest(before))
     own: list[Record] = []
     original = before
     if before is not None:
@@ -117,38 +134,70 @@ def plan_change(path: Path, photo: str, records: Sequence[Record], state: State)
         elif present.has_own():
             # others changed it since we wrote it, or the state is lost: what is left without us is what was before
             original = _strip(present, path.parent)
-    others = [record for record in own if file and record.file != file]
+    others = [record for record in own if file and _is_of_another(record, path.with_name(photo))]
     wanted = [*others, *(_keep_time(record, own) for record in records)]
     after = _compute(original, wanted, path.parent) if wanted else original
     return Change(path, before, after, original, _list_photos(own), is_exact=known is not None)
 
 
-def apply_change(change: Change, state: State) -> None:
-    """Write a planned sidecar; a kill at any moment leaves the old or the new file, and a state that knows both.
+def apply_changes(changes: Sequence[Change], state: State) -> list[LandmarksError | OSError | None]:
+    """Write planned sidecars, each of another path.
 
-    Raises:
-        SidecarError: another program wrote the sidecar at the same moment.
-        OSError: it cannot be written.
+    A kill at any moment leaves each as it was or as planned, and a state that knows both.
+
+    Returns:
+        For each change, why it was not made.
     """
-    name = os.fsencode(change.path)
-    if change.after is not None and change.after != change.original:
-        planned = compute_digest(change.after)
-        on_disk = planned if change.before is None else compute_digest(change.before)
-        state.store_sidecar(name, SidecarState(change.original, on_disk, planned))
-    if change.is_needed:
-        _write(change)
-    if change.after is None or change.after == change.original:
-        state.forget_sidecar(name)
-    else:
-        state.store_sidecar(name, SidecarState(change.original, planned, planned))
+    state.store_sidecars(
+        {
+            _name(change.path): SidecarState(change.original, compute_digest(present), compute_digest(change.after))
+            for change in changes
+            if change.after is not None and change.after != change.original
+            for present in [change.after if change.before is None else change.before]
+        }
+    )
+    problems: list[LandmarksError | OSError | None] = []
+    for change in changes:
+        try:
+            if change.is_needed:
+                _write(change)
+            else:
+                discard_unfinished(change.path)  # a kill after the write leaves an empty folder
+            problems.append(None)
+        except (LandmarksError, OSError) as error:
+            problems.append(error)
+    state.store_sidecars(
+        {
+            _name(change.path): None
+            if change.after is None or change.after == change.original
+            else SidecarState(change.original, compute_digest(change.after), compute_digest(change.after))
+            for change, problem in zip(changes, problems, strict=True)
+            if problem is None
+        }
+    )
+    return problems
 
 
-def iterate_sidecars(folder: Path) -> Iterator[Path]:
-    """Yield the sidecars below a folder that have something of ours, without following links."""
-    for parent, folders, names in os.walk(folder):
-        folders.sort()
-        paths = (Path(parent, name) for name in sorted(names) if name.lower().endswith(SUFFIX))
-        yield from (path for path in paths if is_marked(path))
+def explain(problem: LandmarksError | OSError) -> str:
+    """Say in words why a sidecar was left as it is."""
+    return (problem.strerror or str(problem)) if isinstance(problem, OSError) else str(problem)
+
+
+def iterate_sidecars(folder: Path) -> Iterator[Path | OSError]:
+    """Yield the sidecars below a folder, and errors of folders that cannot be listed.
+
+    Links are not followed, and hidden folders are left out, but for those of writes that were killed: they are removed.
+    """
+    errors: list[OSError] = []
+    for parent, folders, names in os.walk(folder, onerror=errors.append):
+        for name in folders:
+            if name.startswith(".") and name.endswith(f"{SUFFIX}.tmp"):
+                discard_unfinished(Path(parent, name.removeprefix(".").removesuffix(".tmp")))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield from (Path(parent, name) for name in sorted(names) if name.lower().endswith(SUFFIX))
+        yield from errors
+        errors.clear()
+    yield from errors
 
 
 def is_marked(sidecar: Path) -> bool:
@@ -187,7 +236,7 @@ def _keep_time(record: Record, own: Sequence[Record]) -> Record:
 def _read_photos(folder: Path, records: Sequence[Record]) -> Embedded:
     """Read what the photos of a sidecar say about themselves, together."""
     paths = [folder / name for name in _list_photos(records)]
-    return join_embedded([read_embedded(path) for path in paths if _exists(path)])
+    return join_embedded([read_embedded(path) for path in paths if os.path.lexists(path)])
 
 
 def _list_photos(records: Sequence[Record]) -> tuple[str, ...]:
@@ -196,13 +245,38 @@ def _list_photos(records: Sequence[Record]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in ("", ".", "..") and not {"/", "\0", os.sep} & {*name})
 
 
-def _read(path: Path) -> bytes | None:
+def _is_of_another(record: Record, photo: Path) -> bool:
+    """Return whether a record is of another photo that is still there; renamed with its photo, it is of none."""
+    other = photo.parent / read_file_name(record.file)
+    return record.file != write_file_name(photo.name) and os.path.lexists(other) and not _is_same(other, photo)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Return whether two paths are one file, as where upper and lower case are the same."""
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_SIDECAR_BYTES + 1)
+        return path.samefile(other)
+    except OSError:
+        return False
+
+
+def _name(path: Path) -> bytes:
+    return os.fsencode(os.path.abspath(path))  # noqa: PTH100 - links stay
+
+
+def _read(path: Path) -> bytes | None:
+    """Read a sidecar; a link is not followed, for it may lead anywhere."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
     except FileNotFoundError:
         return None
-    return data
+    except OSError as error:
+        if path.is_symlink():
+            raise SidecarError("it is a link, which is not followed. Replace it by the file") from error
+        raise
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise SidecarError("it is not a regular file")
+        return stream.read(MAX_SIDECAR_BYTES + 1)
 
 
 def _write(change: Change) -> None:
@@ -211,19 +285,14 @@ def _write(change: Change) -> None:
         _check_unchanged(change)
         change.path.unlink(missing_ok=True)
         return
-    target = Path(os.path.realpath(change.path))  # of a link, what it leads to
-    with replace_file(target) as temporary:
+    with replace_file(change.path) as temporary:
         temporary.write_bytes(change.after)
         if change.before is not None:
             with suppress(OSError):  # a file system without permissions
-                shutil.copymode(target, temporary)
+                shutil.copymode(change.path, temporary)
         _check_unchanged(change)
 
 
 def _check_unchanged(change: Change) -> None:
     if _read(change.path) != change.before:
         raise SidecarError("another program is writing it. Run the command again")
-
-
-def _exists(path: Path) -> bool:
-    return os.path.lexists(path)

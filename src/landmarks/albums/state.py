@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import platformdirs
 
-from landmarks.errors import ArtifactError
+from landmarks.errors import ArtifactError, LandmarksError
 from landmarks.files.writing import hold_lock
 
 _FORMAT = 1
@@ -99,22 +99,24 @@ class State:
 
         Raises:
             ArtifactError: the file is damaged, or of a later version.
-            OSError: the folder cannot be written.
+            LandmarksError: it cannot be used, or another process holds it for too long.
+            OSError: the folder cannot be made.
         """
         self.folder = folder or find_state_folder()
         self.path = self.folder / _STATE_FILE
         self._lock = threading.RLock()
         self.folder.mkdir(parents=True, exist_ok=True)
-        try:
+        with self._explain():
             self._database = sqlite3.connect(self.path, timeout=_WAIT_SECONDS, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = NORMAL")
+        try:
+            with self._explain():
+                self._database.execute("PRAGMA journal_mode = WAL")
+                # what a sidecar was before us must outlast a power cut, as the sidecar itself does
+                self._database.execute("PRAGMA synchronous = FULL")
             self._prepare()
-        except sqlite3.DatabaseError as error:
-            raise ArtifactError(
-                f"{self.path} cannot be used ({error}). Delete it: photos are then answered again, and --undo removes "
-                "tags in place of restoring files."
-            ) from error
+        except BaseException:
+            self.close()
+            raise
 
     def _prepare(self) -> None:
         with self._transaction():
@@ -131,8 +133,24 @@ class State:
         self._database.close()
 
     @contextmanager
+    def _explain(self) -> Iterator[None]:
+        """Raise errors of SQLite as ours."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            if any(words in str(error) for words in ("not a database", "malformed")):
+                raise ArtifactError(
+                    f"{self.path} is damaged ({error}). Move it away, with {self.path.name}-wal and -shm beside it: "
+                    "photos are then answered again, and --undo removes tags in place of restoring files."
+                ) from error
+            raise LandmarksError(
+                f"{self.path} cannot be used: {error}. Check that {self.folder} can be written, or set LANDMARKS_CACHE "
+                "to another folder."
+            ) from error
+
+    @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._lock:
+        with self._lock, self._explain():
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -140,6 +158,10 @@ class State:
                 self._database.rollback()
                 raise
             self._database.commit()
+
+    def _query(self, question: str, *values: object) -> list[Any]:
+        with self._lock, self._explain():
+            return self._database.execute(question, values).fetchall()
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -156,23 +178,24 @@ class State:
         return self._find_photo("digest = ? AND model = ? LIMIT 1", digest, model)
 
     def _find_photo(self, where: str, *values: object) -> PhotoState | None:
-        with self._lock:
-            row = self._database.execute(f"SELECT * FROM photos WHERE {where}", values).fetchone()  # noqa: S608
-        return None if row is None else _read_row(row)
+        rows = self._query(f"SELECT * FROM photos WHERE {where}", *values)  # noqa: S608 - of this class alone
+        return _read_row(rows[0]) if rows else None
 
-    def iterate_photos(self, folder: bytes) -> Iterator[PhotoState]:
-        """Yield the photos below a folder, in order of their paths; others may be stored meanwhile."""
-        after, end = folder.rstrip(b"/") + b"/", folder.rstrip(b"/") + b"0"  # the character after /
-        while True:
-            with self._lock:
-                rows = self._database.execute(
-                    "SELECT * FROM photos WHERE path > ? AND path < ? ORDER BY path LIMIT 500", (after, end)
-                ).fetchall()
-            for row in rows:
-                yield _read_row(row)
-            if not rows:
-                return
+    def iterate_photos(self, path: bytes) -> Iterator[PhotoState]:
+        """Yield a photo, or those below a folder, in order of their paths; others may be stored meanwhile."""
+        if known := self.find_photo(path):
+            yield known
+        after, end = path.rstrip(b"/") + b"/", path.rstrip(b"/") + b"0"  # the character after /
+        while rows := self._query(
+            "SELECT * FROM photos WHERE path > ? AND path < ? ORDER BY path LIMIT 500", after, end
+        ):
+            yield from map(_read_row, rows)
             after = rows[-1][0]
+
+    def count_photos(self, folder: bytes) -> int:
+        """Count the photos below a folder."""
+        start, end = folder.rstrip(b"/") + b"/", folder.rstrip(b"/") + b"0"
+        return int(self._query("SELECT COUNT(*) FROM photos WHERE path > ? AND path < ?", start, end)[0][0])
 
     def store_photos(self, photos: Sequence[PhotoState]) -> None:
         """Store photos, in place of what is known about their paths."""
@@ -192,29 +215,24 @@ class State:
 
     def find_sidecar(self, path: bytes, digest: bytes) -> SidecarState | None:
         """Return what is known about a sidecar, by its path, or as a moved one by the digest of what we wrote."""
-        with self._lock:
-            rows = self._database.execute(
-                "SELECT original, on_disk, planned FROM sidecars WHERE path = ? OR on_disk = ? ORDER BY path != ?",
-                (path, digest, path),
-            )
-            for row in rows:
-                known = SidecarState(*row)
-                if digest in (known.on_disk, known.planned):
-                    return known
-        return None
+        rows = self._query(
+            "SELECT original, on_disk, planned FROM sidecars WHERE path = ? OR on_disk = ? ORDER BY path != ?",
+            *(path, digest, path),
+        )
+        found = (SidecarState(*row) for row in rows)
+        return next((known for known in found if digest in (known.on_disk, known.planned)), None)
 
-    def store_sidecar(self, path: bytes, known: SidecarState) -> None:
-        """Store what is known about a sidecar."""
+    def store_sidecars(self, known: Mapping[bytes, SidecarState | None]) -> None:
+        """Store what is known about sidecars, by their paths; None for one that has nothing of ours any more."""
+        if not known:
+            return
         with self._transaction():
-            self._database.execute(
-                "INSERT OR REPLACE INTO sidecars VALUES (?, ?, ?, ?)",
-                (path, known.original, known.on_disk, known.planned),
-            )
-
-    def forget_sidecar(self, path: bytes) -> None:
-        """Forget a sidecar that has nothing of ours any more."""
-        with self._transaction():
-            self._database.execute("DELETE FROM sidecars WHERE path = ?", (path,))
+            for path, one in known.items():
+                if one is None:
+                    self._database.execute("DELETE FROM sidecars WHERE path = ?", (path,))
+                else:
+                    values = (path, one.original, one.on_disk, one.planned)
+                    self._database.execute("INSERT OR REPLACE INTO sidecars VALUES (?, ?, ?, ?)", values)
 
 
 def _read_row(row: Sequence[Any]) -> PhotoState:

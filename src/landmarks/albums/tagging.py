@@ -4,9 +4,8 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -14,22 +13,28 @@ from landmarks.albums.keywords import build_keywords
 from landmarks.albums.models import Model
 from landmarks.albums.names import Names
 from landmarks.albums.sidecars import (
+    Change,
     Style,
-    apply_change,
+    apply_changes,
     compute_digest,
+    explain,
     find_sidecar,
+    has_sidecar,
+    is_marked,
+    list_sidecars,
     plan_change,
     write_file_name,
 )
 from landmarks.albums.state import Answer, PhotoState, State
 from landmarks.albums.xmp import Place, Record, SidecarError
-from landmarks.errors import ImageError
+from landmarks.errors import ImageError, LandmarksError
 from landmarks.files.faults import FULL
 from landmarks.photos.walk import read_photo
 from landmarks.recognizer.batches import answer_items
 from landmarks.schema.network_format import Pixels
 
 BLOCK = 64  # photos whose sidecars are written, and whose state is stored, at once
+_SMALLEST = 1e-9
 Outcome = Literal["tagged", "untagged", "unchanged", "failed"]
 
 
@@ -107,8 +112,17 @@ class Tagger:
             LandmarksError: the service does not answer any more.
         """
         answered = answer_items(map(self._look, paths), self._load, self._answer, self._model.threads)
-        while block := [*islice(answered, BLOCK)]:
-            yield from self._write(block)
+        block: list[tuple[_Photo, _Found]] = []
+        try:
+            for photo, found in answered:
+                block.append((photo, found))
+                if len(block) == BLOCK:
+                    yield from self._write(block)
+                    block = []
+        except BaseException:  # what was answered is kept, also where the service or the user ends the run
+            self._write(block)
+            raise
+        yield from self._write(block)
 
     def _look(self, path: Path) -> _Photo:
         name = os.fsencode(os.path.abspath(path))  # noqa: PTH100 - a Path would cost most of the time of a second run
@@ -116,10 +130,7 @@ class Tagger:
             status = os.stat(path)  # noqa: PTH116 - as above
         except OSError:
             return _Photo(path, name, -1, -1, None)  # reading it will say why
-        known = self._state.find_photo(name)
-        if known and known.model != self._model.identity.fingerprint:
-            self.of_other_models += 1
-        return _Photo(path, name, status.st_size, status.st_mtime_ns, known)
+        return _Photo(path, name, status.st_size, status.st_mtime_ns, self._state.find_photo(name))
 
     def _load(self, photo: _Photo) -> "Pixels | _Found":
         """Return the decoded photo, or its answer if that is known."""
@@ -137,65 +148,106 @@ class Tagger:
                 return _Found(same.answer, is_new=False)
             loaded = self._model.load(data)
         except ImageError as error:
-            return _Found(Answer(error=str(error)))
+            return _Found(Answer(error=str(error)), is_new=False)
         return _Found(loaded) if isinstance(loaded, Answer) else loaded
 
     def _answer(self, pixels: Pixels) -> "list[_Found]":
         return [_Found(answer) for answer in self._model.answer(pixels)]
 
-    def _write(self, block: "Sequence[tuple[_Photo, _Found]]") -> Iterator[Tagged]:
+    def _write(self, block: "Sequence[tuple[_Photo, _Found]]") -> list[Tagged]:
         """Write the sidecars of some photos, and store what is known about these."""
         done: list[Tagged] = []
-        states: list[PhotoState] = []
         with self._state.hold():
+            jobs: list[_Job] = []
             for photo, found in block:
-                tagged, written = self._tag_one(photo, found)
-                done.append(tagged)
-                state = PhotoState(
-                    photo.name,
-                    photo.size,
-                    photo.time,
-                    photo.digest,
-                    self._model.identity.fingerprint,
-                    found.answer,
-                    written,
-                )
-                # a photo that is not there now, as on a share that vanished, is known as before
-                if state != photo.known and photo.size >= 0:
-                    states.append(state)
-            self._state.store_photos(states)
-        yield from done
+                job = self._plan(photo, found)
+                if {change.path for change in job.changes} & {change.path for one in jobs for change in one.changes}:
+                    done += self._apply(jobs)  # photos that share a sidecar: the next one sees what the first one has
+                    jobs, job = [], self._plan(photo, found)
+                jobs.append(job)
+            done += self._apply(jobs)
+        return done
 
-    def _tag_one(self, photo: _Photo, found: "_Found") -> tuple[Tagged, str]:
-        """Bring the sidecar of a photo up to date, and return what it now says."""
-        before = photo.known.written if photo.known else ""
+    def _plan(self, photo: _Photo, found: "_Found") -> "_Job":
+        """Plan how the sidecar of a photo gets up to date."""
         landmarks = self._choose(found.answer)
-        tagged = Tagged(photo.path, found.answer, landmarks, "unchanged", found.is_new)
-        if found.answer.error:
-            return replace(tagged, outcome="failed", error=found.answer.error), before
-        wanted = self._describe(landmarks)
-        if not self._settings.sidecars or (wanted == before and not self._settings.force):
-            return tagged, before
+        wanted, known = self._describe(landmarks), photo.known
+        if not self._needs_a_look(photo, wanted):
+            return _Job(photo, found, landmarks, known.written if known else "", wanted)
+        # another run may have changed it since the photo was found
+        before = known.written if (known := self._state.find_photo(photo.name)) else ""
+        job = _Job(photo, found, landmarks, before, wanted)
+        if found.answer.error or not self._settings.sidecars:
+            return job
         try:
+            if not os.path.lexists(photo.path):  # as on a share that vanished
+                raise SidecarError("the photo is not there any more")
             sidecar = find_sidecar(photo.path, self._settings.style)
-            change = plan_change(sidecar, photo.path.name, self._build_records(photo.path, landmarks), self._state)
-            if not self._settings.dry_run:
-                apply_change(change, self._state)
-        except (SidecarError, OSError) as error:
-            if isinstance(error, OSError) and error.errno in FULL:
-                raise
-            reason = str(error) if isinstance(error, SidecarError) else f"{error.strerror}"
-            return replace(tagged, outcome="failed", error=f"Its sidecar was left as it is: {reason}."), before
-        outcome: Outcome = ("tagged" if landmarks else "untagged") if change.is_needed else "unchanged"
-        return replace(tagged, outcome=outcome), before if self._settings.dry_run else wanted
+            records = self._build_records(photo.path, landmarks)
+            job.changes.append(plan_change(sidecar, photo.path.name, records, self._state))
+            for other in list_sidecars(photo.path):  # what an earlier run wrote into another one
+                if other != sidecar and is_marked(other):
+                    job.changes.append(plan_change(other, photo.path.name, [], self._state))
+        except (LandmarksError, OSError) as problem:
+            job.changes, job.problem = [], problem
+        return job
+
+    def _needs_a_look(self, photo: _Photo, wanted: str) -> bool:
+        """Return whether a sidecar may have to change, or something is to be stored."""
+        known = photo.known
+        if known is None or self._settings.force or wanted != known.written:
+            return True
+        is_same = (known.size, known.time, known.digest) == (photo.size, photo.time, photo.digest)
+        is_answered = known.model == self._model.identity.fingerprint
+        return not (is_same and is_answered) or (bool(wanted) and not has_sidecar(photo.path))
+
+    def _apply(self, jobs: "Sequence[_Job]") -> list[Tagged]:
+        """Write what was planned for some photos, and store it.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        changes = [change for job in jobs for change in job.changes]
+        problems = [None for _ in changes] if self._settings.dry_run else apply_changes(changes, self._state)
+        outcomes = dict(zip((change.path for change in changes), problems, strict=True))
+        for job in jobs:
+            job.problem = next((one for change in job.changes if (one := outcomes[change.path])), job.problem)
+        self._state.store_photos([state for job in jobs if (state := self._build_state(job)) is not None])
+        if full := next((one for one in problems if isinstance(one, OSError) and one.errno in FULL), None):
+            raise full
+        return [self._report(job) for job in jobs]
+
+    def _build_state(self, job: "_Job") -> PhotoState | None:
+        """Return what is to be stored about a photo, or None if that is known or it is not there now."""
+        photo, was_written = job.photo, job.problem is None and bool(job.changes) and not self._settings.dry_run
+        fingerprint = self._model.identity.fingerprint
+        written = job.wanted if was_written else job.before
+        state = PhotoState(photo.name, photo.size, photo.time, photo.digest, fingerprint, job.found.answer, written)
+        return state if state != photo.known and photo.size >= 0 else None
+
+    def _report(self, job: "_Job") -> Tagged:
+        photo, found = job.photo, job.found
+        if found.is_new and photo.known and photo.known.model != self._model.identity.fingerprint:
+            self.of_other_models += 1
+        if found.answer.error:
+            return Tagged(photo.path, found.answer, outcome="failed", error=found.answer.error)
+        if job.problem is not None:
+            error = f"Its sidecar was left as it is: {explain(job.problem)}."
+            return Tagged(photo.path, found.answer, (), "failed", found.is_new, error)
+        is_changed = any(change.is_needed for change in job.changes)
+        outcome: Outcome = ("tagged" if job.landmarks else "untagged") if is_changed else "unchanged"
+        return Tagged(photo.path, found.answer, job.landmarks, outcome, found.is_new)
 
     def _choose(self, answer: Answer) -> tuple[tuple[int, str, float], ...]:
         """Choose the landmarks of a photo, with the names and the confidence that are written."""
         if not answer.is_landmark or answer.error:
             return ()
-        # only the confidence of the first is calibrated; the others have as much less as their probabilities
-        first = answer.landmarks[0][2] or 1.0
-        rated = [(number, answer.confidence * score / first) for number, _, score in answer.landmarks]
+        # only the confidence of the first is calibrated; the others share the rest as they share that of the softmax
+        rest = (1.0 - answer.confidence) / max(1.0 - answer.landmarks[0][2], _SMALLEST)
+        rated = [
+            (number, answer.confidence if place == 0 else min(rest * score, 1.0 - answer.confidence))
+            for place, (number, _, score) in enumerate(answer.landmarks)
+        ]
         return tuple(
             (number, self._names.find(number), confidence)
             for number, confidence in rated[: self._settings.top]
@@ -230,6 +282,19 @@ class Tagger:
             )
             for number, name, confidence in landmarks
         ]
+
+
+@dataclass
+class _Job:
+    """What is planned for a photo; `before` and `wanted` describe what its sidecar says about it."""
+
+    photo: _Photo
+    found: "_Found"
+    landmarks: tuple[tuple[int, str, float], ...]
+    before: str
+    wanted: str
+    changes: list[Change] = field(default_factory=list)
+    problem: LandmarksError | OSError | None = None
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,27 @@
 """Take back what was written: sidecars are as before, or where others changed them since, without our properties."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from landmarks.albums.sidecars import (
     SUFFIX,
     Change,
-    apply_change,
+    apply_changes,
+    explain,
     is_marked,
     iterate_sidecars,
     list_sidecars,
     plan_change,
 )
 from landmarks.albums.state import State
-from landmarks.albums.xmp import SidecarError
+from landmarks.errors import LandmarksError
 from landmarks.files.faults import FULL
+
+_BLOCK = 64  # sidecars that are planned, and then written, at once
 
 
 @dataclass(frozen=True)
@@ -47,36 +51,53 @@ def undo(paths: Iterable[Path], state: State, dry_run: bool = False) -> Iterator
     Raises:
         OSError: the disk is full.
     """
-    for sidecar, photo in _list_work(paths):
-        with state.hold():
+    waiting = _list_work(paths)
+    while block := [*islice(waiting, _BLOCK)]:
+        yield from _undo_block(block, state, dry_run)
+
+
+def _undo_block(block: Sequence[tuple[Path, str, str]], state: State, dry_run: bool) -> Iterator[Undone]:
+    done: list[Undone] = []
+    changes: list[Change] = []
+    with state.hold():
+        for sidecar, photo, error in block:
             try:
-                change = plan_change(sidecar, photo, [], state)
-                if not change.is_needed:
-                    continue
-                if not dry_run:
-                    _forget(change, photo, state)
-                    apply_change(change, state)
-            except (SidecarError, OSError) as error:
-                if isinstance(error, OSError) and error.errno in FULL:
-                    raise
-                yield Undone(sidecar, "failed", str(error) if isinstance(error, SidecarError) else f"{error.strerror}")
-                continue
-        if change.after is None:
-            yield Undone(sidecar, "deleted")
-        else:
-            is_restored = change.is_exact and change.after == change.original
-            yield Undone(sidecar, "restored" if is_restored else "cleaned")
+                if error:
+                    done.append(Undone(sidecar, "failed", error))
+                elif is_marked(sidecar) and (change := plan_change(sidecar, photo, [], state)).is_needed:
+                    changes.append(change)
+                    if not dry_run:
+                        _forget(change, photo, state)
+            except (LandmarksError, OSError) as refused:
+                done.append(Undone(sidecar, "failed", explain(refused)))
+        problems = [None for _ in changes] if dry_run else apply_changes(changes, state)
+    done += [_describe(change, problem) for change, problem in zip(changes, problems, strict=True)]
+    yield from sorted(done, key=lambda one: one.path)
+    if full := next((one for one in problems if isinstance(one, OSError) and one.errno in FULL), None):
+        raise full
 
 
-def _list_work(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield sidecars, and the photos that they are to forget; an empty name for all."""
+def _describe(change: Change, problem: LandmarksError | OSError | None) -> Undone:
+    if problem is not None:
+        return Undone(change.path, "failed", explain(problem))
+    if change.after is None:
+        return Undone(change.path, "deleted")
+    return Undone(change.path, "restored" if change.is_exact and change.after == change.original else "cleaned")
+
+
+def _list_work(paths: Iterable[Path]) -> Iterator[tuple[Path, str, str]]:
+    """Yield sidecars, the photos that they are to forget, an empty name for all, and errors of folders."""
     for path in paths:
         if path.is_dir():
-            yield from ((sidecar, "") for sidecar in iterate_sidecars(path))
+            for found in iterate_sidecars(path):
+                if isinstance(found, OSError):
+                    yield Path(os.fsdecode(found.filename)), "", f"the folder cannot be listed: {found.strerror}"
+                else:
+                    yield found, "", ""
         elif path.name.lower().endswith(SUFFIX):
-            yield path, ""
+            yield path, "", ""
         else:
-            yield from ((sidecar, path.name) for sidecar in list_sidecars(path) if is_marked(sidecar))
+            yield from ((sidecar, path.name, "") for sidecar in list_sidecars(path))
 
 
 def _forget(change: Change, photo: str, state: State) -> None:
@@ -84,7 +105,6 @@ def _forget(change: Change, photo: str, state: State) -> None:
 
     It comes before the sidecar changes: a kill between the two costs the next run a look at the sidecar, no more.
     """
-    for name in [photo] if photo else change.photos:
-        known = state.find_photo(os.fsencode(os.path.abspath(change.path.with_name(name))))  # noqa: PTH100
-        if known:
-            state.store_photos([replace(known, written="")])
+    names = [photo] if photo else change.photos
+    paths = [os.fsencode(os.path.abspath(change.path.with_name(name))) for name in names]  # noqa: PTH100
+    state.store_photos([replace(known, written="") for path in paths if (known := state.find_photo(path))])

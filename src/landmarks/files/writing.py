@@ -109,6 +109,13 @@ def hold_lock(path: Path, doing: str, wait: float = 0.0) -> Iterator[None]:
         lock.release()
 
 
+def discard_unfinished(path: Path) -> None:
+    """Remove what a killed process left of a `replace_file` or `replace_folder` of a path."""
+    if _name_work(path).exists():
+        with _work_beside(path):
+            pass
+
+
 @contextmanager
 def _work_beside(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`, because a rename is atomic only within one file system.
@@ -116,10 +123,7 @@ def _work_beside(path: Path) -> Iterator[Path]:
     Its owner holds a lock, which ends with the process, on whatever machine: what a killed process left is cleared when
     the same path is written again. Git and DVC ignore the name.
     """
-    name = path.name
-    if len(os.fsencode(name)) > _MAX_NAME_BYTES - len("..tmp"):
-        name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    work = path.with_name(f".{name}.tmp")
+    work = _name_work(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _own(work):
@@ -132,6 +136,13 @@ def _work_beside(path: Path) -> Iterator[Path]:
     except OSError as error:
         _name_target(error, path, work)
         raise
+
+
+def _name_work(path: Path) -> Path:
+    name = path.name
+    if len(os.fsencode(name)) > _MAX_NAME_BYTES - len("..tmp"):
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}.tmp")
 
 
 @contextmanager

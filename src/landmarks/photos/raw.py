@@ -9,6 +9,9 @@ from landmarks.errors import ImageError
 
 RAW_SUFFIXES = (".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw")
 
+# as LibRaw numbers them
+_TURNS = {3: Image.Transpose.ROTATE_180, 5: Image.Transpose.ROTATE_90, 6: Image.Transpose.ROTATE_270}
+
 
 def is_raw_name(name: str) -> bool:
     """Return whether a file name has the suffix of a RAW photo."""
@@ -25,15 +28,17 @@ def extract_preview(data: bytes) -> bytes:
 
     try:
         with rawpy.imread(io.BytesIO(data)) as photo:
-            preview = photo.extract_thumb()
+            preview, turn = photo.extract_thumb(), photo.sizes.flip
     except rawpy.LibRawNoThumbnailError:
         raise ImageError("The RAW photo has no preview. Convert it to JPEG.", "unsupported") from None
     except rawpy.LibRawError as error:
         raise ImageError(f"The RAW photo cannot be read: {_describe(error)}.") from None
     if preview.format == rawpy.ThumbFormat.JPEG:
         return bytes(preview.data)
-    encoded = io.BytesIO()
-    Image.fromarray(np.asarray(preview.data)).save(encoded, "PNG", compress_level=1)
+    encoded, image = io.BytesIO(), Image.fromarray(np.asarray(preview.data))
+    if turn in _TURNS:  # JPEGs say themselves how they are turned
+        image = image.transpose(_TURNS[turn])
+    image.save(encoded, "PNG", compress_level=1)
     return encoded.getvalue()
 
 

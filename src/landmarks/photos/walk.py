@@ -11,7 +11,8 @@ A file that a user names is taken as a photo, whatever it is called.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +44,6 @@ _SYSTEM_NAMES = frozenset(
         *("__macosx", "lost+found"),
     )
 )
-_SIDECAR = ".xmp"
 _HIDDEN = "hidden or of the system"
 LINKED_ELSEWHERE = "linked to elsewhere"
 _BROKEN = "linked to nothing"
@@ -65,7 +65,7 @@ class LeftOut:
         self.counts[kind] = self.counts.get(kind, 0) + 1
         paths = self.shown.setdefault(kind, [])
         if len(paths) < _SHOWN:
-            paths.append(path if path.isprintable() else ascii(path))
+            paths.append(show_path(path))
 
     @property
     def is_incomplete(self) -> bool:
@@ -123,14 +123,14 @@ class PhotoStream:
             if (real := os.path.realpath(path)) not in alone:
                 alone.add(real)
                 yield path
-        links: list[str] = []
+        links: deque[str] = deque()
         for folder in folders:
             for found in walk.iterate(os.fspath(folder), links):
                 if not alone or os.path.realpath(found) not in alone:
                     yield Path(found)
         walk.remember()
         while links:
-            link = links.pop(0)
+            link = links.popleft()
             group = walk.follow(link)
             links += group.links
             for photo in group.photos:
@@ -143,6 +143,16 @@ class PhotoStream:
 def iterate_photos(folder: Path) -> Iterator[Path]:
     """Yield the photos below a folder one by one, without following links."""
     return (Path(entry) for entry in _Walk([folder]).iterate(os.fspath(folder), []))
+
+
+def show_path(text: str) -> str:
+    """Return a path as it may be printed, on one line: what is no character is escaped."""
+    return text if text.isprintable() else ascii(text)
+
+
+def is_photo_file(path: Path) -> bool:
+    """Return whether a path is a photo, if it is not hidden."""
+    return _Walk([]).is_photo(os.fspath(path), os.path.isfile(path))  # noqa: PTH113 - a Path raises where it may not look
 
 
 def is_hidden(name: str) -> bool:
@@ -194,6 +204,23 @@ class _Group:
     links: list[str] = field(default_factory=list)
 
 
+_FILE, _FOLDER, _LINK, _SPECIAL = range(4)
+
+
+def _find_kind(entry: "os.DirEntry[str]") -> int:
+    """Return what an entry of a folder is; entries themselves would take ten times the memory of their names."""
+    if entry.is_symlink():
+        return _LINK
+    if entry.is_dir(follow_symlinks=False):
+        return _FOLDER
+    return _FILE if entry.is_file(follow_symlinks=False) else _SPECIAL
+
+
+def _is_expected(name: str, kind: int) -> bool:
+    """Return whether a file is a sidecar, which is expected beside photos and not worth a word."""
+    return kind == _FILE and name.lower().endswith(".xmp") and not is_hidden(name)
+
+
 class _Walk:
     """A walk below some folders, which enters each folder once."""
 
@@ -217,7 +244,7 @@ class _Walk:
             self.left_out.add(LINKED_ELSEWHERE, link)
         elif os.path.isdir(real):  # noqa: PTH112
             return self.enter(Path(link))
-        elif self._is_photo(link, os.path.isfile(real)):  # noqa: PTH113
+        elif self.is_photo(link, os.path.isfile(real)):  # noqa: PTH113
             return _Group([Path(link)])
         return _Group([])
 
@@ -235,7 +262,7 @@ class _Walk:
         is_photo = is_photo_name(name) or "." not in name
         return is_photo and not is_hidden(name) and (status.st_dev, status.st_ino) in self._searched
 
-    def iterate(self, folder: str, links: list[str]) -> Iterator[str]:
+    def iterate(self, folder: str, links: MutableSequence[str]) -> Iterator[str]:
         """Yield the photos below a folder; put links into `links`, and count everything else."""
         waiting = [folder]
         while waiting:
@@ -246,21 +273,23 @@ class _Walk:
                     continue
                 self._entered.add((status.st_dev, status.st_ino))
                 with os.scandir(folder) as scan:
-                    entries = sorted(scan, key=lambda entry: entry.name)
+                    kinds = ((entry.name, _find_kind(entry)) for entry in scan)
+                    found = sorted((name, kind) for name, kind in kinds if not _is_expected(name, kind))
             except OSError:
                 self.left_out.add(_CLOSED, folder)
                 continue
-            for entry in entries:
-                if is_hidden(entry.name):
-                    self.left_out.add(_HIDDEN, entry.path)
-                elif entry.is_symlink():
-                    links.append(entry.path)
-                elif entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                elif self._is_photo(entry.path, entry.is_file(follow_symlinks=False)):
-                    yield entry.path
+            for name, kind in found:
+                path = os.path.join(folder, name)  # noqa: PTH118 - as above
+                if is_hidden(name):
+                    self.left_out.add(_HIDDEN, path)
+                elif kind == _LINK:
+                    links.append(path)
+                elif kind == _FOLDER:
+                    waiting.append(path)
+                elif self.is_photo(path, kind == _FILE):
+                    yield path
 
-    def _is_photo(self, path: str, is_file: bool) -> bool:
+    def is_photo(self, path: str, is_file: bool) -> bool:
         if not is_file:
             self.left_out.add(NOT_REGULAR, path)
             return False
@@ -273,8 +302,7 @@ class _Walk:
         except OSError:
             self.left_out.add(_CLOSED, path)
             return False
-        if not name.lower().endswith(_SIDECAR):  # expected beside photos, so not worth a word
-            self.left_out.add(_OTHER, path)
+        self.left_out.add(_OTHER, path)
         return False
 
 

@@ -65,12 +65,16 @@ def answer_items(
         def take() -> list[tuple[Item, Future[Pixels | Answer]]]:
             return [(item, pool.submit(load, item)) for item in islice(waiting, BATCH)]
 
-        own = take()
-        while own:
-            coming = take()
-            loaded = [(item, future.result()) for item, future in own]
-            pixels = [photo for _, photo in loaded if isinstance(photo, np.ndarray)]
-            answers = iter(answer(np.stack(pixels)) if pixels else ())
-            for item, photo in loaded:
-                yield item, next(answers) if isinstance(photo, np.ndarray) else photo
-            own = coming
+        try:
+            own = take()
+            while own:
+                coming = take()
+                loaded = [(item, future.result()) for item, future in own]
+                pixels = [photo for _, photo in loaded if isinstance(photo, np.ndarray)]
+                answers = iter(answer(np.stack(pixels)) if pixels else ())
+                for item, photo in loaded:
+                    yield item, next(answers) if isinstance(photo, np.ndarray) else photo
+                own = coming
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # nobody waits for what has not begun
+            raise

@@ -21,6 +21,7 @@ from landmarks.recognizer.scorer import LandmarkScorer, ScorerModels
 from landmarks.recognizer.serving_network import ServingNetwork
 from landmarks.recognizer.similarity_index import SimilarityIndex
 from landmarks.recognizer.thumbnails import THUMBNAILS_FILE, Thumbnails
+from landmarks.schema.columns import DEMO_AUTHOR
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Gallery:
     threshold: float
     precision_target: float
     thumbnails: Thumbnails | None = None
+
+    @property
+    def is_of_demo(self) -> bool:
+        """Whether its photos are those of the demo, which show landmarks that do not exist."""
+        return bool(self.credits) and self.credits[0][0] == DEMO_AUTHOR
 
     @classmethod
     def load(cls, folder: Path, network: ServingNetwork, threads: int | None = None) -> "Gallery":

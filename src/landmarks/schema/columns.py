@@ -18,4 +18,5 @@ LANDMARK_SPLITS = (Split.TRAIN, Split.VAL, Split.TEST)
 DISTRACTOR_LABEL = -1
 OK = "ok"  # status of a photo that is in a shard; every other status is an error message
 ATTRIBUTIONS_FILE = "attributions.parquet"
+DEMO_AUTHOR = "landmarks demo"  # of the demo's photos, whose landmarks do not exist
 ATTRIBUTION_COLUMNS = ("author", "license", "url", "title")  # empty texts if unknown

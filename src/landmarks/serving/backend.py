@@ -156,6 +156,7 @@ class Backend:
             gallery_photos=len(self.recognizer.gallery.index),
             image_size=self.recognizer.network.image_format.image_size,
             threshold=self.recognizer.gallery.threshold,
+            is_invented=self.recognizer.gallery.is_of_demo,
         )
 
     @property

@@ -202,6 +202,7 @@ class ModelAnswer(Origin):
         gallery_photos: number of photos in the gallery.
         image_size: side of its square input, in pixels.
         threshold: the operating point; photos with at least this landmark score show a landmark.
+        is_invented: whether its landmarks are those of the demo, which do not exist.
     """
 
     name: str
@@ -214,6 +215,7 @@ class ModelAnswer(Origin):
     gallery_photos: int
     image_size: int
     threshold: float
+    is_invented: bool
 
 
 _NEIGHBOUR = {
@@ -271,5 +273,6 @@ EXAMPLES: Mapping[type, Mapping[str, Any]] = {
         "gallery_photos": 23511,
         "image_size": 64,
         "threshold": 0.42,
+        "is_invented": False,
     },
 }

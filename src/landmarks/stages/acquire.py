@@ -11,6 +11,7 @@ from landmarks.demo.album import ARCHIVE_FILE, DISTRACTORS_ROOT, DemoDistractor,
 from landmarks.errors import DataError
 from landmarks.files.writing import replace_folder
 from landmarks.params import AcquireParams
+from landmarks.schema.columns import DEMO_AUTHOR
 from landmarks.tables.collection import collect_photo_set, locate
 from landmarks.tables.photo_set import PhotoSet, write_photo_set
 from landmarks.tables.survey import describe_changes
@@ -18,7 +19,7 @@ from landmarks.tables.survey import describe_changes
 log = logging.getLogger(__name__)
 
 _DEMO_DISTRACTORS = f"{DISTRACTORS_ROOT}/"
-_DEMO_ATTRIBUTION = {"author": "landmarks demo", "license": "Apache-2.0", "url": "", "title": ""}
+_DEMO_ATTRIBUTION = {"author": DEMO_AUTHOR, "license": "Apache-2.0", "url": "", "title": ""}
 
 
 def acquire(out: Path, params: AcquireParams) -> Path:

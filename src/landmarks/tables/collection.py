@@ -119,7 +119,8 @@ def _add_translations(table: pd.DataFrame, names: pd.DataFrame, numbers: Mapping
         return table
     translated = _decode_names(names)[["landmark_id", *columns]]
     translated["landmark_id"] = translated["landmark_id"].map(numbers)
-    return table.merge(translated.dropna(subset="landmark_id"), "left", on="landmark_id").astype("str")
+    known = translated.dropna(subset="landmark_id").drop_duplicates("landmark_id", keep="last")
+    return table.merge(known, "left", on="landmark_id").astype("str")
 
 
 def _find_attributions(images: pd.DataFrame) -> pd.DataFrame | None:

@@ -50,7 +50,7 @@ _TYPES = {
     "label": pa.int32(),
     **dict.fromkeys(ATTRIBUTION_COLUMNS, pa.string()),
 }
-_TRANSLATION = re.compile(rf"{TRANSLATION}[A-Za-z]{{2,3}}(-[A-Za-z0-9]{{1,8}})*")
+_TRANSLATION = re.compile(rf"{TRANSLATION}[A-Za-z]{{2}}([-_][A-Za-z0-9]{{2,8}})*")
 _BLOCK_BYTES = 16 << 20  # read at once from a table that is filtered
 _MAX_HEADER_BYTES = 1 << 16  # a binary file may have no line break at all
 
