@@ -117,8 +117,8 @@ class Tagger:
             for photo, found in answered:
                 block.append((photo, found))
                 if len(block) == BLOCK:
-                    yield from self._write(block)
-                    block = []
+                    ready, block = block, []
+                    yield from self._write(ready)
         except BaseException:  # what was answered is kept, also where the service or the user ends the run
             self._write(block)
             raise
