@@ -18,6 +18,7 @@ from landmarks.photos.headers import read_photo_file
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.serving.backend import Backend, Query, QueryResult, Question, run_queries
 from landmarks.serving.receipt import PackageReceipt
+from landmarks.serving.schemas import Page
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (120, 120, 120), (250, 200, 10), (10, 90, 80)]
 
@@ -152,5 +153,18 @@ def test_the_model_is_described_back_to_its_run(backend: Backend, receipt: Packa
 
 
 def test_landmarks_are_listed_with_their_training_photos(backend: Backend) -> None:
-    listed = [(item.landmark_id, item.name, item.training_photos) for item in backend.list_landmarks().landmarks]
+    answer = backend.list_landmarks(Page())
+    listed = [(item.landmark_id, item.name, item.training_photos) for item in answer.landmarks]
     assert listed == [(7, "Red Tower", 2), (11, "Grüne Brücke", 1), (40, "Blue Dome", 1)]
+    assert answer.total == 3
+    for page, total, found in (
+        (Page(limit=2), 3, [7, 11]),
+        (Page(limit=2, offset=2), 3, [40]),
+        (Page(offset=99), 3, []),
+        (Page("GRÜNE"), 1, [11]),
+        (Page("e", limit=1, offset=1), 3, [11]),
+        (Page("40"), 1, [40]),
+        (Page("4"), 0, []),
+    ):
+        answer = backend.list_landmarks(page)
+        assert (answer.total, [item.landmark_id for item in answer.landmarks]) == (total, found)

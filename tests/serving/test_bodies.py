@@ -320,6 +320,31 @@ def test_the_landmarks_it_can_name(client: Client) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ("limit=0", "'limit' must be one whole number from 1 to 10000; received '0'"),
+        ("limit=10001", "from 1 to 10000"),
+        ("limit=1&limit=2", "received 2 values"),
+        ("offset=-1", "'offset' must be one whole number from 0"),
+        ("offset=1e3", "received '1e3'"),
+        ("q=a&q=b", "'q' must be one text"),
+        (f"q={'x' * 201}", "at most 200 letters"),
+        ("page=2", "Unknown query parameter 'page'. Known are q, limit and offset."),
+        ("&".join(["q="] * 21), "more than 20 query parameters"),
+    ],
+)
+def test_pages_of_landmarks_that_cannot_be_meant(client: Client, query: str, problem: str) -> None:
+    check_problem(client.get(f"/landmarks?{query}"), 400, problem)
+
+
+def test_a_page_of_landmarks(client: Client) -> None:
+    answer = client.get("/landmarks?q=BR%C3%BCCKE&limit=5").json()
+    assert (answer["total"], [one["landmark_id"] for one in answer["landmarks"]]) == (1, [11])
+    answer = client.post("/landmarks?limit=1&offset=2", json={}).json()
+    assert (answer["total"], [one["landmark_id"] for one in answer["landmarks"]]) == (3, [40])
+
+
 def test_the_model_and_where_it_comes_from(client: Client, receipt: PackageReceipt) -> None:
     answer = client.get("/model").json()
     assert ORIGIN.model_dump(exclude={"fingerprint"}).items() <= answer.items()

@@ -20,6 +20,7 @@ from landmarks.schema.network_format import Pixels
 _K = 5
 _SERVICE_THREADS = 8
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 120.0
+_PAGE = 10_000
 _BUSY, _BUSY_TRIES, _BUSY_SECONDS = (429, 503), 120, 0.5
 _PHOTO_REFUSED = (400, 413, 415, 422)
 _RAW = {"content-type": "application/octet-stream"}
@@ -131,16 +132,27 @@ class RemoteModel:
         self._client.close()
 
     def _introduce(self) -> None:
-        facts, landmarks = self._get("/model"), self._get("/landmarks")
+        facts, listed = self._get("/model"), self._list_landmarks()
         try:
             version = str(facts["version"] or facts["bento"])
             fingerprint = f"{facts['name']}-{version}-{facts['run_id']}-{facts['bento']}"
             self.identity = Identity(str(facts["name"]), version, fingerprint, not facts.get("is_invented"))
-            listed = landmarks["landmarks"]
             self.names = {int(one["landmark_id"]): str(one["name"]) for one in listed}
             self.translations = {int(one["landmark_id"]): dict(one.get("translations") or {}) for one in listed}
         except (KeyError, TypeError, ValueError) as error:
             raise self._wonder(f"{error!r}") from error
+
+    def _list_landmarks(self) -> list[Any]:
+        """Fetch the landmarks page by page; services before API 1.3 give all at once."""
+        listed: list[Any] = []
+        while True:
+            answer = self._get(f"/landmarks?offset={len(listed)}&limit={_PAGE}" if listed else "/landmarks")
+            try:
+                listed += answer["landmarks"]
+                if not answer["landmarks"] or len(listed) >= answer.get("total", 0):
+                    return listed
+            except (KeyError, TypeError) as error:
+                raise self._wonder(f"{error!r}") from error
 
     def load(self, data: bytes) -> Pixels | Answer:
         """Ask the service.

@@ -20,7 +20,7 @@ from landmarks.recognizer.recognizer import Recognition
 from landmarks.serving.access import check_key, read_key
 from landmarks.serving.admission import AdmissionControl
 from landmarks.serving.backend import Backend, QueryResult, Question
-from landmarks.serving.bodies import PhotoRequest, ReceivedRequest, receive_body
+from landmarks.serving.bodies import PhotoRequest, ReceivedRequest, parse_page, receive_body
 from landmarks.serving.problems import HANDLERS, PROBLEM_TYPE, REQUEST_ID, RequestError
 from landmarks.serving.receipt import PackageReceipt
 from landmarks.serving.schemas import (
@@ -34,6 +34,7 @@ from landmarks.serving.schemas import (
     Problem,
     SearchAnswer,
     SimilarPhoto,
+    describe_page,
     describe_request,
     list_photo_fields,
     show_commands,
@@ -256,11 +257,15 @@ def _answer_json(handler: Callable[[Request], Awaitable[Any]], answer: type) -> 
 def _add_facts(app: FastAPI, get_backend: Callable[[], Backend], receipt: PackageReceipt) -> None:
     to_json = pydantic.TypeAdapter(LandmarksAnswer).dump_json
 
-    async def landmarks() -> Response:
-        """List the landmarks that the model can name."""
-        backend = get_backend()
+    async def landmarks(request: Request) -> Response:
+        """List the landmarks that the model can name.
+
+        Those whose name has the text `q`, or all; at most `limit` of them, after the first `offset`. `total` is how
+        many there are.
+        """
+        backend, page = get_backend(), parse_page(request.url.query)
         # FastAPI would serialise the list, which may be long, in the event loop
-        data = await anyio.to_thread.run_sync(lambda: to_json(backend.list_landmarks()))
+        data = await anyio.to_thread.run_sync(lambda: to_json(backend.list_landmarks(page)))
         return Response(data, media_type="application/json")
 
     async def model() -> ModelAnswer:
@@ -285,8 +290,8 @@ def _add_facts(app: FastAPI, get_backend: Callable[[], Backend], receipt: Packag
             path,
             **_describe(handler),
             response_model=answer,
-            responses=_describe_answers(answer, {}),
-            openapi_extra={"parameters": [_REQUEST_ID]},
+            responses=_describe_answers(answer, {400: "A parameter is not valid."} if handler is landmarks else {}),
+            openapi_extra={"parameters": [*(describe_page() if handler is landmarks else []), _REQUEST_ID]},
         )(handler)
         # BentoML's client sends only POST
         app.api_route(path, methods=["HEAD", "POST"], include_in_schema=False, response_model=None)(handler)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -18,11 +18,12 @@ from landmarks.processors import count_processors
 from landmarks.recognizer.recognizer import NOTHING_FOUND, Neighbour, Recognition, Recognizer
 from landmarks.recognizer.serving_network import BATCH
 from landmarks.schema.network_format import Floats, Pixels
+from landmarks.schema.vocabulary import Landmark
 from landmarks.serving.batching import Batcher
 from landmarks.serving.model_metrics import ModelMetrics
 from landmarks.serving.receipt import PackageReceipt
 from landmarks.serving.request_log import RequestLog
-from landmarks.serving.schemas import API_VERSION, KnownLandmark, LandmarksAnswer, ModelAnswer
+from landmarks.serving.schemas import API_VERSION, KnownLandmark, LandmarksAnswer, ModelAnswer, Page
 
 _LARGE_PIXELS = 4_000_000  # photos above this are decoded one at a time
 
@@ -133,14 +134,23 @@ class Backend:
             if found.set_running_or_notify_cancel():
                 found.set_exception(error)
 
-    def list_landmarks(self) -> LandmarksAnswer:
-        """List all landmarks that the model can name."""
+    def list_landmarks(self, page: Page) -> LandmarksAnswer:
+        """List landmarks that the model can name, those of a page."""
+        found: Sequence[Landmark] = self.recognizer.landmarks
+        if page.q:
+            wanted = page.q.casefold()
+            names = zip(found, self._searched_names, strict=True)
+            found = [item for item, text in names if wanted in text or page.q == str(item.landmark_id)]
+        shown = found[page.offset : page.offset + page.limit]
         return LandmarksAnswer(
-            tuple(
-                KnownLandmark(item.landmark_id, item.name, item.train, item.translations)
-                for item in self.recognizer.landmarks
-            )
+            len(found),
+            tuple(KnownLandmark(item.landmark_id, item.name, item.train, item.translations) for item in shown),
         )
+
+    @cached_property
+    def _searched_names(self) -> list[str]:
+        """The names of each landmark in all languages, without case."""
+        return ["\n".join([item.name, *item.translations.values()]).casefold() for item in self.recognizer.landmarks]
 
     def describe_model(self, receipt: PackageReceipt) -> ModelAnswer:
         """Describe the model and its origin."""

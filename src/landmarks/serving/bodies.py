@@ -26,7 +26,16 @@ from landmarks.params import ServiceParams
 from landmarks.photos.headers import PhotoFile, read_photo_file
 from landmarks.serving.admission import Upload
 from landmarks.serving.problems import RequestError, shorten
-from landmarks.serving.schemas import JSON, MULTIPART, PhotoField
+from landmarks.serving.schemas import (
+    DEFAULT_LANDMARKS,
+    JSON,
+    MAX_LANDMARKS,
+    MAX_OFFSET,
+    MAX_QUERY_LETTERS,
+    MULTIPART,
+    Page,
+    PhotoField,
+)
 
 _RAW = re.compile(r"image/[^/]+|application/octet-stream")
 _LARGE_BODY = 2_000_000  # bytes
@@ -159,25 +168,51 @@ def read_k(values: Sequence[Any], limits: ServiceParams) -> int:
     Raises:
         RequestError: there are several values, or the value is not a whole number from 1 to `limits.max_k`.
     """
+    return _read_number("k", values, 1, limits.max_k, limits.default_k)
+
+
+def parse_page(query: str) -> Page:
+    """Read which landmarks are asked for from the query string of a URL.
+
+    Raises:
+        RequestError: a parameter is unknown, is there twice, or is invalid.
+    """
+    values: dict[str, list[str]] = {"q": [], "limit": [], "offset": []}
+    for name, value in _split_query(query):
+        if name not in values:
+            raise RequestError(f"Unknown query parameter {shorten(name)}. Known are q, limit and offset.")
+        values[name].append(value)
+    if len(values["q"]) > 1 or any(len(q) > MAX_QUERY_LETTERS for q in values["q"]):
+        raise RequestError(f"'q' must be one text of at most {MAX_QUERY_LETTERS} letters.")
+    limit = _read_number("limit", values["limit"], 1, MAX_LANDMARKS, DEFAULT_LANDMARKS)
+    return Page("".join(values["q"]), limit, _read_number("offset", values["offset"], 0, MAX_OFFSET, 0))
+
+
+def _read_number(name: str, values: Sequence[Any], least: int, most: int, default: int) -> int:
+    """Read a parameter from all values sent for it: none, or a whole number, possibly as text."""
     if not values:
-        return limits.default_k
+        return default
     value = values[0]
     # int() alone takes signs, underscores and digits of other scripts too, and raises on thousands of digits
-    if len(values) == 1 and isinstance(value, str) and re.fullmatch(f"[0-9]{{1,{len(str(limits.max_k))}}}", value):
+    if len(values) == 1 and isinstance(value, str) and re.fullmatch(f"[0-9]{{1,{len(str(most))}}}", value):
         value = int(value)
     # not isinstance: JSON's `true` is an int as well
-    if len(values) == 1 and type(value) is int and 1 <= value <= limits.max_k:
+    if len(values) == 1 and type(value) is int and least <= value <= most:
         return value
     shown = str(value) if isinstance(value, str | int | float) else type(value).__name__
     received = shorten(shown) if len(values) == 1 else f"{len(values)} values"
-    raise RequestError(f"'k' must be one whole number from 1 to {limits.max_k}; received {received}.")
+    raise RequestError(f"'{name}' must be one whole number from {least} to {most}; received {received}.")
+
+
+def _split_query(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=20)
+    except ValueError:
+        raise RequestError("The URL has more than 20 query parameters.") from None
 
 
 def _parse_query(query: str, field: PhotoField) -> list[str]:
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
-    except ValueError:
-        raise RequestError("The URL has more than 20 query parameters.") from None
+    pairs = _split_query(query)
     for name, _ in pairs:
         if name != "k" or not field.takes_k:
             raise RequestError(f"Unknown query parameter {shorten(name)}.")

@@ -9,6 +9,9 @@ from landmarks.recognizer.recognizer import Neighbour, Recognition
 from landmarks.serving.receipt import Origin
 
 API_VERSION = "1.3"
+DEFAULT_LANDMARKS, MAX_LANDMARKS = 1_000, 10_000  # of one answer of /landmarks
+MAX_OFFSET = 999_999_999
+MAX_QUERY_LETTERS = 200
 MULTIPART = "multipart/form-data"
 JSON = "application/json"
 RAW_TYPES = ("image/*", "application/octet-stream")
@@ -100,6 +103,36 @@ def describe_request(field: PhotoField, limits: ServiceParams) -> dict[str, Any]
     }
 
 
+@dataclass(frozen=True)
+class Page:
+    """Which landmarks are asked for.
+
+    Attributes:
+        q: text that their names have, whatever the case, or their id; empty for all.
+        limit: most of them.
+        offset: how many to pass over.
+    """
+
+    q: str = ""
+    limit: int = DEFAULT_LANDMARKS
+    offset: int = 0
+
+
+def describe_page() -> list[dict[str, Any]]:
+    """Describe the query parameters of /landmarks as OpenAPI."""
+    number = {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0}
+    limit = {"type": "integer", "minimum": 1, "maximum": MAX_LANDMARKS, "default": DEFAULT_LANDMARKS}
+    parameters = {
+        "q": ({"type": "string", "maxLength": MAX_QUERY_LETTERS}, "Text in a name, in any language, or a landmark_id."),
+        "limit": (limit, "The most landmarks of the answer."),
+        "offset": (number, "How many of those that match to pass over."),
+    }
+    return [
+        {"name": name, "in": "query", "schema": schema, "description": description}
+        for name, (schema, description) in parameters.items()
+    ]
+
+
 def show_commands(path: str, field: PhotoField) -> str:
     """Return example commands for all ways to send a photo, in Markdown."""
     address = f"http://127.0.0.1:3000{path}{'?k=3' if field.takes_k else ''}"
@@ -183,8 +216,9 @@ class KnownLandmark:
 
 @dataclass(frozen=True)
 class LandmarksAnswer:
-    """All landmarks that the model can name, ordered by landmark_id."""
+    """Landmarks that the model can name, ordered by landmark_id, and how many match in all."""
 
+    total: int
     landmarks: tuple[KnownLandmark, ...]
 
 
@@ -246,6 +280,7 @@ EXAMPLES: Mapping[type, Mapping[str, Any]] = {
     SearchAnswer: {"neighbours": [_NEIGHBOUR | {"thumbnail": f"thumbnails/{_NEIGHBOUR['image_id']}"}]},
     EmbedAnswer: {"embedding": [0.0231511, 0.0, 0.1172903]},
     LandmarksAnswer: {
+        "total": 1,
         "landmarks": [
             {
                 "landmark_id": 138982,
@@ -253,7 +288,7 @@ EXAMPLES: Mapping[type, Mapping[str, Any]] = {
                 "training_photos": 412,
                 "translations": {"de": "Alter Leuchtturm"},
             }
-        ]
+        ],
     },
     ModelAnswer: {
         "name": "landmarks",
