@@ -22,6 +22,7 @@ _ADDED_AT_ONCE = 4096  # rows, which bounds the memory of their float32 copies
 # faiss sums in float32, and in another order for many queries than for one. The scores of two equal embeddings may
 # differ by this much.
 _SCORE_TOLERANCE = 1e-5
+_SPARE = 64  # results beyond those wanted, for ties with the last one
 _PRODUCTS_PER_THREAD = 200_000_000  # some 20 ms of one thread
 
 
@@ -143,12 +144,15 @@ class SimilarityIndex:
             yield from ((query, np.empty(0, np.int64)) for query in queries)
             return
         with _limit_threads(self._choose_threads(len(queries))):
-            # one more than wanted, to see whether the last one is tied with the next
-            scores, rows = self._halves.search(np.ascontiguousarray(queries), min(kept + 1, len(self)))
+            # more than wanted: what is tied with the last one is mostly among them, as is one that is not
+            scores, rows = self._halves.search(np.ascontiguousarray(queries), min(kept + _SPARE, len(self)))
             for query, own_scores, own_rows in zip(queries, scores, rows, strict=True):
                 floor = own_scores[kept - 1] - _SCORE_TOLERANCE
-                is_tied = len(own_rows) > kept and own_scores[kept] >= floor
-                yield query, self._halves.range_search(query[None], float(floor))[2] if is_tied else own_rows[:kept]
+                reached = int(np.count_nonzero(own_scores >= floor))
+                if reached < len(own_rows) or reached == len(self):
+                    yield query, own_rows[:reached]
+                else:  # a second scan of the gallery
+                    yield query, self._halves.range_search(query[None], float(floor))[2]
 
     def _choose_threads(self, queries: int) -> int:
         """Choose one thread for a short search: several wait for each other by spinning, and others delay them."""
