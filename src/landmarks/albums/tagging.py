@@ -111,7 +111,8 @@ class Tagger:
             OSError: the disk is full.
             LandmarksError: the service does not answer any more.
         """
-        answered = answer_items(map(self._look, paths), self._load, self._answer, self._model.threads)
+        photos = map(self._look, paths)
+        answered = answer_items(photos, self._load, self._answer, self._model.threads, self._find)
         block: list[tuple[_Photo, _Found]] = []
         try:
             for photo, found in answered:
@@ -132,18 +133,23 @@ class Tagger:
             return _Photo(path, name, -1, -1, None)  # reading it will say why
         return _Photo(path, name, status.st_size, status.st_mtime_ns, self._state.find_photo(name))
 
-    def _load(self, photo: _Photo) -> "Pixels | _Found":
-        """Return the decoded photo, or its answer if that is known."""
+    def _find(self, photo: _Photo) -> "_Found | None":
+        """Return the answer for a photo that has not changed since this model answered it."""
         known, fingerprint = photo.known, self._model.identity.fingerprint
-        must_answer = self._settings.force
-        is_answered = known is not None and known.model == fingerprint and not known.answer.error
-        if known and is_answered and not must_answer and (known.size, known.time) == (photo.size, photo.time):
-            photo.digest = known.digest
-            return _Found(known.answer, is_new=False)
+        if known is None or self._settings.force or known.model != fingerprint or known.answer.error:
+            return None
+        if (known.size, known.time) != (photo.size, photo.time):
+            return None
+        photo.digest = known.digest
+        return _Found(known.answer, is_new=False)
+
+    def _load(self, photo: _Photo) -> "Pixels | _Found":
+        """Return the decoded photo, or its answer if its content is known."""
+        fingerprint = self._model.identity.fingerprint
         try:
             data = read_photo(photo.path)
             photo.digest = compute_digest(data)
-            same = None if must_answer else self._state.find_content(photo.digest, fingerprint)
+            same = None if self._settings.force else self._state.find_content(photo.digest, fingerprint)
             if same and not same.answer.error:
                 return _Found(same.answer, is_new=False)
             loaded = self._model.load(data)

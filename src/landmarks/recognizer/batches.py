@@ -50,6 +50,7 @@ def answer_items(
     load: Callable[[Item], Pixels | Answer],
     answer: Callable[[Pixels], Sequence[Answer]],
     threads: int | None = None,
+    find: Callable[[Item], Answer | None] = lambda _: None,
 ) -> Iterator[tuple[Item, Answer]]:
     """Yield the answer for each item, in their order; items are taken two batches ahead.
 
@@ -58,18 +59,20 @@ def answer_items(
         load: from an item to its decoded photo, uint8 (image_size, image_size, 3), or at once to its answer.
         answer: from a batch, uint8 (n, image_size, image_size, 3), to one answer for each of its photos.
         threads: that load; one per processor if None.
+        find: returns an answer that is known without loading anything, or None; it is quick.
     """
     with ThreadPoolExecutor(threads or count_processors(), "photos") as pool:
         waiting = iter(items)
 
-        def take() -> list[tuple[Item, Future[Pixels | Answer]]]:
-            return [(item, pool.submit(load, item)) for item in islice(waiting, BATCH)]
+        def take() -> list[tuple[Item, Future[Pixels | Answer] | Answer]]:
+            batch = [(item, find(item)) for item in islice(waiting, BATCH)]
+            return [(item, pool.submit(load, item) if known is None else known) for item, known in batch]
 
         try:
             own = take()
             while own:
                 coming = take()
-                loaded = [(item, future.result()) for item, future in own]
+                loaded = [(item, one.result() if isinstance(one, Future) else one) for item, one in own]
                 pixels = [photo for _, photo in loaded if isinstance(photo, np.ndarray)]
                 answers = iter(answer(np.stack(pixels)) if pixels else ())
                 for item, photo in loaded:
