@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from pillow_heif.as_plugin import _save_heif
 
 from landmarks.albums.models import LocalModel
 from landmarks.albums.names import Names
@@ -30,6 +31,7 @@ from landmarks.errors import ArtifactError
 from landmarks.files.parsing import read_json
 from landmarks.recognizer.recognizer import Recognizer
 from landmarks.schema.vocabulary import Landmark
+from raw_photos import make_dng
 from tiny_recognizers import BLUE, GREEN, GREY, LANDMARKS, RED, make_photos, write_tiny_bundle, write_tiny_index
 
 pytestmark = pytest.mark.slow  # it starts processes
@@ -128,6 +130,19 @@ def test_photos_of_landmarks_get_sidecars_and_others_none(model_folder: Path, al
     assert record.confidence == pytest.approx(done["1.jpg"].answer.confidence, abs=1e-4)
     assert undo_all(album) == dict.fromkeys(("0.jpg.xmp", "1.jpg.xmp", "2.jpg.xmp", "Grüße.png.xmp"), "deleted")
     assert read_tree(album) == before
+
+
+def test_photos_of_every_format_are_tagged(model_folder: Path, tmp_path: Path) -> None:
+    Image.register_save("HEIC", _save_heif)
+    image = Image.new("RGB", (64, 48), BLUE)
+    kinds = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "TIFF": "tif", "AVIF": "avif", "HEIC": "heic"}
+    for kind, suffix in kinds.items():
+        image.save(tmp_path / f"photo.{suffix}", kind)
+    (tmp_path / "photo.dng").write_bytes(make_dng(BLUE))
+    done = run(tmp_path, "--model", model_folder)
+    assert done.exit_code == 0, done.output
+    assert "7 photos: 7 with one of 1 landmark, 0 without a tag, 0 failed" in done.stdout
+    assert len([*tmp_path.glob("photo.*.xmp")]) == 7
 
 
 def test_a_second_run_answers_and_writes_nothing(model_folder: Path, album: Path) -> None:
