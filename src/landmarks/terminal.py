@@ -1,4 +1,4 @@
-"""What people see of long work: progress bars, and nothing of what libraries print about themselves."""
+"""What people see of work: progress bars, counts, and nothing of what libraries print about themselves."""
 
 import os
 import sys
@@ -52,6 +52,15 @@ def show_progress(
     # without a thread that looks after the bar, an update itself shows the state
     rhythm: dict[str, Any] = {"mininterval": _LINE_SECONDS, "maxinterval": _LINE_SECONDS, "delay": _LINE_SECONDS}
     return tqdm(items, file=_Lines(), miniters=1, ncols=90, **rhythm, **options)
+
+
+def format_count(number: int, noun: str) -> str:
+    """Format a number of things.
+
+    >>> format_count(1, "photo"), format_count(1_234, "photo")
+    ('1 photo', '1,234 photos')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @contextmanager

@@ -436,7 +436,7 @@ def test_what_is_known_is_shown(model_folder: Path, album: Path) -> None:
     assert shown.startswith("6 photos: 4 tagged, 1 without a tag, 1 failed (")
     assert f"{album / 'bad.jpg'}: The bytes are not a photo" in shown
     assert run(album, album / "2024", "--status").stdout == shown  # each photo counts once
-    assert run(album / "0.jpg", "--status").stdout.startswith("1 photos: 1 tagged")
+    assert run(album / "0.jpg", "--status").stdout.startswith("1 photo: 1 tagged")
     shutil.rmtree(album / "2024")
     assert ", 1 not there any more (" in run(album, "--status").stdout
     run(album, "--model", model_folder)

@@ -23,7 +23,7 @@ from landmarks.albums.undoing import undo
 from landmarks.albums.watching import watch_photos
 from landmarks.errors import LandmarksError
 from landmarks.photos.walk import PhotoStream, is_photo_name, show_path
-from landmarks.terminal import show_progress
+from landmarks.terminal import format_count, show_progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -270,23 +270,20 @@ class Summary:
         """Say what was done."""
         total, failed = self._outcomes.total(), self._outcomes["failed"]
         changed = self._outcomes["tagged"] + self._outcomes["untagged"]
+        landmarks = format_count(len(self._names), "landmark")
         first = (
-            f"{_count(total, 'photo')}: {self._named:,} with one of {_count(len(self._names), 'landmark')}, "
+            f"{format_count(total, 'photo')}: {self._named:,} with one of {landmarks}, "
             f"{total - self._named - failed:,} without a tag, {failed:,} failed; {self._answered:,} answered now, "
-            f"{_count(changed, 'sidecar')} {'would change' if self.is_dry_run else 'written'}"
+            f"{format_count(changed, 'sidecar')} {'would change' if self.is_dry_run else 'written'}"
         )
         lines = [first, *(f"  {count:>6,}  {name}" for name, count in self._names.most_common(_MOST_LANDMARKS))]
         if (more := len(self._names) - _MOST_LANDMARKS) > 0:
-            lines.append(f"          and {_count(more, 'more landmark')}")
+            lines.append(f"          and {format_count(more, 'more landmark')}")
         if of_other_models:
-            lines.append(f"Another model had answered {_count(of_other_models, 'photo')}; now {model} has")
+            lines.append(f"Another model had answered {format_count(of_other_models, 'photo')}; now {model} has")
         return "\n".join(lines)
 
     def list_problems(self) -> list[str]:
         """List what went wrong, the first of it in words."""
         more = self._problems - len(self._shown)
         return [*self._shown, *([f"and {more:,} more"] if more > 0 else [])]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -16,6 +16,7 @@ from landmarks.albums.state import State
 from landmarks.errors import LandmarksError
 from landmarks.files.faults import explain_fault
 from landmarks.photos.walk import PhotoStream, show_path
+from landmarks.terminal import format_count
 
 _EARLIEST = 1_700_000_000  # seconds since 1970: this program did not exist before
 _LEAST_FREE_BYTES = 100 << 20
@@ -101,7 +102,10 @@ def _check_folder(path: Path) -> Finding:
             pass
     except OSError as error:
         return Finding(what, "", f"sidecars cannot be written there: {error.strerror}")
-    return Finding(what, f"{photos:,} photos in {len(folders):,} folders. {stream.left_out.describe()}".rstrip())
+    left_out = stream.left_out.describe()
+    return Finding(
+        what, f"{format_count(photos, 'photo')} in {format_count(len(folders), 'folder')}. {left_out}".rstrip()
+    )
 
 
 def _list(folders: Sequence[Path]) -> str:

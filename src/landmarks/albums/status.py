@@ -8,6 +8,7 @@ from pathlib import Path
 
 from landmarks.albums.state import State
 from landmarks.photos.walk import show_path
+from landmarks.terminal import format_count
 
 _SHOWN_FAILURES, _SHOWN_MODELS = 10, 5
 _BLOCK = 1000
@@ -34,7 +35,7 @@ def describe_status(paths: Sequence[Path], state: State) -> str:
     parts = ", ".join(f"{counts[kind]:,} {kind}" for kind in kinds)
     common = models.most_common(_SHOWN_MODELS)
     by_model = [f"  {count:>6,} answered by the model {model[:12]}" for model, count in common]
-    return "\n".join([f"{counts.total():,} photos: {parts} ({state.path})", *by_model, *failures])
+    return "\n".join([f"{format_count(counts.total(), 'photo')}: {parts} ({state.path})", *by_model, *failures])
 
 
 def forget_missing(paths: Sequence[Path], found: int, state: State) -> None:
