@@ -210,7 +210,9 @@ def test_a_dry_run_writes_no_sidecar_and_says_what_would_be(model_folder: Path, 
     before = read_tree(album)
     done = run(album, "--dry-run", "--model", model_folder)
     assert done.exit_code == 0
-    assert f"{album / '0.jpg'}: Red Tower (" in done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()[:5]]
+    assert lines[0] == ["sidecar", "landmark,", "confidence", "photo"]
+    assert lines[1][:3] + lines[1][4:] == ["new", "Red", "Tower,", str(album / "0.jpg")]
     assert "4 sidecars would change" in done.stdout
     assert read_tree(album) == before
     wet = run(album, "--model", model_folder)

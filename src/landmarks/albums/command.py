@@ -171,10 +171,16 @@ def _tag(
 
 def _pass_on(progress: "tqdm[Tagged]", summary: "Summary", outputs: Sequence[Output]) -> None:
     """Pass the photos of a run on to its outputs."""
+    shown = 0
     with progress:
         for tagged in progress:
             if summary.is_dry_run and tagged.outcome in ("tagged", "untagged"):
-                progress.write(describe_change(tagged), file=sys.stdout)
+                if not shown:
+                    progress.write(f"{'sidecar':8} {'landmark, confidence':40} photo", file=sys.stdout)
+                shown += 1
+                progress.write(
+                    f"{tagged.change:8} {_list_landmarks(tagged):40} {show_path(str(tagged.path))}", sys.stdout
+                )
             summary.add(tagged)
             for output in outputs:
                 try:
@@ -195,9 +201,12 @@ def _open_tables(options: Options, names: Names) -> Iterator[list[Output]]:
 
 
 def describe_change(tagged: Tagged) -> str:
-    """Describe in a line what would change."""
-    named = ", ".join(f"{name} ({confidence:.0%})" for _, name, confidence in tagged.landmarks)
-    return f"{show_path(str(tagged.path))}: {named or 'no tag any more'}"
+    """Describe in a line what changed."""
+    return f"{show_path(str(tagged.path))}: {_list_landmarks(tagged) or 'no tag any more'}"
+
+
+def _list_landmarks(tagged: Tagged) -> str:
+    return "; ".join(f"{name}, {confidence:.0%}" for _, name, confidence in tagged.landmarks)
 
 
 def _watch(paths: Sequence[Path], tagger: Tagger) -> bool:

@@ -72,6 +72,7 @@ class Tagged:
         outcome: `tagged` and `untagged`: its sidecar was changed; `unchanged`: it was not; `failed`: see `error`.
         answered: whether the model answered it now, and not in an earlier run.
         error: why it could not be read or its sidecar not be written.
+        change: what became of its sidecar, or would: `new`, `changed` or `deleted`; empty where nothing did.
     """
 
     path: Path
@@ -80,6 +81,7 @@ class Tagged:
     outcome: Outcome = "unchanged"
     answered: bool = False
     error: str = ""
+    change: Literal["new", "changed", "deleted", ""] = ""
 
 
 @dataclass
@@ -240,9 +242,14 @@ class Tagger:
         if job.problem is not None:
             error = f"Its sidecar was left as it is: {explain(job.problem)}."
             return Tagged(photo.path, found.answer, (), "failed", found.is_new, error)
-        is_changed = any(change.is_needed for change in job.changes)
-        outcome: Outcome = ("tagged" if job.landmarks else "untagged") if is_changed else "unchanged"
-        return Tagged(photo.path, found.answer, job.landmarks, outcome, found.is_new)
+        change = next((change for change in job.changes if change.is_needed), None)
+        if change is None:
+            return Tagged(photo.path, found.answer, job.landmarks, "unchanged", found.is_new)
+        outcome: Outcome = "tagged" if job.landmarks else "untagged"
+        kind: Literal["new", "deleted", "changed"] = (
+            "new" if change.before is None else "deleted" if change.after is None else "changed"
+        )
+        return Tagged(photo.path, found.answer, job.landmarks, outcome, found.is_new, change=kind)
 
     def _choose(self, answer: Answer) -> tuple[tuple[int, str, float], ...]:
         """Choose the landmarks of a photo, with the names and the confidence that are written."""
