@@ -119,7 +119,8 @@ class Sidecar:
         try:
             root = etree.fromstring(data if data[:2] in _UTF16 else data.strip(b"\0 \r\n\t"), parser)
         except (etree.XMLSyntaxError, ValueError) as error:
-            raise SidecarError(f"it is not well-formed XML ({str(error)[:120]})") from error
+            reason = error.msg if isinstance(error, etree.XMLSyntaxError) else str(error)
+            raise SidecarError(f"it is not well-formed XML ({reason[:120]})") from error
         tree = root.getroottree()
         if tree.docinfo.internalDTD is not None or tree.docinfo.doctype:
             raise SidecarError("it has a document type, which XMP does not have")
