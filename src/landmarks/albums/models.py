@@ -13,7 +13,7 @@ import httpx
 from landmarks.albums.state import Answer
 from landmarks.errors import ImageError, LandmarksError
 from landmarks.photos.decoding import decode_image
-from landmarks.recognizer.format import BUNDLE_FOLDER, INDEX_FOLDER, read_bundle, read_index
+from landmarks.recognizer.format import compute_recognizer_fingerprint
 from landmarks.recognizer.recognizer import Recognition, Recognizer
 from landmarks.schema.network_format import Pixels
 
@@ -83,10 +83,9 @@ class LocalModel:
 
     def __init__(self, recognizer: Recognizer, folder: Path, name: str, version: str = "") -> None:
         self._recognizer = recognizer
-        bundle, index = read_bundle(folder / BUNDLE_FOLDER), read_index(folder / INDEX_FOLDER)
-        fingerprint = f"{bundle.fingerprint}-{index.fingerprint}"
-        is_real = not recognizer.gallery.is_of_demo
-        self.identity = Identity(name, version or bundle.fingerprint[:12], fingerprint, is_real)
+        version = version or recognizer.network.bundle.fingerprint[:12]
+        fingerprint = compute_recognizer_fingerprint(folder)
+        self.identity = Identity(name, version, fingerprint, not recognizer.gallery.is_of_demo)
         self.names = {landmark.landmark_id: landmark.name for landmark in recognizer.landmarks}
         self.translations = {landmark.landmark_id: landmark.translations for landmark in recognizer.landmarks}
 

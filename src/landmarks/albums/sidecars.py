@@ -20,12 +20,12 @@ from landmarks.albums.keywords import Embedded, build_keywords, join_embedded
 from landmarks.albums.state import SidecarState, State
 from landmarks.albums.xmp import MAX_SIDECAR_BYTES, OWN, Record, Sidecar, SidecarError
 from landmarks.errors import LandmarksError
-from landmarks.files.writing import discard_unfinished, replace_file
+from landmarks.files.faults import FULL
+from landmarks.files.writing import MAX_NAME_BYTES, discard_unfinished, replace_file
 from landmarks.photos.walk import is_hidden
 
 Style = Literal["full", "stem"]
 SUFFIX = ".xmp"
-_MAX_NAME_BYTES = 255  # of a file in all common file systems
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def find_sidecar(photo: Path, style: Style) -> Path:
     """
     wanted = _name_sidecars(photo, style)
     found = next((path for path in wanted if os.path.lexists(path)), wanted[0])
-    if len(os.fsencode(found.name)) > _MAX_NAME_BYTES:
+    if len(os.fsencode(found.name)) > MAX_NAME_BYTES:
         raise SidecarError(
-            f"the name {found.name[:40]}… has no room for {SUFFIX}: it may have {_MAX_NAME_BYTES} bytes. Rename the "
+            f"the name {found.name[:40]}… has no room for {SUFFIX}: it may have {MAX_NAME_BYTES} bytes. Rename the "
             "photo, or use --sidecar stem"
         )
     return found
@@ -115,7 +115,7 @@ def plan_change(path: Path, photo: str, records: Sequence[Record], state: State)
     Args:
         path: of the sidecar.
         photo: name of the photo's file; empty for all photos of the sidecar.
-        records: of the photo, with the keywords that they want in each list.
+        records: of the photo; their keywords follow from their names.
         state: knows the bytes of before.
 
     Raises:
@@ -176,6 +176,13 @@ def apply_changes(changes: Sequence[Change], state: State) -> list[LandmarksErro
         }
     )
     return problems
+
+
+def raise_if_full(problems: Sequence[LandmarksError | OSError | None]) -> None:
+    """Raise the first problem that is a full disk, which everything else would meet too."""
+    for problem in problems:
+        if isinstance(problem, OSError) and problem.errno in FULL:
+            raise problem
 
 
 def explain(problem: LandmarksError | OSError) -> str:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from landmarks.albums.keywords import build_keywords
 from landmarks.albums.models import Model
 from landmarks.albums.names import Names
 from landmarks.albums.sidecars import (
@@ -23,12 +22,12 @@ from landmarks.albums.sidecars import (
     is_marked,
     list_sidecars,
     plan_change,
+    raise_if_full,
     write_file_name,
 )
 from landmarks.albums.state import Answer, PhotoState, State
 from landmarks.albums.xmp import Place, Record, SidecarError
 from landmarks.errors import ImageError, LandmarksError
-from landmarks.files.faults import FULL
 from landmarks.photos.walk import read_photo
 from landmarks.recognizer.batches import answer_items
 from landmarks.schema.network_format import Pixels
@@ -221,8 +220,7 @@ class Tagger:
         for job in jobs:
             job.problem = next((one for change in job.changes if (one := outcomes[change.path])), job.problem)
         self._state.store_photos([state for job in jobs if (state := self._build_state(job)) is not None])
-        if full := next((one for one in problems if isinstance(one, OSError) and one.errno in FULL), None):
-            raise full
+        raise_if_full(problems)
         return [self._report(job) for job in jobs]
 
     def _build_state(self, job: "_Job") -> PhotoState | None:
@@ -290,8 +288,7 @@ class Tagger:
                 identity.name,
                 identity.version,
                 _tell_time(),
-                build_keywords(name),
-                places.get(number),
+                place=places.get(number),
             )
             for number, name, confidence in landmarks
         ]

@@ -16,10 +16,10 @@ from landmarks.albums.sidecars import (
     iterate_sidecars,
     list_sidecars,
     plan_change,
+    raise_if_full,
 )
 from landmarks.albums.state import State
 from landmarks.errors import LandmarksError
-from landmarks.files.faults import FULL
 
 _BLOCK = 64  # sidecars that are planned, and then written, at once
 
@@ -73,8 +73,7 @@ def _undo_block(block: Sequence[tuple[Path, str, str]], state: State, dry_run: b
         problems = [None for _ in changes] if dry_run else apply_changes(changes, state)
     done += [_describe(change, problem) for change, problem in zip(changes, problems, strict=True)]
     yield from sorted(done, key=lambda one: one.path)
-    if full := next((one for one in problems if isinstance(one, OSError) and one.errno in FULL), None):
-        raise full
+    raise_if_full(problems)
 
 
 def _describe(change: Change, problem: LandmarksError | OSError | None) -> Undone:

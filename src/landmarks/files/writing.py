@@ -17,7 +17,7 @@ from landmarks.errors import LandmarksError
 from landmarks.files.faults import DEFECT, FULL, READ_ONLY
 
 _LOCK = ".lock"
-_MAX_NAME_BYTES = 255  # in all common file systems
+MAX_NAME_BYTES = 255  # in all common file systems
 _WAIT_FOR_WORKERS = 10.0  # seconds; the workers of a killed process end a moment after it
 
 
@@ -140,7 +140,7 @@ def _work_beside(path: Path) -> Iterator[Path]:
 
 def _name_work(path: Path) -> Path:
     name = path.name
-    if len(os.fsencode(name)) > _MAX_NAME_BYTES - len("..tmp"):
+    if len(os.fsencode(name)) > MAX_NAME_BYTES - len("..tmp"):
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     return path.with_name(f".{name}.tmp")
 

@@ -18,6 +18,15 @@ def is_raw_name(name: str) -> bool:
     return name.lower().endswith(RAW_SUFFIXES)
 
 
+def get_photo(name: str, data: bytes) -> bytes:
+    """Return the encoded photo in a file of some name: of a RAW photo the preview, else the file itself.
+
+    Raises:
+        ImageError: as `extract_preview`.
+    """
+    return extract_preview(data) if is_raw_name(name) else data
+
+
 def extract_preview(data: bytes) -> bytes:
     """Return the largest preview in a RAW photo, as an encoded photo.
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from landmarks.errors import DataError, ImageError
 from landmarks.photos.files import MEASURED, make_check, measure_file
 from landmarks.photos.places import Place, is_photo_id
-from landmarks.photos.raw import extract_preview, is_raw_name
+from landmarks.photos.raw import get_photo
 from landmarks.photos.walk import MAX_PHOTO_BYTES
 from landmarks.photos.zip_members import read_member
 
@@ -103,7 +103,7 @@ def check_source(spec: Mapping[str, Any]) -> tuple[Path, str]:
 def _get_photo(place: Place, data: bytes) -> bytes:
     """Return the encoded photo in a file: of RAW, the preview."""
     try:
-        return extract_preview(data) if is_raw_name(place.path) else data
+        return get_photo(place.path, data)
     except ImageError as error:
         raise DataError(str(error)) from error
 

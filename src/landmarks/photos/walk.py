@@ -18,7 +18,7 @@ from pathlib import Path
 
 from landmarks.errors import ImageError
 from landmarks.photos.headers import HEAD_BYTES, identify
-from landmarks.photos.raw import RAW_SUFFIXES, extract_preview, is_raw_name
+from landmarks.photos.raw import RAW_SUFFIXES, get_photo
 
 MAX_PHOTO_BYTES = 256 << 20  # far above any photo; protects against zip bombs and stray files
 DECODED_SUFFIXES = (
@@ -176,8 +176,7 @@ def read_photo(path: Path, max_bytes: int = MAX_PHOTO_BYTES) -> bytes:
     Raises:
         ImageError: the file is missing, too large, or cannot be read.
     """
-    data = _read_file(path, max_bytes)
-    return extract_preview(data) if is_raw_name(path.name) else data
+    return get_photo(path.name, _read_file(path, max_bytes))
 
 
 def _read_file(path: Path, max_bytes: int) -> bytes:
